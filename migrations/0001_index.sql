@@ -1,0 +1,161 @@
+-- The index. Everything here can be thrown away and rebuilt from the repos, except `sessions`.
+--
+-- Every table that stands for records keeps one row per path (actor, key) with the greatest rev seen there. A path whose
+-- record is gone keeps its row with the record's columns null: that is the tombstone, and the same `rev` guards both.
+-- Times are when the owner's clock or ours said; only `rev` orders.
+
+CREATE TABLE actors (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    did         text COLLATE "C" NOT NULL UNIQUE,
+    handle      text COLLATE "C",
+    -- What the last #account event said: a hint from the host that sent it.
+    active      boolean NOT NULL DEFAULT true,
+    status      text,
+    status_at   timestamptz,
+    handle_at   timestamptz,
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX actors_handle ON actors (handle) WHERE handle IS NOT NULL;
+
+-- A track has its id from the first time its URI is mentioned. `title` is null until its record has come, and after it is gone.
+CREATE TABLE tracks (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    uri           text COLLATE "C" NOT NULL UNIQUE,
+    artist_id     bigint NOT NULL,
+    rev           bigint,
+    sort_at       timestamptz,
+    created_at    timestamptz,
+    indexed_at    timestamptz,
+    duration      bigint,
+    cid           bytea,
+    title         text,
+    artist        text,
+    file_type     text,
+    album         text,
+    description   text,
+    audio_url     text,
+    audio_cid     text,
+    image_url     text,
+    features      text[] NOT NULL DEFAULT '{}',
+    labels        text[] NOT NULL DEFAULT '{}',
+    support_gate  jsonb
+);
+CREATE INDEX tracks_recent ON tracks (sort_at, id) WHERE title IS NOT NULL;
+CREATE INDEX tracks_artist ON tracks (artist_id, sort_at, id) WHERE title IS NOT NULL;
+
+-- Distinct actors with a live like, by subject; kept by the triggers on `likes`. Narrow and apart from `tracks`, because it
+-- is written with every like: room is left on each page so that an update stays on it.
+CREATE TABLE track_counts (
+    track_id    bigint PRIMARY KEY,
+    like_count  bigint NOT NULL DEFAULT 0 CHECK (like_count >= 0)
+) WITH (fillfactor = 50);
+
+-- The CIDs that likes name as the version they liked; many likes name the same one.
+CREATE TABLE subject_cids (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    cid  bytea NOT NULL UNIQUE
+);
+
+-- `subject_id` null: a tombstone. `cid` is the first half of the record's SHA-256, enough to tell versions apart.
+CREATE TABLE likes (
+    actor_id        bigint NOT NULL,
+    rkey            bigint NOT NULL,
+    rev             bigint NOT NULL,
+    indexed_at      timestamptz NOT NULL,
+    subject_id      bigint,
+    subject_cid_id  bigint,
+    sort_at         timestamptz,
+    created_at      timestamptz,
+    cid             uuid,
+    -- `sort_at` rides along so that one actor's likes are put in order without visiting the table.
+    PRIMARY KEY (actor_id, rkey) INCLUDE (sort_at)
+) WITH (
+    autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02
+);
+-- Answers "does A like T" alone.
+CREATE INDEX likes_actor_subject ON likes (actor_id, subject_id) WHERE subject_id IS NOT NULL;
+-- Answers "who likes T, newest first"; equal times are put in order by the query.
+CREATE INDEX likes_subject ON likes (subject_id, sort_at) WHERE subject_id IS NOT NULL;
+
+-- `cid` null: a tombstone.
+CREATE TABLE lists (
+    actor_id    bigint NOT NULL,
+    rkey        bigint NOT NULL,
+    rev         bigint NOT NULL,
+    indexed_at  timestamptz NOT NULL,
+    sort_at     timestamptz,
+    created_at  timestamptz,
+    updated_at  timestamptz,
+    cid         bytea,
+    name        text,
+    list_type   text,
+    item_uris   text[] NOT NULL DEFAULT '{}',
+    item_cids   text[] NOT NULL DEFAULT '{}',
+    PRIMARY KEY (actor_id, rkey)
+);
+CREATE INDEX lists_actor ON lists (actor_id, sort_at, rkey) WHERE cid IS NOT NULL;
+
+-- `cid` null: a tombstone.
+CREATE TABLE profiles (
+    actor_id    bigint PRIMARY KEY,
+    rev         bigint NOT NULL,
+    indexed_at  timestamptz NOT NULL,
+    created_at  timestamptz,
+    updated_at  timestamptz,
+    cid         bytea,
+    avatar      text,
+    bio         text
+);
+
+-- Where we are in each upstream. `kind` names the number space; a value of one is never sent where another is meant.
+CREATE TABLE positions (
+    source      text PRIMARY KEY,
+    kind        text NOT NULL CHECK (kind IN ('jetstream_v1_us', 'jetstream_v2_seq', 'firehose_seq')),
+    value       bigint NOT NULL,
+    event_at    timestamptz,
+    ours_at     timestamptz,
+    updated_at  timestamptz NOT NULL
+);
+
+-- What was refused, once per path and rev (or per bytes, where no path could be read). `raw` is whole unless `raw_length`
+-- says that it was cut.
+CREATE TABLE rejects (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    digest      bytea NOT NULL UNIQUE,
+    source      text NOT NULL,
+    kind        text,
+    position    bigint,
+    reason      text NOT NULL,
+    field       text,
+    detail      text NOT NULL,
+    did         text,
+    collection  text,
+    rkey        text,
+    rev         bigint,
+    cid         bytea,
+    raw_format  text NOT NULL,
+    raw         bytea NOT NULL,
+    raw_length  bigint NOT NULL,
+    at          timestamptz NOT NULL
+);
+CREATE INDEX rejects_reason ON rejects (reason, id);
+
+-- Bearer tokens and, later, browser sessions. Only the SHA-256 of a token is kept.
+CREATE TABLE sessions (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    token_hash  bytea NOT NULL UNIQUE,
+    actor_id    bigint NOT NULL REFERENCES actors (id),
+    name        text,
+    may_write   boolean NOT NULL DEFAULT false,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    expires_at  timestamptz NOT NULL,
+    revoked_at  timestamptz
+);
+
+-- What each source last told of its connection, for `status`: written by whoever indexes, read by whoever serves.
+CREATE TABLE sources (
+    source      text PRIMARY KEY,
+    state       text NOT NULL CHECK (state IN ('starting', 'connected', 'waiting', 'refused')),
+    reason      text,
+    changed_at  timestamptz NOT NULL
+);

@@ -1,0 +1,60 @@
+use ipld_core::cid::{Cid as Inner, multihash::Multihash};
+use sha2::{Digest, Sha256};
+
+use super::SyntaxError;
+
+/// A content identifier, <https://atproto.com/specs/data-model#link-and-cid-formats>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cid(Inner);
+
+const DAG_CBOR: u64 = 0x71;
+const SHA2_256: u64 = 0x12;
+
+impl Cid {
+    /// Takes the text form in any multibase.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        Inner::try_from(text).map(Self).map_err(|_| SyntaxError { kind: "CID", why: "not a content identifier" })
+    }
+
+    /// Takes the binary form, without the zero byte that DAG-CBOR links start with.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SyntaxError> {
+        Inner::try_from(bytes).map(Self).map_err(|_| SyntaxError { kind: "CID", why: "not a content identifier" })
+    }
+
+    /// The CID of a record with these DAG-CBOR bytes: version 1, SHA-256.
+    pub fn of_record(bytes: &[u8]) -> Self {
+        let digest = Sha256::digest(bytes);
+        // A SHA-256 digest is 32 bytes and a multihash here holds 64.
+        let hash = Multihash::wrap(SHA2_256, &digest).expect("a 32-byte digest fits in a multihash");
+        Self(Inner::new_v1(DAG_CBOR, hash))
+    }
+
+    /// The binary form.
+    pub fn to_bytes(self) -> Vec<u8> {
+        self.0.to_bytes()
+    }
+
+    /// The digest alone, without version, codec and hash function.
+    pub fn digest(&self) -> &[u8] {
+        self.0.hash().digest()
+    }
+}
+
+impl From<Inner> for Cid {
+    fn from(inner: Inner) -> Self {
+        Self(inner)
+    }
+}
+
+impl std::fmt::Display for Cid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for Cid {
+    type Err = SyntaxError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}

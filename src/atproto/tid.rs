@@ -1,0 +1,86 @@
+use chrono::DateTime;
+
+use super::{SyntaxError, Timestamp};
+
+/// A timestamp identifier, <https://atproto.com/specs/tid>: 53 bits of microseconds since 1970 and 10 bits of clock id.
+///
+/// The order of the numbers is the order of the texts. A repo's `rev` is one, and so is the key of a like. It fits in
+/// a signed 64-bit integer without its sign, which is how it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tid(i64);
+
+const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
+const LENGTH: usize = 13;
+/// Values of the alphabet by byte, 255 where a byte is not of it.
+const VALUES: [u8; 256] = {
+    let mut values = [255; 256];
+    let mut at: u8 = 0;
+    while at < 32 {
+        values[ALPHABET[at as usize] as usize] = at;
+        at += 1;
+    }
+    values
+};
+
+impl Tid {
+    /// Takes thirteen characters of base32-sortable whose first leaves the top bit clear.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let fail = |why| Err(SyntaxError { kind: "TID", why });
+        let bytes = text.as_bytes();
+        if bytes.len() != LENGTH {
+            return fail("must be 13 characters");
+        }
+        if VALUES[usize::from(bytes[0])] >= 8 {
+            return fail("must start with one of 234567ab");
+        }
+        let mut number = 0_i64;
+        for byte in bytes {
+            let value = VALUES[usize::from(*byte)];
+            if value == 255 {
+                return fail("a character that is not of base32-sortable");
+            }
+            number = (number << 5) | i64::from(value);
+        }
+        Ok(Self(number))
+    }
+
+    /// The number that a table holds; `None` for a negative one, which no TID is.
+    pub fn from_number(number: i64) -> Option<Self> {
+        (number >= 0).then_some(Self(number))
+    }
+
+    /// The number: microseconds since 1970 shifted left by ten, and the clock id.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// The time that the writer's clock showed. Not to be trusted beyond ordering one repo's commits.
+    pub fn time(self) -> Timestamp {
+        // 53 bits of microseconds end in the year 2255, well inside chrono's range.
+        Timestamp::from_utc(DateTime::from_timestamp_micros(self.0 >> 10).unwrap_or_default())
+    }
+
+    /// The identifier that sorts directly before this one; the first stays the first.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self((self.0 - 1).max(0))
+    }
+}
+
+impl std::fmt::Display for Tid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text: String = (0..LENGTH)
+            .rev()
+            .map(|at| usize::try_from((self.0 >> (5 * at)) & 31).unwrap_or_default())
+            .map(|value| char::from(ALPHABET[value]))
+            .collect();
+        f.write_str(&text)
+    }
+}
+
+impl std::str::FromStr for Tid {
+    type Err = SyntaxError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}

@@ -1,0 +1,82 @@
+//! Upstreams: one file per dialect, each a task that connects, reads, reconnects and hands over what it read.
+//!
+//! Contract: a source hands over messages in the order of its connection, waits when the queue is full, never gives up on
+//! a transient fault, and resumes from the last *committed* position of its own number space. Does not know that a
+//! database exists, nor what the messages mean.
+
+mod spec;
+
+pub use spec::{Dialect, SourceSpec, SpecError};
+
+use tokio_tungstenite::tungstenite::Bytes;
+
+/// A number of one upstream's number space. Which space is the source's dialect: a position is only ever read back for the
+/// source, by its full name, that it was stored for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The number space.
+    pub kind: PositionKind,
+    /// The number.
+    pub value: i64,
+}
+
+/// A number space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PositionKind {
+    /// Unix microseconds as one Jetstream v1 host stamps them.
+    JetstreamV1Micros,
+    /// Sequence numbers of one Jetstream v2 host.
+    JetstreamV2Seq,
+    /// Sequence numbers of one relay or PDS.
+    FirehoseSeq,
+}
+
+impl PositionKind {
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JetstreamV1Micros => "jetstream_v1_us",
+            Self::JetstreamV2Seq => "jetstream_v2_seq",
+            Self::FirehoseSeq => "firehose_seq",
+        }
+    }
+
+    /// Reads the word of the table.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::JetstreamV1Micros, Self::JetstreamV2Seq, Self::FirehoseSeq]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// What a source hands over: messages of one dialect, in order, as they came (decompressed).
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which of the sources, by its place in the settings.
+    pub source: usize,
+    /// How to read the messages.
+    pub dialect: Dialect,
+    /// At least one.
+    pub messages: Vec<Bytes>,
+    /// When the first of them arrived.
+    pub received_at: std::time::Instant,
+}
+
+/// What a source tells of itself, besides what it delivers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// Not yet tried.
+    Starting,
+    /// The upstream accepted us.
+    Connected,
+    /// Waiting to try again, with the reason in one sentence.
+    Waiting {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The upstream said that we will never be accepted like this: the settings must change.
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+}

@@ -1,0 +1,93 @@
+use std::fmt;
+
+use super::PositionKind;
+
+/// How an upstream speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `GET /subscribe`, JSON.
+    JetstreamV1,
+    /// `GET /xrpc/com.atproto.sync.subscribeRepos`, DAG-CBOR.
+    Firehose,
+}
+
+impl Dialect {
+    /// The number space of its positions.
+    pub fn position_kind(self) -> PositionKind {
+        match self {
+            Self::JetstreamV1 => PositionKind::JetstreamV1Micros,
+            Self::Firehose => PositionKind::FirehoseSeq,
+        }
+    }
+
+    /// The word before the plus sign of a source setting.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::JetstreamV1 => "jetstream",
+            Self::Firehose => "firehose",
+        }
+    }
+}
+
+/// One upstream, as the settings name it: `jetstream+wss://host`, `firehose+ws://127.0.0.1:2583`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SourceSpec {
+    /// How it speaks.
+    pub dialect: Dialect,
+    /// `wss` or, for local ones, `ws`.
+    tls: bool,
+    /// Host, with the port if one is given.
+    pub host: String,
+}
+
+/// The text names no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a source: {why}; write jetstream+wss://host or firehose+wss://host (ws:// for a local one)")]
+pub struct SpecError {
+    /// What was given.
+    pub text: String,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+impl SourceSpec {
+    /// Takes `dialect+wss://host[:port]`.
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let fail = |why| SpecError { text: text.to_owned(), why };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("there is no ://"))?;
+        let (dialect, transport) = scheme.split_once('+').ok_or_else(|| fail("there is no dialect before a +"))?;
+        let dialect = [Dialect::JetstreamV1, Dialect::Firehose]
+            .into_iter()
+            .find(|known| known.scheme() == dialect)
+            .ok_or_else(|| fail("the dialect is not known"))?;
+        let tls = match transport {
+            "wss" => true,
+            "ws" => false,
+            _ => return Err(fail("the transport is neither wss nor ws")),
+        };
+        let host = rest.trim_end_matches('/');
+        if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
+            return Err(fail("after :// there must be a host and perhaps a port, nothing else"));
+        }
+        Ok(Self { dialect, tls, host: host.to_ascii_lowercase() })
+    }
+
+    /// The start of the websocket's address, without a path.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", if self.tls { "wss" } else { "ws" }, self.host)
+    }
+}
+
+impl fmt::Display for SourceSpec {
+    /// The name of the source in tables, logs and metrics: the setting in its canonical form.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{}", self.dialect.scheme(), self.origin())
+    }
+}
+
+impl std::str::FromStr for SourceSpec {
+    type Err = SpecError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
