@@ -1,2 +1,4 @@
-//! x
-fn main() {}
+//! The one test binary: through the front door, with the real database.
+
+
+mod private_postgres;
