@@ -5,8 +5,8 @@
 //! program or the server ended, the next [`start`] works, and committed rows are there. If the server dies while the
 //! program runs, [`PrivatePostgres::supervise`] starts it again, and others see a database that is away for a while.
 //!
-//! The server is started *inside* its folder and knows it as `/proc/self/cwd`. So the folders above it may be closed to
-//! the server's user, as root's home is, and its socket's path may be long.
+//! The server is handed its folder as an open file and knows it as `/proc/self/fd/N`. So the folders above it may be
+//! closed to the server's user, as root's home is, and its socket's path may be long.
 
 mod binaries;
 mod folder;
@@ -21,7 +21,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    io::FdFlags,
+    process::{Pid, Signal, kill_process},
+};
 use sqlx::{Connection as _, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     process::{Child, Command},
@@ -30,8 +33,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use binaries::{Binaries, VERSION_MIN};
-pub use folder::{Folder, Lock};
 use folder::Owner;
+pub use folder::{Folder, Lock};
 
 /// How long recovery after a crash may take.
 const READY_MAX: Duration = Duration::from_mins(10);
@@ -68,7 +71,9 @@ const SETTINGS: [&str; 17] = [
 #[derive(Debug, thiserror::Error)]
 pub enum PrivatePostgresError {
     /// No server programs.
-    #[error("there is no Postgres {VERSION_MIN} or newer on this machine: {install}, or set DATABASE_URL to a database")]
+    #[error(
+        "there is no Postgres {VERSION_MIN} or newer on this machine: {install}, or set DATABASE_URL to a database"
+    )]
     NoBinaries {
         /// What to type.
         install: &'static str,
@@ -216,7 +221,8 @@ impl PrivatePostgres {
     /// Stops the server: open connections are closed and a last checkpoint is written. If that takes too long, it stops
     /// without one; nothing committed is lost, the next start takes longer.
     pub async fn stop(mut self) {
-        for (signal, limit) in [(Signal::INT, FAST_STOP_MAX), (Signal::QUIT, QUICK_STOP_MAX), (Signal::KILL, QUICK_STOP_MAX)]
+        for (signal, limit) in
+            [(Signal::INT, FAST_STOP_MAX), (Signal::QUIT, QUICK_STOP_MAX), (Signal::KILL, QUICK_STOP_MAX)]
         {
             self.signal(signal);
             match timeout(limit, self.child.wait()).await {
@@ -240,9 +246,10 @@ impl PrivatePostgres {
 
     async fn make_database(&self) -> Result<(), PrivatePostgresError> {
         let mut connection = PgConnection::connect_with(&self.options.clone().database("postgres")).await?;
-        let there = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'plyr') AS "there!""#)
-            .fetch_one(&mut connection)
-            .await?;
+        let there =
+            sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'plyr') AS "there!""#)
+                .fetch_one(&mut connection)
+                .await?;
         if !there {
             sqlx::raw_sql("CREATE DATABASE plyr").execute(&mut connection).await?;
         }
@@ -272,22 +279,16 @@ async fn init(folder: &Folder, binaries: &Binaries, owner: Owner) -> Result<(), 
     Err(PrivatePostgresError::Init { said })
 }
 
-/// A command whose working folder is `path`, run as `owner`; the folder's name from inside; and the handle that must live
-/// until the command is spawned. The folder is entered through the handle, past the folders above it.
-fn command_inside(
-    program: &Path,
-    path: &Path,
-    owner: Owner,
-) -> Result<(Command, String, File), PrivatePostgresError> {
-    let handle = File::open(path).map_err(|error| PrivatePostgresError::Folder { path: path.to_owned(), error })?;
-    let inside = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-    let (entry, name) = if inside.exists() {
-        (inside, "/proc/self/cwd".to_owned())
-    } else {
-        (path.to_owned(), path.to_string_lossy().into_owned())
-    };
+/// A command run as `owner` that may work in the folder `path`; the folder's name for it; and the handle that must live until
+/// the command is spawned. The command inherits the handle and reaches the folder through it, past the folders above.
+fn command_inside(program: &Path, path: &Path, owner: Owner) -> Result<(Command, String, File), PrivatePostgresError> {
+    let fail = |error| PrivatePostgresError::Folder { path: path.to_owned(), error };
+    let handle = File::open(path).map_err(fail)?;
+    rustix::io::fcntl_setfd(&handle, FdFlags::empty()).map_err(|error| fail(error.into()))?;
+    let through_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    let name = if Path::new(&through_handle).exists() { through_handle } else { path.to_string_lossy().into_owned() };
     let mut command = Command::new(program);
-    command.current_dir(entry).stdin(Stdio::null()).env_clear().env("LC_ALL", "C");
+    command.current_dir("/").stdin(Stdio::null()).env_clear().env("LC_ALL", "C");
     // Ctrl-C on a terminal goes to the whole group, and the server must outlive the last commit.
     command.process_group(0);
     if let Some(path) = std::env::var_os("PATH") {
@@ -316,7 +317,8 @@ async fn start_server(
         let said = folder.read_log(log_start);
         let busy = said.contains("still in use") || said.contains("already exists");
         if !busy || Instant::now() > deadline {
-            let fatal: Vec<&str> = said.lines().filter(|line| line.contains("FATAL") || line.contains("HINT")).collect();
+            let fatal: Vec<&str> =
+                said.lines().filter(|line| line.contains("FATAL") || line.contains("HINT")).collect();
             let said = if fatal.is_empty() { said.trim().replace('\n', "; ") } else { fatal.join("; ") };
             return Err(PrivatePostgresError::Start { said });
         }
@@ -324,12 +326,7 @@ async fn start_server(
     }
 }
 
-fn spawn_server(
-    folder: &Folder,
-    binaries: &Binaries,
-    owner: Owner,
-    log: File,
-) -> Result<Child, PrivatePostgresError> {
+fn spawn_server(folder: &Folder, binaries: &Binaries, owner: Owner, log: File) -> Result<Child, PrivatePostgresError> {
     let program = binaries.program("postgres");
     let (mut command, place, _inside) = command_inside(&program, &folder.server(), owner)?;
     command.args(["-D", &place]);

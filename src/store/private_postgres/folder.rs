@@ -58,8 +58,7 @@ impl Folder {
     pub fn lock(self) -> Result<Lock, PrivatePostgresError> {
         let path = self.root.join("lock");
         let fail = |error| PrivatePostgresError::Folder { path: path.clone(), error };
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
+        let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(fail)?;
