@@ -142,9 +142,29 @@ pub struct PrivatePostgres {
     lock: Lock,
     binaries: Binaries,
     owner: Owner,
-    child: Child,
+    process: Process,
     options: PgConnectOptions,
     _socket: Option<File>,
+}
+
+/// The server's first process. Dropped while it runs, it is told to end at once: whoever starts a server and then fails,
+/// or is told to end now, leaves none behind.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        let pid = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
+            tracing::debug!(%error, "Postgres is gone already");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(Signal::QUIT);
+    }
 }
 
 /// Starts the server of a data folder, after ending what an earlier run left of it; makes it first if there is none.
@@ -157,8 +177,8 @@ pub async fn start(lock: Lock) -> Result<PrivatePostgres, PrivatePostgresError> 
         init(folder, &binaries, owner).await?;
     }
     let (options, socket) = folder.connect_options()?;
-    let child = start_server(folder, &binaries, owner, &options).await?;
-    let server = PrivatePostgres { lock, binaries, owner, child, options, _socket: socket };
+    let process = start_server(folder, &binaries, owner, &options).await?;
+    let server = PrivatePostgres { lock, binaries, owner, process, options, _socket: socket };
     server.make_database().await?;
     Ok(server)
 }
@@ -190,7 +210,7 @@ impl PrivatePostgres {
                         tracing::warn!(%error, "the log of Postgres cannot be put aside");
                     }
                 }
-                ended = self.child.wait() => {
+                ended = self.process.0.wait() => {
                     let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                     tracing::error!(how, "Postgres ended: starting it again");
                     tokio::select! {
@@ -206,8 +226,8 @@ impl PrivatePostgres {
         let mut pause = Duration::from_millis(100);
         loop {
             match start_server(&self.lock.folder, &self.binaries, self.owner, &self.options).await {
-                Ok(child) => {
-                    self.child = child;
+                Ok(process) => {
+                    self.process = process;
                     tracing::info!("Postgres is back");
                     return;
                 }
@@ -224,23 +244,11 @@ impl PrivatePostgres {
         for (signal, limit) in
             [(Signal::INT, FAST_STOP_MAX), (Signal::QUIT, QUICK_STOP_MAX), (Signal::KILL, QUICK_STOP_MAX)]
         {
-            self.signal(signal);
-            match timeout(limit, self.child.wait()).await {
+            self.process.signal(signal);
+            match timeout(limit, self.process.0.wait()).await {
                 Ok(_ended) => return,
                 Err(_late) => tracing::warn!(?limit, "Postgres takes too long to stop: asking harder"),
             }
-        }
-    }
-
-    /// Tells the server to stop at once and does not wait: for a program that must end now.
-    pub fn abandon(&self) {
-        self.signal(Signal::QUIT);
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
-            tracing::debug!(%error, "Postgres is gone already");
         }
     }
 
@@ -269,7 +277,7 @@ async fn init(folder: &Folder, binaries: &Binaries, owner: Owner) -> Result<(), 
         let (mut command, place, _inside) = command_inside(&program, &path, owner)?;
         command.args(["--pgdata", &place, "--username=plyr", "--auth=trust", "--encoding=UTF8", "--locale=C"]);
         command.arg(format!("--lc-ctype={ctype}"));
-        let answer = command.stdout(Stdio::null()).output().await;
+        let answer = command.stdout(Stdio::null()).kill_on_drop(true).output().await;
         let answer = answer.map_err(|error| PrivatePostgresError::Spawn { program: program.clone(), error })?;
         if answer.status.success() {
             return folder.finish();
@@ -305,14 +313,14 @@ async fn start_server(
     binaries: &Binaries,
     owner: Owner,
     options: &PgConnectOptions,
-) -> Result<Child, PrivatePostgresError> {
+) -> Result<Process, PrivatePostgresError> {
     let deadline = Instant::now() + BUSY_MAX;
     loop {
         leftovers::clear(&folder.server()).await;
         let (log, log_start) = folder.open_log()?;
-        let mut child = spawn_server(folder, binaries, owner, log)?;
-        if wait_until_ready(&mut child, options).await? {
-            return Ok(child);
+        let mut process = spawn_server(folder, binaries, owner, log)?;
+        if wait_until_ready(&mut process.0, options).await? {
+            return Ok(process);
         }
         let said = folder.read_log(log_start);
         let busy = said.contains("still in use") || said.contains("already exists");
@@ -326,7 +334,12 @@ async fn start_server(
     }
 }
 
-fn spawn_server(folder: &Folder, binaries: &Binaries, owner: Owner, log: File) -> Result<Child, PrivatePostgresError> {
+fn spawn_server(
+    folder: &Folder,
+    binaries: &Binaries,
+    owner: Owner,
+    log: File,
+) -> Result<Process, PrivatePostgresError> {
     let program = binaries.program("postgres");
     let (mut command, place, _inside) = command_inside(&program, &folder.server(), owner)?;
     command.args(["-D", &place]);
@@ -337,7 +350,7 @@ fn spawn_server(folder: &Folder, binaries: &Binaries, owner: Owner, log: File) -
     // Tells nothing to Postgres, but to whoever reads the list of processes.
     command.args(["-c", &format!("plyr.data_dir={}", folder.server().display())]);
     command.stdout(Stdio::null()).stderr(log);
-    command.spawn().map_err(|error| PrivatePostgresError::Spawn { program, error })
+    command.spawn().map(Process).map_err(|error| PrivatePostgresError::Spawn { program, error })
 }
 
 /// Whether the server takes connections; false if it ended first.
