@@ -2,12 +2,8 @@ use std::{str::FromStr as _, time::Duration};
 
 use sqlx::{
     Connection as _, PgPool,
-    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-
-/// The schema, step by step, embedded in the program.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// How long a caller waits for a connection before it says that the database is away.
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
