@@ -1,3 +1,5 @@
-//! The one test binary: through the front door, with the real database.
+//! The one test binary: everything is tested through the library's front doors.
 
 mod private_postgres;
+mod source;
+mod support;
