@@ -12,10 +12,12 @@ pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
 pub mod tracks;
 mod transaction;
+pub mod views;
 
 pub use connect::{open_pool, parse_database_url};
 pub use transaction::{analyze, begin_apply};
