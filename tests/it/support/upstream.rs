@@ -74,7 +74,7 @@ pub enum Act {
     Raw(Vec<u8>),
     /// Read what the client sends, pings included, and answer nothing.
     Mute,
-    /// Stay, answering pings.
+    /// Stay, answering pings and noting each as `pinged`.
     Stay,
     /// Wait until the test calls [`Upstream::go`].
     WaitForGo,
@@ -127,8 +127,7 @@ impl Upstream {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let noted = Arc::new(watch::Sender::new(0));
         let go = Arc::new(Notify::new());
-        let server =
-            Server { script: Arc::new(script), notes: notes.clone(), noted: noted.clone(), go: go.clone() };
+        let server = Server { script: Arc::new(script), notes: notes.clone(), noted: noted.clone(), go: go.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -169,9 +168,9 @@ impl Upstream {
                 noted.changed().await.expect("the upstream runs");
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait)
-            .await
-            .unwrap_or_else(|_| panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done()));
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+            panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done())
+        });
     }
 }
 
@@ -230,7 +229,7 @@ impl Server {
             if matches!(act, Act::Mute | Act::Stay) {
                 done(act);
             }
-            if self.act(&mut socket, act).await.is_none() {
+            if self.act(connection, &mut socket, act).await.is_none() {
                 return;
             }
             if !matches!(act, Act::Mute | Act::Stay) {
@@ -240,7 +239,7 @@ impl Server {
     }
 
     /// Does one thing. None: the connection is gone.
-    async fn act(&self, socket: &mut WebSocketStream<TcpStream>, act: &Act) -> Option<()> {
+    async fn act(&self, connection: usize, socket: &mut WebSocketStream<TcpStream>, act: &Act) -> Option<()> {
         match act {
             Act::Text(text) => socket.send(Message::text(text.clone())).await.ok(),
             Act::Binary(bytes) => socket.send(Message::binary(bytes.clone())).await.ok(),
@@ -279,7 +278,11 @@ impl Server {
                 None
             }
             Act::Stay => {
-                while let Some(Ok(_)) = socket.next().await {}
+                while let Some(Ok(message)) = socket.next().await {
+                    if message.is_ping() {
+                        self.note(|notes| notes.done.push((connection, "pinged".to_owned())));
+                    }
+                }
                 None
             }
             Act::WaitForGo => {
