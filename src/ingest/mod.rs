@@ -1,5 +1,9 @@
 //! To be filled.
-use crate::{clock::Clock, decode::Collections, source::SourceSpec};
+use crate::{
+    clock::Clock,
+    decode::Collections,
+    source::{SourceSpec, Start},
+};
 use tokio_util::sync::CancellationToken;
 
 /// x
@@ -7,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// x
     pub sources: Vec<SourceSpec>,
+    /// x
+    pub start: Start,
     /// x
     pub collections: Collections,
 }
@@ -49,4 +55,22 @@ pub async fn replay(
 ) -> Result<Summary, IngestError> {
     let _ = std::io::copy(&mut reader, &mut std::io::sink())?;
     Ok(Summary { seconds: 1.0, ..Summary::default() })
+}
+
+/// x
+#[derive(Debug, Default)]
+pub struct Retried {
+    /// x
+    pub applied: u64,
+    /// x
+    pub refused: u64,
+}
+/// x
+pub async fn retry_rejects(
+    _pool: sqlx::PgPool,
+    _collections: Collections,
+    _clock: Clock,
+    _ids: &[i64],
+) -> Result<Retried, IngestError> {
+    Ok(Retried::default())
 }

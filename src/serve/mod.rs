@@ -1,16 +1,32 @@
 //! To be filled.
-use crate::clock::Clock;
+use crate::{clock::Clock, decode::Collections};
+use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
 /// x
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
     /// x
-    pub namespace: String,
+    pub cors_origins: Vec<axum::http::HeaderValue>,
     /// x
-    pub secret_key: [u8; 32],
+    pub cursor_key: [u8; 32],
     /// x
-    pub cors_origins: Vec<String>,
+    pub collections: Collections,
     /// x
-    pub lag_limit_s: u64,
+    pub lag_limit_s: f64,
+}
+impl ServeSettings {
+    /// x
+    pub fn new(collections: Collections, cursor_key: [u8; 32]) -> Self {
+        Self { cors_origins: Vec::new(), cursor_key, collections, lag_limit_s: 300.0 }
+    }
+}
+/// x
+pub fn create_token() -> String {
+    BASE64URL_NOPAD.encode(&rand::random::<[u8; 32]>())
+}
+/// x
+pub fn hash_token(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 /// x
 pub fn router(pool: sqlx::PgPool, _settings: ServeSettings, _clock: Clock) -> axum::Router {
