@@ -1,0 +1,142 @@
+//! Settings and the operator's commands, from outside.
+
+use std::{path::Path, process::Output};
+
+use super::support::process::{command, run, run_well};
+
+/// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
+fn assert_refused(output: &Output, name: &str) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(name), "{said}");
+}
+
+fn refuse(name: &str, value: &str) {
+    let data = tempfile::tempdir().unwrap();
+    let folder = data.path().join("data");
+    assert_refused(&command(&folder, &["serve"]).env(name, value).output().unwrap(), name);
+    assert!(!folder.exists(), "{name}={value}: refused, and yet something was made");
+}
+
+#[test]
+fn malformed_settings_stop_the_start_and_are_named() {
+    refuse("PLYR_BIND", "8080");
+    refuse("PLYR_ADMIN_BIND", "localhost:nine");
+    refuse("PLYR_SOURCES", "https://relay.example");
+    refuse("PLYR_SOURCES", "");
+    refuse("PLYR_NAMESPACE", "fm..plyr");
+    refuse("PLYR_START", "yesterday");
+    refuse("PLYR_SECRET_KEY", "0123");
+    refuse("PLYR_CORS_ORIGINS", "https://plyr.fm/path");
+    refuse("PLYR_LAG_LIMIT_S", "-1");
+    refuse("PLYR_LOG", "a=b=c");
+    refuse("PLYR_LOG_FORMAT", "xml");
+    refuse("PLYR_OTLP_ENDPOINT", "collector");
+    refuse("DATABASE_URL", "mysql://host/database");
+}
+
+#[test]
+fn unknown_settings_stop_the_start_and_are_named() {
+    refuse("PLYR_SOURCE", "jetstream+wss://example.com");
+    refuse("PLYR_BIMD", "127.0.0.1:1");
+    let data = tempfile::tempdir().unwrap();
+    assert_refused(&run(data.path(), &["serve", "--bimd", "127.0.0.1:1"]), "--bimd");
+    assert_refused(&run(data.path(), &["serf"]), "serf");
+}
+
+#[test]
+fn a_secret_that_was_mistyped_is_not_repeated() {
+    let data = tempfile::tempdir().unwrap();
+    let secret = "c0ffee-not-quite-a-key";
+    let output = command(data.path(), &["serve"]).env("PLYR_SECRET_KEY", secret).output().unwrap();
+    assert!(!String::from_utf8_lossy(&output.stderr).contains(secret));
+    let output = command(data.path(), &["--help"]).env("PLYR_SECRET_KEY", "00".repeat(32)).output().unwrap();
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("0000"));
+}
+
+#[test]
+fn the_help_is_the_manual() {
+    let help = run_well(Path::new("data"), &["--help"]);
+    let settings = [
+        "DATABASE_URL",
+        "PLYR_ADMIN_BIND",
+        "PLYR_BIND",
+        "PLYR_CORS_ORIGINS",
+        "PLYR_DATA_DIR",
+        "PLYR_LAG_LIMIT_S",
+        "PLYR_LOG",
+        "PLYR_LOG_FORMAT",
+        "PLYR_NAMESPACE",
+        "PLYR_OTLP_ENDPOINT",
+        "PLYR_SECRET_KEY",
+        "PLYR_SOURCES",
+        "PLYR_START",
+    ];
+    // The sources name every variable that there is.
+    let mut declared: Vec<String> =
+        ["src/cli/settings.rs", "src/lifecycle.rs", "src/lifecycle/database.rs", "src/telemetry.rs"]
+            .iter()
+            .map(|path| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap())
+            .flat_map(|source| {
+                let names = source.split("env = \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+                names.collect::<Vec<_>>()
+            })
+            .collect();
+    declared.sort();
+    assert_eq!(declared, settings);
+    for name in settings {
+        assert!(help.contains(&format!("`{name}`, default")), "{name} is not in the manual:\n{help}");
+    }
+    for name in
+        ["serve", "index", "api", "replay", "status", "positions", "rejects", "tokens", "migrate", "doctor", "openapi"]
+    {
+        assert!(help.contains(&format!("\n  {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let data = tempfile::tempdir().unwrap();
+    let did = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
+    let token =
+        run_well(data.path(), &["tokens", "create", "--did", did, "--expires", "30d", "--name", "player\u{1b}[2J"]);
+    assert_eq!(token.trim().len(), 43, "{token}");
+    let listed = run_well(data.path(), &["tokens", "list"]);
+    assert!(listed.contains(did) && listed.contains("good"), "{listed}");
+    assert!(!listed.contains(token.trim()), "the token is kept");
+    assert!(!listed.contains('\u{1b}'), "a name moves the terminal's cursor");
+    run_well(data.path(), &["tokens", "revoke", "1"]);
+    assert!(run_well(data.path(), &["tokens", "list"]).contains("revoked"));
+    let again = run(data.path(), &["tokens", "revoke", "1"]);
+    assert_eq!(again.status.code(), Some(1));
+    for (argument, value) in [("--did", "alice"), ("--expires", "30"), ("--expires", "0d")] {
+        let mut arguments = vec!["tokens", "create", "--did", did, "--expires", "30d"];
+        let place = arguments.iter().position(|part| *part == argument).unwrap();
+        arguments[place + 1] = value;
+        assert_refused(&run(data.path(), &arguments), argument);
+    }
+}
+
+#[test]
+fn positions_are_shown_and_set() {
+    let data = tempfile::tempdir().unwrap();
+    run_well(data.path(), &["positions", "set", "firehose+wss://Relay.example", "77"]);
+    let set = run_well(data.path(), &["positions", "set", "jetstream+wss://host.example", "1700000000000000"]);
+    assert_eq!(run_well(data.path(), &["positions"]), set);
+    let line = |start: &str| set.lines().find(|line| line.starts_with(start)).unwrap().to_owned();
+    assert!(line("firehose+wss://relay.example ").contains("firehose_seq"), "{set}");
+    assert!(line("jetstream+wss://host.example ").contains("jetstream_v1_us"), "{set}");
+    assert_refused(&run(data.path(), &["positions", "set", "nowhere", "1"]), "nowhere");
+}
+
+#[test]
+fn doctor_says_what_fails_and_fails() {
+    let data = tempfile::tempdir().unwrap();
+    let output = run(data.path(), &["doctor"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("ok    database: Postgres"), "{said}");
+    assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
+    assert_eq!(said.lines().count(), 4, "{said}");
+}

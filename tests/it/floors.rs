@@ -1,0 +1,162 @@
+//! The floors of the house: a module imports only from lower floors, and siblings do not know each other.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Every module with its floor, and the siblings that it may know.
+const MODULES: [(&str, u8, &[&str]); 19] = [
+    ("atproto", 0, &[]),
+    ("clock", 0, &["atproto"]),
+    ("decode", 1, &[]),
+    ("source", 2, &[]),
+    ("pds", 2, &[]),
+    ("store", 2, &[]),
+    ("apply", 3, &[]),
+    ("ingest", 4, &[]),
+    ("backfill", 4, &[]),
+    ("reconcile", 4, &[]),
+    ("oauth", 4, &[]),
+    ("publish", 4, &[]),
+    ("notify", 4, &[]),
+    ("serve", 5, &[]),
+    ("telemetry", 6, &[]),
+    ("lifecycle", 6, &["telemetry"]),
+    ("cli", 6, &["lifecycle", "telemetry"]),
+    ("main", 7, &[]),
+    ("lib", 7, &[]),
+];
+/// How rows got there is not for those who answer.
+const SERVE_MUST_NOT_KNOW: [&str; 5] = ["source", "apply", "ingest", "backfill", "reconcile"];
+/// Crates that a floor must never know.
+const FOREIGN: [(&str, &[&str]); 3] = [
+    ("decode", &["tokio", "sqlx", "tokio_tungstenite", "axum", "reqwest"]),
+    ("source", &["sqlx", "axum"]),
+    ("store", &["tokio_tungstenite", "axum", "reqwest"]),
+];
+
+fn floor(module: &str) -> Option<(u8, &'static [&'static str])> {
+    MODULES.iter().find(|(name, ..)| *name == module).map(|(_, floor, siblings)| (*floor, *siblings))
+}
+
+/// What is wrong with a module's importing another.
+fn objection(module: &str, imported: &str) -> Option<String> {
+    let Some((floor_of_module, siblings)) = floor(module) else { return Some("it is on no floor".to_owned()) };
+    let Some((floor_of_imported, _)) = floor(imported) else { return Some(format!("{imported} is on no floor")) };
+    if module == imported || siblings.contains(&imported) {
+        None
+    } else if module == "serve" && SERVE_MUST_NOT_KNOW.contains(&imported) {
+        Some(format!("serve must not know {imported}"))
+    } else if floor_of_imported < floor_of_module {
+        None
+    } else {
+        Some(format!("{imported} is on floor {floor_of_imported}, {module} on floor {floor_of_module}"))
+    }
+}
+
+/// The first names behind `root` in a source without comments: `root::a::b` gives a, `root::{a::b, c}` gives a and c.
+fn names_behind(source: &str, root: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (at, found) in source.match_indices(root) {
+        let before = source[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let rest = source[at + found.len()..].trim_start();
+        match rest.strip_prefix('{') {
+            None => names.extend(first_name(rest)),
+            Some(group) => names.extend(top_of_group(group).filter_map(first_name)),
+        }
+    }
+    names
+}
+
+/// The parts of `a::{b, c}, d}` that commas part outside of inner braces: up to the brace that closes the group.
+fn top_of_group(group: &str) -> impl Iterator<Item = &str> {
+    let (mut depth, mut start, mut parts) = (0_usize, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                parts.push(&group[start..at]);
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&group[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.into_iter()
+}
+
+fn first_name(path: &str) -> Option<String> {
+    let path = path.trim_start();
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+    let name = &path[..end];
+    // A constant, a macro or a type of the crate's root is no module, nor is `self`.
+    (name.starts_with(|c: char| c.is_ascii_lowercase()) && name != "self").then(|| name.to_owned())
+}
+
+fn without_comments(source: &str) -> String {
+    source.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+#[test]
+fn modules_import_only_from_lower_floors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&root, &mut files);
+    assert!(files.len() > 20, "the sources are not where this test looks");
+    let (mut objections, mut imports) = (Vec::new(), 0);
+    for file in files {
+        let relative = file.strip_prefix(&root).unwrap();
+        let first = relative.iter().next().unwrap().to_str().unwrap();
+        let module = first.trim_end_matches(".rs");
+        let source = without_comments(&fs::read_to_string(&file).unwrap());
+        let ours = if module == "main" { "plyr_likes::" } else { "crate::" };
+        for imported in names_behind(&source, ours) {
+            imports += 1;
+            objections.extend(objection(module, &imported).map(|why| format!("{}: {why}", relative.display())));
+        }
+        for foreign in FOREIGN.iter().filter(|(name, _)| *name == module).flat_map(|(_, foreign)| *foreign) {
+            let knows = !names_behind(&source, &format!("{foreign}::")).is_empty()
+                || source.contains(&format!("use {foreign}"));
+            if knows {
+                objections.push(format!("{}: {module} must not know {foreign}", relative.display()));
+            }
+        }
+    }
+    assert!(imports > 30, "the imports are not seen any more");
+    assert!(objections.is_empty(), "{}", objections.join("\n"));
+}
+
+#[test]
+fn the_table_is_enforced() {
+    let imports = |source: &str| names_behind(source, "crate::").into_iter().collect::<Vec<_>>();
+    assert_eq!(imports("use crate::{atproto::{Did, Tid}, store, apply::Batch};"), ["apply", "atproto", "store"]);
+    assert_eq!(imports("let x = crate::decode::record::decode_record(); $crate::atproto::Did"), ["atproto", "decode"]);
+    assert_eq!(imports("xcrate::serve::run()"), Vec::<String>::new());
+    assert!(objection("decode", "store").is_some(), "upwards");
+    assert!(objection("source", "store").is_some(), "siblings");
+    assert!(objection("serve", "apply").is_some(), "how rows got there");
+    assert!(objection("telemetry", "lifecycle").is_some(), "against the grain of the top floor");
+    assert!(objection("nowhere", "atproto").is_some() && objection("serve", "nowhere").is_some());
+    assert_eq!(objection("apply", "store"), None);
+    assert_eq!(objection("clock", "atproto"), None);
+}
