@@ -134,9 +134,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         stages.listeners.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
     }
     if migrates {
-        let migrated = database::migrate(&pool);
         tokio::select! {
-            migrated = migrated => migrated?,
+            outcome = database::migrate(&pool) => outcome?,
             ended = stages.ended() => return Err(ended),
         }
     }

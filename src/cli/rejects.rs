@@ -116,6 +116,6 @@ fn render_one(reject: &RejectView, raw: &RejectRaw) -> String {
         ("format", raw.format.clone()),
         ("bytes", raw.length.to_string()),
     ];
-    let lines: String = rows.iter().map(|(name, value)| format!("{name:9} {}\n", printable(value))).collect();
-    format!("{lines}\n{bytes}\n")
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:9} {}", printable(value))).collect();
+    format!("{}\n\n{bytes}\n", lines.join("\n"))
 }

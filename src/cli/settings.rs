@@ -33,7 +33,7 @@ pub(super) enum StartFrom {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Index")]
 pub(super) struct IndexSettings {
-    /// Upstreams to follow, comma-separated: jetstream+wss://host or firehose+wss://host, ws:// for local ones
+    /// Upstreams to follow, comma-separated: `jetstream+wss://host` or `firehose+wss://host`, `ws://` for local ones
     /// (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
     #[arg(long, env = "PLYR_SOURCES", value_name = "SOURCES", value_delimiter = ',', default_value = SOURCES_DEFAULT,
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]

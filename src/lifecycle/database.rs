@@ -17,7 +17,7 @@ use crate::{
 const WARN_EVERY: Duration = Duration::from_mins(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long the owner of the private Postgres may take to start it, or a command to let go of it.
-const JOIN_MAX: Duration = Duration::from_secs(60);
+const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
-    /// Postgres 15 or newer, as postgres://user:password@host/database (`DATABASE_URL`, default: a private Postgres under the
+    /// Postgres 15 or newer, as `postgres://user:password@host/database` (`DATABASE_URL`, default: a private Postgres under the
     /// data folder)
     #[arg(long, env = "DATABASE_URL", value_name = "URL", value_parser = parse_address, global = true,
         hide_env = true)]
@@ -115,10 +115,10 @@ impl Database {
     }
 
     async fn join(folder: &Folder) -> anyhow::Result<Self> {
-        let (options, _socket) = folder.connect_options()?;
+        let (options, socket) = folder.connect_options()?;
         PgConnection::connect_with(&options).await?.close().await?;
         tracing::info!("database: the private Postgres of the plyr-likes that is running");
-        Ok(Self { pool: open_pool(options), server: None, _socket })
+        Ok(Self { pool: open_pool(options), server: None, _socket: socket })
     }
 
     /// Whether this process owns a private Postgres, and so its schema.

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 /// How long a server may take to write its last checkpoint.
-const FAST_STOP_MAX: Duration = Duration::from_secs(60);
+const FAST_STOP_MAX: Duration = Duration::from_mins(1);
 /// How long a process may take to end without writing anything.
 const QUICK_STOP_MAX: Duration = Duration::from_secs(6);
 /// Nobody tells us when a process ends that is not our child.
