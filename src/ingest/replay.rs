@@ -59,16 +59,16 @@ pub async fn replay(
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed: Vec::new() };
     let applier = Applier::new(collections, clock.clone());
     let writer = Writer::new(inlet, pool, applier, (clock, CancellationToken::new()));
-    let applied = writer.run().await;
+    let outcome = writer.run().await;
     let ended = |task| move |error: tokio::task::JoinError| IngestError::TaskEnded { task, reason: error.to_string() };
     feed.await.map_err(ended("decodes"))?;
     let read = reader.await.map_err(ended("reads the log"))?;
-    let applied = applied?;
+    let done = outcome?;
     read?;
     Ok(Summary {
-        applied: applied.applied,
-        ignored: applied.ignored,
-        rejected: applied.rejected,
+        applied: done.applied,
+        ignored: done.ignored,
+        rejected: done.rejected,
         seconds: started.elapsed().as_secs_f64(),
     })
 }

@@ -48,7 +48,7 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for a database that is away.
 const GRACE: Duration = Duration::from_secs(5);
-const SAY_EVERY: Duration = Duration::from_secs(60);
+const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// What a writer needs.
 pub struct Inlet {
