@@ -1,2 +1,6 @@
-//! x
-fn main() {}
+//! One binary for all tests, so that they are linked once.
+
+mod atproto;
+mod corpus;
+mod decode;
+mod lexicons;
