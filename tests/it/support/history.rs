@@ -16,7 +16,7 @@ impl Random {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -26,7 +26,7 @@ impl Random {
 
     /// Below `bound`, which is not zero.
     pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound).expect("64 bits")).expect("below a usize")
+        usize::try_from(self.number() % u64::try_from(bound).expect("64 bits")).expect("below a usize")
     }
 
     pub fn between(&mut self, low: i64, high: i64) -> i64 {
@@ -149,7 +149,8 @@ fn an_operation(world: World, (actor, now_us): (usize, i64), random: &mut Random
     // Now and then a key of the wrong form, which no record of ours may have.
     match &body {
         Body::Put { json, .. } if kind != "actor.profile" && random.percent(2) => {
-            Operation::new(&collection, random.pick(&["not-a-tid", "self", "3zzzzzzzzzzz"]), wire::invalid(json.clone()))
+            let rkey = *random.pick(&["not-a-tid", "self", "3zzzzzzzzzzz"]);
+            Operation::new(&collection, rkey, wire::invalid(json.clone()))
         }
         _ => Operation::new(&collection, &rkey, body),
     }
@@ -162,7 +163,7 @@ fn a_foreign_operation(world: World, actor: usize, random: &mut Random) -> Opera
     } else {
         wire::invalid(wire::like_json(&subject, &some_cid("x"), "2025-01-01T00:00:00Z"))
     };
-    let collection = random.pick(&["app.bsky.feed.like", "fm.plyr.dev.like", "fm.plyr.stg.track", "fm.plyr.likes"]);
+    let collection = *random.pick(&["app.bsky.feed.like", "fm.plyr.dev.like", "fm.plyr.stg.track", "fm.plyr.likes"]);
     Operation::new(collection, &key(1, random.below(world.keys)), body)
 }
 
@@ -171,6 +172,10 @@ fn a_subject(world: World, random: &mut Random) -> String {
     let artist = random.below(world.actors);
     if random.percent(3) {
         return format!("at://{}/fm.plyr.track/any~key", did(artist));
+    }
+    // One track is everybody's favourite, so that actors like it twice.
+    if random.percent(25) {
+        return track_uri(0, 0);
     }
     track_uri(artist, random.below(world.keys))
 }
