@@ -11,8 +11,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Fold<'a> {
     paths: HashMap<(Collection, &'a str, &'a str), PathState<'a>>,
-    /// Operations with the rev of another one on the same path, and another CID.
-    pub anomalies: u64,
+    anomalies: HashMap<Collection, u64>,
 }
 
 /// What one path comes to.
@@ -28,7 +27,7 @@ pub struct PathState<'a> {
 impl<'a> Fold<'a> {
     /// Folds the operations among the events.
     pub fn of_events(events: &'a [Event]) -> Self {
-        let mut fold = Self { paths: HashMap::with_capacity(events.len()), anomalies: 0 };
+        let mut fold = Self { paths: HashMap::with_capacity(events.len()), anomalies: HashMap::new() };
         for event in events {
             if let Body::Commit(commit) = &event.body {
                 let record = match &commit.operation {
@@ -67,10 +66,15 @@ impl<'a> Fold<'a> {
                 if held.rev < state.rev {
                     *held = state;
                 } else if held.rev == state.rev && held.record.map(|(cid, _)| cid) != state.record.map(|(cid, _)| cid) {
-                    self.anomalies += 1;
+                    *self.anomalies.entry(collection).or_default() += 1;
                 }
             }
         }
+    }
+
+    /// Operations with the rev of another one on the same path, and another CID.
+    pub fn anomalies(&self, collection: Collection) -> u64 {
+        self.anomalies.get(&collection).copied().unwrap_or_default()
     }
 
     /// The paths of one collection, in no order.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
@@ -210,19 +210,16 @@ pub fn hints(events: &[Event]) -> (Vec<AccountHint<'_>>, Vec<HandleHint<'_>>) {
 /// A reject's row. Its digest makes it one, however often it comes: by path and rev, or else by its bytes.
 pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Reject) -> NewReject<'a> {
     let mut digest = Sha256::new();
-    match &reject.path {
-        Some(path) => {
-            for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {
-                digest.update(part);
-                digest.update([0]);
-            }
-            digest.update(path.rev.number().to_be_bytes());
-        }
-        None => {
-            digest.update(origin.source.as_bytes());
+    if let Some(path) = &reject.path {
+        for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {
+            digest.update(part);
             digest.update([0]);
-            digest.update(&reject.raw);
         }
+        digest.update(path.rev.number().to_be_bytes());
+    } else {
+        digest.update(origin.source.as_bytes());
+        digest.update([0]);
+        digest.update(&reject.raw);
     }
     let path = reject.path.as_ref();
     NewReject {
@@ -231,8 +228,8 @@ pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a 
         kind: origin.kind,
         position: origin.position,
         reason: reject.reason.as_str(),
-        field: reject.field.as_deref(),
-        detail: &reject.detail,
+        field: reject.field.as_deref().map(without_nul),
+        detail: without_nul(&reject.detail),
         did: path.map(|path| path.did.as_str()),
         collection: path.map(|path| collection_text(collections, path.collection)),
         rkey: path.map(|path| path.rkey.as_str()),
@@ -242,6 +239,11 @@ pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a 
         raw: &reject.raw,
         raw_length: i64::try_from(reject.raw_length).unwrap_or(i64::MAX),
     }
+}
+
+/// Postgres keeps no U+0000 in a text, and a reject quotes what it refuses.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 fn collection_text(collections: &Collections, collection: Collection) -> &str {

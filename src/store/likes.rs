@@ -58,13 +58,11 @@ impl LikeRows {
         self.cids.push(live.map(|like| like.cid));
     }
 
-    /// Number of rows.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.revs.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.revs.is_empty()
     }
 }
@@ -74,6 +72,9 @@ impl LikeRows {
 /// Two statements, so that each of the count triggers sees one kind of change. Runs in the transaction of
 /// [`super::begin_apply`], whose lock makes the two one.
 pub async fn write(connection: &mut PgConnection, rows: &LikeRows, indexed_at: DateTime<Utc>) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
     let inserted = insert_unseen(&mut *connection, rows, indexed_at).await?;
     if inserted == rows.len() as u64 {
         return Ok(Written { applied: inserted, anomalies: 0 });

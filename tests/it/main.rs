@@ -1,8 +1,9 @@
-//! Every test of the program that needs more than one function: one binary, the real database, the front door.
+//! The one test binary: everything is tested through the library's front doors.
 
 mod cases_order;
 mod cases_records;
 mod cases_storage;
 mod cases_transport;
 mod property;
+mod source;
 mod support;

@@ -1,10 +1,9 @@
-//! What the tests share.
+//! What the tests stand on.
 
 pub mod database;
 pub mod dump;
-pub mod feed;
 pub mod history;
 pub mod model;
-pub mod program;
+pub mod upstream;
 pub mod wire;
 pub mod world;
