@@ -5,5 +5,4 @@ mod cases_records;
 mod cases_storage;
 mod cases_transport;
 mod property;
-mod source;
 mod support;
