@@ -111,7 +111,8 @@ async fn o3_a_create_hours_after_the_delete_of_a_path_never_seen_stays_deleted()
     let others: Vec<Commit> = (3..300).map(|second| like_commit(3, second, 9, like(&track_uri(2, 2), AT))).collect();
     world.commit(&others).await;
     world.restart();
-    let applied = world.commit(&[like_commit(1, 1, 0, like(&track_uri(0, 0), AT)), track_commit(1, track("Late", AT))]).await;
+    let applied =
+        world.commit(&[like_commit(1, 1, 0, like(&track_uri(0, 0), AT)), track_commit(1, track("Late", AT))]).await;
     assert_eq!((applied.applied, applied.ignored), (0, 2));
     world.check().await;
     assert_eq!(world.like_count(&track_uri(0, 0)).await, 0);
@@ -152,8 +153,10 @@ async fn o6_an_older_update_after_a_newer_is_ignored() {
             like_commit(1, 9, 0, updated(like(&track_uri(0, 1), AT))),
             track_commit(9, updated(track("Second title", AT))),
         ];
-        let older =
-            [like_commit(1, 8, 0, updated(like(&track_uri(0, 0), AT))), track_commit(8, updated(track("First title", AT)))];
+        let older = [
+            like_commit(1, 8, 0, updated(like(&track_uri(0, 0), AT))),
+            track_commit(8, updated(track("First title", AT))),
+        ];
         if at_once {
             let applied = world.commit(&[newer, older].concat()).await;
             assert_eq!((applied.applied, applied.ignored), (2, 2));
@@ -222,7 +225,8 @@ async fn o8_like_unlike_like_with_new_keys_in_every_order() {
 #[tokio::test]
 async fn o9_two_likes_by_one_actor_on_one_track_are_one() {
     let mut world = World::new().await;
-    let (first, second) = (like_commit(1, 1, 0, like(&track_uri(0, 0), AT)), like_commit(1, 2, 1, like(&track_uri(0, 0), AT)));
+    let (first, second) =
+        (like_commit(1, 1, 0, like(&track_uri(0, 0), AT)), like_commit(1, 2, 1, like(&track_uri(0, 0), AT)));
     let (delete_first, delete_second) = (like_commit(1, 3, 0, Body::Delete), like_commit(1, 4, 1, Body::Delete));
     for deletes in [[&delete_first, &delete_second], [&delete_second, &delete_first]] {
         world.clear().await;

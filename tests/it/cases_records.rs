@@ -70,7 +70,8 @@ async fn o12_a_like_of_no_track() {
 #[tokio::test]
 async fn o13_a_like_by_an_actor_never_seen() {
     let mut world = World::new().await;
-    let dids = ["did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:web:never.example", "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1Z"];
+    let dids =
+        ["did:plc:ewvi7nxzyoun6zhxrhs64oiz", "did:web:never.example", "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1Z"];
     for did in dids {
         let commit = Commit::new(did, rev(1), vec![Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))]);
         assert_eq!(world.commit(&[commit]).await.applied, 1, "{did}");
@@ -162,9 +163,7 @@ async fn o15_unknown_fields_and_odd_values_are_no_reason_to_refuse() {
 #[tokio::test]
 async fn o15_what_postgres_or_the_data_model_cannot_hold_is_refused_by_name() {
     let mut world = World::new().await;
-    let of = |title: &Value, duration: i64| {
-        json!({"$type": "fm.plyr.track", "title": title, "artist": "a", "fileType": "mp3", "duration": duration, "createdAt": AT})
-    };
+    let of = |title: &Value, duration: i64| json!({"$type": "fm.plyr.track", "title": title, "artist": "a", "fileType": "mp3", "duration": duration, "createdAt": AT});
     let broken = [
         ("nul_character", Some("title"), of(&json!("a\u{0}b"), 1)),
         ("lexicon", Some("duration"), of(&json!("a"), i64::MIN)),
@@ -185,17 +184,19 @@ async fn o15_what_postgres_or_the_data_model_cannot_hold_is_refused_by_name() {
     assert_eq!(reasons(&found), reasons(&expected));
     assert_eq!(found[..4], expected[..4]);
     // The bytes of a refused record are kept up to their bound, and their number is told.
-    let (kept, length): (i32, i64) = sqlx::query_as("SELECT length(raw), raw_length FROM rejects WHERE raw_length > 1000000")
-        .fetch_one(&world.database.pool)
-        .await
-        .expect("one large reject");
+    let (kept, length): (i32, i64) =
+        sqlx::query_as("SELECT length(raw), raw_length FROM rejects WHERE raw_length > 1000000")
+            .fetch_one(&world.database.pool)
+            .await
+            .expect("one large reject");
     assert!(kept <= 1 << 20 && length > 1_100_000, "{kept} of {length} bytes are kept");
 }
 
 #[tokio::test]
 async fn o15_a_lone_surrogate_is_refused() {
     let mut world = World::new().await;
-    let commit = Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), invalid(json!({"title": "SURROGATE"})))]);
+    let commit =
+        Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), invalid(json!({"title": "SURROGATE"})))]);
     let text = format!(
         r#"{{"did":"{}","time_us":1735689600000001,"kind":"commit","commit":{{"rev":"{}","operation":"create","collection":"fm.plyr.track","rkey":"{}","cid":"{}","record":{{"$type":"fm.plyr.track","title":"a\ud800b","artist":"a","fileType":"mp3","createdAt":"{AT}"}}}}}}"#,
         did(0),
@@ -212,7 +213,9 @@ async fn o15_a_lone_surrogate_is_refused() {
 async fn o16_keys_that_no_like_can_have_and_actors_with_ports() {
     let mut world = World::new().await;
     let long = "a".repeat(512);
-    for (second, rkey) in ["not-a-tid", "self", &long, "3jzfcijpj2z2", "3JZFCIJPJ2Z2A", "zzzzzzzzzzzzz"].into_iter().enumerate() {
+    for (second, rkey) in
+        ["not-a-tid", "self", &long, "3jzfcijpj2z2", "3JZFCIJPJ2Z2A", "zzzzzzzzzzzzz"].into_iter().enumerate()
+    {
         let body = like(&track_uri(0, 0), AT);
         let Body::Put { json, .. } = body else { panic!("a like is a put") };
         let second = i64::try_from(second).expect("few");
@@ -234,7 +237,8 @@ async fn o16_keys_that_no_like_can_have_and_actors_with_ports() {
         assert_eq!((applied.rejected, applied.applied), (1, 0), "{rkey}");
     }
     world.check().await;
-    let web = Commit::new("did:web:localhost%3A2583", rev(1), vec![Operation::like(&key(1, 0), like(&track_uri(2, 0), AT))]);
+    let web =
+        Commit::new("did:web:localhost%3A2583", rev(1), vec![Operation::like(&key(1, 0), like(&track_uri(2, 0), AT))]);
     assert!(track_uri(2, 0).contains("%3A"), "the subject's artist has a port too");
     assert_eq!(world.commit(&[web]).await.applied, 1);
     world.check().await;
@@ -266,7 +270,9 @@ async fn o17_lists_of_all_sorts() {
         world.check().await;
     }
     assert_eq!(world.reasons().await, []);
-    let Body::Put { json, .. } = list(&items(501), Some("Too many"), None, (AT, None)) else { panic!("a list is a put") };
+    let Body::Put { json, .. } = list(&items(501), Some("Too many"), None, (AT, None)) else {
+        panic!("a list is a put")
+    };
     assert_eq!(world.firehose(&commit(9, updated(invalid(json)))).await.rejected, 1);
     world.check().await;
     assert_eq!(world.reasons().await, [("lexicon".to_owned(), Some("items".to_owned()))]);
@@ -297,7 +303,8 @@ async fn o18_of_two_records_with_one_rev_the_first_stays() {
         let applied = world.commit(&commits[..1]).await;
         assert_eq!((applied.anomalies, applied.ignored), (0, 1));
     }
-    let tracks = ["One", "Two"].map(|title| Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), track(title, AT))]));
+    let tracks =
+        ["One", "Two"].map(|title| Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), track(title, AT))]));
     let mut anomalies = 0;
     for commit in &tracks {
         anomalies += world.commit(std::slice::from_ref(commit)).await.anomalies;

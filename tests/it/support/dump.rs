@@ -144,7 +144,8 @@ pub async fn state(pool: &PgPool) -> State {
     for row in rows(pool, PROFILES).await {
         path(&mut state, Kind::Profile, &row, "self", profile_of(&row));
     }
-    let counts = "SELECT t.uri, c.like_count FROM track_counts c JOIN tracks t ON t.id = c.track_id WHERE c.like_count <> 0";
+    let counts =
+        "SELECT t.uri, c.like_count FROM track_counts c JOIN tracks t ON t.id = c.track_id WHERE c.like_count <> 0";
     for row in rows(pool, counts).await {
         let count: i64 = row.get("like_count");
         state.insert(format!("count {}", row.get::<String, _>("uri")), count.to_string());

@@ -199,7 +199,15 @@ fn a_record(kind: &str, world: World, now_us: i64, random: &mut Random) -> Body 
 }
 
 fn a_text(random: &mut Random) -> String {
-    let texts = ["Ökonomie", "a", "👩‍👩‍👧 family", "O'Brien; DROP TABLE likes--", "tab\tand \"quote\" \\", "日本語のタイトル", "{}"];
+    let texts = [
+        "Ökonomie",
+        "a",
+        "👩‍👩‍👧 family",
+        "O'Brien; DROP TABLE likes--",
+        "tab\tand \"quote\" \\",
+        "日本語のタイトル",
+        "{}",
+    ];
     format!("{}{}", random.pick(&texts), random.below(10))
 }
 
@@ -257,7 +265,9 @@ fn a_broken_record(kind: &str, at: &str, world: World, random: &mut Random) -> V
         ("like", _) => wire::like_json(&good["subject"]["uri"].to_string(), &cid, "2025-01-01T00:00:00"),
         ("list", 2) => json!({"$type": "fm.plyr.list", "items": "none", "createdAt": at}),
         ("list", _) => json!({"$type": "fm.plyr.list", "items": [{"subject": uri}], "createdAt": at}),
-        ("track", 2) => json!({"$type": "fm.plyr.track", "title": "", "artist": "a", "fileType": "mp3", "createdAt": at}),
+        ("track", 2) => {
+            json!({"$type": "fm.plyr.track", "title": "", "artist": "a", "fileType": "mp3", "createdAt": at})
+        }
         ("track", 3) => {
             json!({"$type": "fm.plyr.track", "title": "a\u{0}b", "artist": "a", "fileType": "mp3", "createdAt": at})
         }
@@ -335,8 +345,9 @@ fn stream_of(history: &History, host: usize, order: &[usize], random: &mut Rando
             messages.push(Message { host, dialect, position: time_us, bytes, writes, garbage });
         };
         match dialect {
-            Dialect::JetstreamV1 => (0..commit.operations.len())
-                .for_each(|op| say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), false)),
+            Dialect::JetstreamV1 => (0..commit.operations.len()).for_each(|op| {
+                say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), false)
+            }),
             Dialect::Firehose => say(wire::firehose_message(commit, time_us, time_us), commit.writes(), false),
         }
         let handle = random.percent(50).then(|| *random.pick(&["alice.test", "bob.test"]));
@@ -379,7 +390,9 @@ fn say_again(messages: &mut Vec<Message>, random: &mut Random) {
 }
 
 fn cut(messages: Vec<Message>, random: &mut Random) -> Vec<Vec<Message>> {
-    let size_max = *random.pick(&[1, 4, 30, 1_000]);
+    // Single messages only where there are few: each batch costs a dozen statements.
+    let small = if messages.len() < 60 { 1 } else { 8 };
+    let size_max = *random.pick(&[small, 20, 100, 1_000]);
     let mut batches = Vec::new();
     let mut rest = messages.into_iter();
     loop {

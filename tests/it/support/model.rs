@@ -148,13 +148,6 @@ impl Model {
         &self.refused
     }
 
-    /// Whether the path holds this rev or a later one.
-    pub fn has_reached(&self, write: &Write) -> bool {
-        self.paths
-            .get(&(write.kind, write.did.clone(), write.rkey.clone()))
-            .is_some_and(|(rev, _)| *rev >= write.rev)
-    }
-
     /// Distinct actors with a live like, by subject.
     pub fn counts(&self) -> BTreeMap<String, i64> {
         let mut likers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
@@ -201,6 +194,21 @@ pub fn live(state: &mut State, (did, rkey): (&str, &str), rev: i64, cid: &[u8], 
 /// The line of a path that is known to hold nothing.
 pub fn gone(state: &mut State, kind: Kind, (did, rkey): (&str, &str), how: &str, rev: i64) {
     state.insert(format!("gone {kind:?} {did} {rkey}"), format!("{how} {}", tid_text(rev)));
+}
+
+/// Whether a state shows that this write is the last on its path.
+pub fn shows(state: &State, write: &Write) -> bool {
+    let path = format!("{:?} {} {}", write.kind, write.did, write.rkey);
+    let rev = tid_text(write.rev);
+    match &write.what {
+        What::Valid { .. } => {
+            let name = format!("{:?}", write.kind).to_lowercase();
+            let line = state.get(&format!("{name} {} {}", write.did, write.rkey));
+            line.is_some_and(|line| line.starts_with(&format!("rev {rev} ")))
+        }
+        What::Invalid => state.get(&format!("gone {path}")).is_some_and(|line| same(&format!("refused {rev}"), line)),
+        What::Deleted => state.get(&format!("gone {path}")).is_some_and(|line| *line == format!("deleted {rev}")),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -117,7 +117,12 @@ pub fn like(subject: &str, created_at: &str) -> Body {
     )
 }
 
-pub fn list(items: &[(String, String)], name: Option<&str>, list_type: Option<&str>, times: (&str, Option<&str>)) -> Body {
+pub fn list(
+    items: &[(String, String)],
+    name: Option<&str>,
+    list_type: Option<&str>,
+    times: (&str, Option<&str>),
+) -> Body {
     let (created_at, updated_at) = times;
     let mut json = json!({
         "$type": "fm.plyr.list",
@@ -356,8 +361,7 @@ pub fn firehose_message(commit: &Commit, seq: i64, time_us: i64) -> Vec<u8> {
 }
 
 pub fn firehose_identity(did: &str, handle: Option<&str>, seq: i64, time_us: i64) -> Vec<u8> {
-    let mut fields =
-        vec![("seq", Ipld::Integer(seq.into())), ("did", text(did)), ("time", text(&time_text(time_us)))];
+    let mut fields = vec![("seq", Ipld::Integer(seq.into())), ("did", text(did)), ("time", text(&time_text(time_us)))];
     if let Some(handle) = handle {
         fields.push(("handle", text(handle)));
     }

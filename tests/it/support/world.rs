@@ -44,9 +44,10 @@ impl World {
 
     /// Forgets everything, as if the database were new and the program had just started.
     pub async fn clear(&mut self) {
-        sqlx::query(
-            "TRUNCATE actors, tracks, track_counts, subject_cids, likes, lists, profiles, positions, rejects, sessions, sources
-             RESTART IDENTITY",
+        // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
+        sqlx::raw_sql(
+            "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM actors",
         )
         .execute(&self.database.pool)
         .await
