@@ -123,10 +123,11 @@ async fn t4_a_time_from_another_century_is_no_position() {
 fn bad_messages() -> Vec<String> {
     let envelope =
         |kind: &str, rest: &str| format!(r#"{{"did":"{}","time_us":{START_US},"kind":"{kind}"{rest}}}"#, did(1));
-    let commit = |operation: &str, rev: &str, cid: &str, record: &str| {
+    // Rejects are kept once per path and rev, so each of these is about a path of its own.
+    let commit = |number: usize, (operation, rev, cid, record): (&str, &str, &str, &str)| {
         let fields = format!(
             r#","commit":{{"rev":"{rev}","operation":"{operation}","collection":"fm.plyr.like","rkey":"{}","cid":"{cid}","record":{record}}}"#,
-            key(1, 0)
+            key(1, 900 + number)
         );
         envelope("commit", &fields)
     };
@@ -143,11 +144,11 @@ fn bad_messages() -> Vec<String> {
         "[]".to_owned(),
         envelope("commit", ""),
         envelope("a-kind-of-tomorrow", ""),
-        commit("replace", &rev, &cid, "{}"),
-        commit("create", "not-a-rev", &cid, "{}"),
-        commit("create", &rev, "not-a-cid", "{}"),
-        commit("create", &rev, &cid, "null"),
-        commit("create", &rev, &cid, "[[[[1]]]]"),
+        commit(1, ("replace", &rev, &cid, "{}")),
+        commit(2, ("create", "not-a-rev", &cid, "{}")),
+        commit(3, ("create", &rev, "not-a-cid", "{}")),
+        commit(4, ("create", &rev, &cid, "null")),
+        commit(5, ("create", &rev, &cid, "[[[[1]]]]")),
     ]
 }
 
@@ -185,7 +186,7 @@ async fn t17_what_cannot_be_read_costs_itself_alone() {
         }
         assert!(
             started.elapsed() < Duration::from_secs(30),
-            "{rejects} rejects of {expected}: {:?}",
+            "{rejects} rejects of {expected}: {:#?}",
             reasons(&database.pool).await
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
