@@ -4,6 +4,7 @@ pub mod database;
 pub mod dump;
 pub mod history;
 pub mod model;
+pub mod program;
 pub mod run;
 pub mod upstream;
 pub mod wire;
