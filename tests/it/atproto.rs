@@ -20,7 +20,7 @@ fn agree<T, U>(text: &str, ours: &Result<T, impl std::fmt::Debug>, theirs: &Resu
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn dids_agree(text in near("did:[a-z]{0,4}[A-Z0-9]?:[a-zA-Z0-9._:%-]{0,20}", &["did:", "plc:", "web:", "example.com", "%3A", "8080", "abc", "key:", "a-b", "_"])) {

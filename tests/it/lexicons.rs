@@ -174,7 +174,7 @@ impl Generator {
             }
             "array" => {
                 let most = schema.length("maxLength").unwrap();
-                let length = *[1, 2, 3, most].choose(&mut self.rng).unwrap();
+                let length = if self.rng.random_ratio(1, 16) { most } else { self.rng.random_range(1..4) };
                 let schema = schema.inner(&schema.schema["items"]);
                 (0..length).map(|_| self.valid(schema)).collect()
             }
