@@ -42,39 +42,39 @@ fn documents() -> BTreeMap<String, Value> {
 struct Schema<'d> {
     documents: &'d BTreeMap<String, Value>,
     document: &'d str,
-    schema: &'d Value,
+    rules: &'d Value,
 }
 
 impl<'d> Schema<'d> {
     fn of_record(documents: &'d BTreeMap<String, Value>, nsid: &'d str) -> Self {
-        Self { documents, document: nsid, schema: &documents[nsid]["defs"]["main"]["record"] }
+        Self { documents, document: nsid, rules: &documents[nsid]["defs"]["main"]["record"] }
     }
 
-    fn inner(self, schema: &'d Value) -> Self {
-        Self { schema, ..self }
+    fn inner(self, rules: &'d Value) -> Self {
+        Self { rules, ..self }
     }
 
     fn refer(self, reference: &'d str) -> Self {
         let (document, name) = reference.split_once('#').unwrap_or((reference, "main"));
         let document = if document.is_empty() { self.document } else { document };
-        Self { document, schema: &self.documents[document]["defs"][name], ..self }
+        Self { document, rules: &self.documents[document]["defs"][name], ..self }
     }
 
     fn kind(self) -> &'d str {
-        self.schema["type"].as_str().unwrap()
+        self.rules["type"].as_str().unwrap()
     }
 
     fn number(self, name: &str) -> Option<i64> {
-        self.schema[name].as_i64()
+        self.rules[name].as_i64()
     }
 
     fn length(self, name: &str) -> Option<usize> {
-        self.schema[name].as_u64().map(|length| usize::try_from(length).unwrap())
+        self.rules[name].as_u64().map(|length| usize::try_from(length).unwrap())
     }
 
     fn properties(self) -> impl Iterator<Item = (&'d str, bool, Self)> {
-        let required = |name: &str| self.schema["required"].as_array().is_some_and(|all| all.contains(&name.into()));
-        let properties = self.schema["properties"].as_object().unwrap();
+        let required = |name: &str| self.rules["required"].as_array().is_some_and(|all| all.contains(&name.into()));
+        let properties = self.rules["properties"].as_object().unwrap();
         properties.iter().map(move |(name, schema)| (name.as_str(), required(name), self.inner(schema)))
     }
 }
@@ -98,17 +98,17 @@ fn faults(schema: Schema<'_>, value: &Value, path: &str) -> Vec<String> {
         "array" => match value.as_array() {
             Some(items) if items.len() <= schema.length("maxLength").unwrap_or(usize::MAX) => {
                 let items = items.iter().enumerate();
-                let schema = schema.inner(&schema.schema["items"]);
+                let schema = schema.inner(&schema.rules["items"]);
                 items.flat_map(|(index, item)| faults(schema, item, &format!("{path}[{index}]"))).collect()
             }
             _ => here(false),
         },
         "string" => here(value.as_str().is_some_and(|text| allows_text(schema, text))),
         "integer" => here(value.as_i64().is_some_and(|value| value >= schema.number("minimum").unwrap_or(i64::MIN))),
-        "ref" => faults(schema.refer(schema.schema["ref"].as_str().unwrap()), value, path),
+        "ref" => faults(schema.refer(schema.rules["ref"].as_str().unwrap()), value, path),
         "union" if value.is_object() => match value["$type"].as_str() {
-            Some(kind) if schema.schema["refs"].as_array().unwrap().contains(&kind.into()) => {
-                let [Value::String(reference)] = schema.schema["refs"].as_array().unwrap().as_slice() else {
+            Some(kind) if schema.rules["refs"].as_array().unwrap().contains(&kind.into()) => {
+                let [Value::String(reference)] = schema.rules["refs"].as_array().unwrap().as_slice() else {
                     panic!("unions of one")
                 };
                 faults(schema.refer(reference), value, path)
@@ -137,7 +137,7 @@ fn allows_text(schema: Schema<'_>, text: &str) -> bool {
     text.len() >= schema.length("minLength").unwrap_or(0)
         && text.len() <= schema.length("maxLength").unwrap_or(usize::MAX)
         && text.graphemes(true).count() <= schema.length("maxGraphemes").unwrap_or(usize::MAX)
-        && match schema.schema["format"].as_str() {
+        && match schema.rules["format"].as_str() {
             None => true,
             Some("datetime") => text.parse::<atrium::Datetime>().is_ok(),
             Some("did") => text.parse::<atrium::Did>().is_ok(),
@@ -175,7 +175,7 @@ impl Generator {
             "array" => {
                 let most = schema.length("maxLength").unwrap();
                 let length = if self.rng.random_ratio(1, 16) { most } else { self.rng.random_range(1..4) };
-                let schema = schema.inner(&schema.schema["items"]);
+                let schema = schema.inner(&schema.rules["items"]);
                 (0..length).map(|_| self.valid(schema)).collect()
             }
             "string" => self.valid_text(schema).into(),
@@ -183,9 +183,9 @@ impl Generator {
                 let least = schema.number("minimum").unwrap_or(i64::MIN);
                 (*[least, 180, i64::MAX].choose(&mut self.rng).unwrap()).into()
             }
-            "ref" => self.valid(schema.refer(schema.schema["ref"].as_str().unwrap())),
+            "ref" => self.valid(schema.refer(schema.rules["ref"].as_str().unwrap())),
             "union" => {
-                let reference = schema.schema["refs"][0].as_str().unwrap();
+                let reference = schema.rules["refs"][0].as_str().unwrap();
                 let mut value = self.valid(schema.refer(reference));
                 value["$type"] = reference.into();
                 value
@@ -197,7 +197,7 @@ impl Generator {
     }
 
     fn valid_text(&mut self, schema: Schema<'_>) -> String {
-        let good: &[&str] = match schema.schema["format"].as_str() {
+        let good: &[&str] = match schema.rules["format"].as_str() {
             Some("datetime") => &["2024-09-09T19:46:02.102Z", "0001-01-01T00:00:00Z", "2099-01-01T00:00:00+14:00"],
             Some("did") => &[DID, "did:web:localhost%3A8080"],
             Some("cid") => &[CID],
@@ -286,13 +286,13 @@ fn breaks(schema: Schema<'_>, value: &Value, steps: &[Step]) -> Vec<Break> {
             let last = items.len() - 1;
             let most = schema.length("maxLength").unwrap();
             all.push(to(vec![items[0].clone(); most + 1].into(), "too many items"));
-            all.extend(breaks(schema.inner(&schema.schema["items"]), &items[last], &below(Step::Index(last))));
+            all.extend(breaks(schema.inner(&schema.rules["items"]), &items[last], &below(Step::Index(last))));
         }
         "string" => all.extend(text_breaks(schema).into_iter().map(|(text, what)| to(text.into(), what))),
         "integer" => all.extend(schema.number("minimum").map(|least| to((least - 1).into(), "too small"))),
-        "ref" => all.extend(breaks(schema.refer(schema.schema["ref"].as_str().unwrap()), value, steps)),
+        "ref" => all.extend(breaks(schema.refer(schema.rules["ref"].as_str().unwrap()), value, steps)),
         "union" => {
-            let reference = schema.schema["refs"][0].as_str().unwrap();
+            let reference = schema.rules["refs"][0].as_str().unwrap();
             all.extend(breaks(schema.refer(reference), value, steps));
             all.push(Break { steps: below(Step::Name("$type".to_owned())), replacement: None, what: "missing" });
         }
@@ -327,7 +327,7 @@ fn text_breaks(schema: Schema<'_>) -> Vec<(String, &'static str)> {
     if let Some(most) = schema.length("maxGraphemes") {
         all.push(("a".repeat(most + 1), "too many graphemes"));
     }
-    let bad: &[&str] = match schema.schema["format"].as_str() {
+    let bad: &[&str] = match schema.rules["format"].as_str() {
         Some("datetime") => {
             &["", "2024-09-09T19:46:02", "2024-13-09T19:46:02Z", "yesterday", "2024-09-09T19:46:02-00:00"]
         }
