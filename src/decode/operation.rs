@@ -4,7 +4,7 @@ use super::{
     Body, Collections, Commit, Event, Item, Operation, RawFormat, Reason, RecordPath, Reject, firehose, jetstream_v1,
     record,
 };
-use crate::atproto::Cid;
+use crate::atproto::{Cid, SyntaxError};
 
 /// The bytes of a record as its commit carries them.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +96,16 @@ impl Refusal {
     /// Because of no field in particular.
     pub(super) fn whole(reason: Reason, detail: impl Into<String>) -> Self {
         Self { reason, field: None, detail: detail.into() }
+    }
+
+    /// Because a field of the envelope is not what its dialect says.
+    pub(super) fn missing(name: &str) -> Self {
+        Self::of(Reason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
+    }
+
+    /// Because a field of the envelope is no identifier.
+    pub(super) fn invalid(name: &str, error: SyntaxError) -> Self {
+        Self::of(Reason::Identifier, name, error.to_string())
     }
 
     /// The reject, with as much of the bytes as is kept.

@@ -10,7 +10,7 @@ use plyr_likes::{
 use serde_json::{Value, json};
 
 use super::{
-    super::wire::{CID, DID, KEY, REV, Sent, TRACK, commit, create, like, operation, put, set},
+    super::wire::{CID, DID, KEY, REV, Sent, TRACK, commit, create, delete, like, operation, put, set},
     collections, decode_frame, decode_json, on_half_a_stack, only_event, only_item, only_reject,
 };
 
@@ -212,4 +212,38 @@ fn accounts_and_identities_by_jetstream() {
         assert_eq!((handle.as_ref().map(Handle::as_str), told), (expected, at));
     }
     assert_eq!(only_reject(of("identity", json!([]))).field.as_deref(), Some("identity"));
+}
+
+/// A field that is there twice takes the slow way, which must say the same.
+#[test]
+fn a_field_twice_counts_as_the_last() {
+    let twice = |message: &Value| {
+        let text = message.to_string().replacen('{', "{\"did\":7,", 1);
+        jetstream_v1::decode_message(&collections(), text.as_bytes())
+    };
+    let mut nothing = create("fm.plyr.like", KEY, &like());
+    nothing["commit"]["record"] = json!(null);
+    let part = |kind: &str, part: Value| {
+        let mut message = json!({"did": DID, "time_us": 5, "kind": kind});
+        message[kind] = part;
+        message
+    };
+    for message in [
+        create("fm.plyr.like", KEY, &like()),
+        delete("fm.plyr.like", KEY),
+        nothing,
+        part("account", json!({"active": true, "status": null, "time": "2026-05-25T14:23:29.950Z"})),
+        part("account", json!({"active": false, "status": "deleted"})),
+        part("identity", json!({"handle": "alice.test", "time": "2026-05-25T14:23:29.950Z"})),
+    ] {
+        let (once, twice) = (decode_json(&message), twice(&message));
+        assert_eq!((once.position, once.time), (twice.position, twice.time));
+        match (only_item(once.items), only_item(twice.items)) {
+            (Item::Event(once), Item::Event(twice)) => assert_eq!(once, twice),
+            (Item::Reject(once), Item::Reject(twice)) => {
+                assert_eq!((once.reason, once.field, once.path), (twice.reason, twice.field, twice.path));
+            }
+            (once, twice) => panic!("{once:?} and {twice:?}"),
+        }
+    }
 }

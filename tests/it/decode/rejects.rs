@@ -13,7 +13,7 @@ use std::collections::HashSet;
 
 use super::{
     super::wire::{KEY, Sent, commit, create, ipld, ipld_cid, like, list, message, operation, put, set, track},
-    collections, decode_frame, decode_json, only_item, only_reject,
+    collections, decode_both, decode_frame, decode_json, only_item, only_reject,
 };
 
 /// What decoding a reject's bytes again gives.
@@ -55,6 +55,22 @@ fn rejects_are_decoded_again_from_what_was_kept() {
     let items = decode_reject(&collections(), RawFormat::Firehose, None, &whole);
     assert!(matches!(items.as_slice(), [Item::Event(_)]));
     assert_eq!(only_reject(decode_reject(&collections(), RawFormat::RecordJson, None, b"{}")).reason, Reason::Envelope);
+}
+
+/// A sender who makes a value of every byte is stopped before his message takes many times its size.
+#[test]
+fn a_record_of_more_values_than_anybody_needs() {
+    let with = |values: usize| {
+        let mut record = like();
+        record["extra"] = vec![json!([]); values].into();
+        record
+    };
+    assert!(decode_both("fm.plyr.like", KEY, &with(90_000)).is_ok());
+    assert_eq!(decode_both("fm.plyr.like", KEY, &with(100_000)), Err((Reason::RecordEncoding, None)));
+    assert!(decode_json(&create("app.bsky.feed.like", KEY, &with(100_000))).items.is_empty());
+    let mut payload = commit(&[]);
+    set(&mut payload, "extra", Ipld::List(vec![Ipld::Null; 100_000]));
+    assert_eq!(only_reject(decode_frame(&payload).items).reason, Reason::FrameBound);
 }
 
 #[test]
