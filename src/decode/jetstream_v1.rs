@@ -10,40 +10,22 @@ use serde_json::value::RawValue;
 
 use super::{
     AccountStatus, Body, Collection, Collections, Event, Frame, Item, MESSAGE_MAX, RawFormat, Reason, RecordPath,
-    operation::{RawRecord, Refusal, decode_delete, decode_put},
+    operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
 };
 use crate::atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp};
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
-    let reject = |path, refusal: Refusal| Item::Reject(Box::new(refusal.about(path, RawFormat::JetstreamV1, message)));
+    let reject = |fault: Fault| fault.into_item(RawFormat::JetstreamV1, message);
     let envelope = match read_message(message) {
         Ok(envelope) => envelope,
-        Err(refusal) => return Frame { items: vec![reject(None, refusal)], ..Frame::default() },
+        Err(refusal) => return Frame { items: vec![reject(refusal.into())], ..Frame::default() },
     };
     let items = match decode_envelope(collections, &envelope) {
         Ok(item) => item.into_iter().collect(),
-        Err(fault) => vec![reject(fault.path.map(|path| *path), fault.refusal)],
+        Err(fault) => vec![reject(fault)],
     };
     Frame { position: envelope.time_us, time: envelope.time(), items }
-}
-
-/// A message in which something is missing, of the wrong type, or unknown.
-struct Fault {
-    path: Option<Box<RecordPath>>,
-    refusal: Refusal,
-}
-
-impl Fault {
-    fn about(path: RecordPath, refusal: Refusal) -> Self {
-        Self { path: Some(Box::new(path)), refusal }
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self { path: None, refusal }
-    }
 }
 
 /// A text that is copied only where it holds escapes.

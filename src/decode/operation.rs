@@ -122,3 +122,28 @@ impl Refusal {
         }
     }
 }
+
+/// Something in a message for which the whole message is kept.
+#[derive(Debug)]
+pub(super) struct Fault {
+    path: Option<Box<RecordPath>>,
+    refusal: Refusal,
+}
+
+impl Fault {
+    /// In what the message says of a record.
+    pub(super) fn about(path: RecordPath, refusal: Refusal) -> Self {
+        Self { path: Some(Box::new(path)), refusal }
+    }
+
+    /// The reject that keeps the message.
+    pub(super) fn into_item(self, format: RawFormat, message: &[u8]) -> Item {
+        Item::Reject(Box::new(self.refusal.about(self.path.map(|path| *path), format, message)))
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self { path: None, refusal }
+    }
+}

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use super::{
     super::{
         Collection, Collections, Item, RawFormat, Reason, RecordPath,
-        operation::{RawRecord, Refusal, decode_delete, decode_put},
+        operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
     },
     Blocks, Found, RawCommit, RawMessage, RawOperation,
 };
@@ -25,12 +25,12 @@ pub(super) fn decode_commit(collections: &Collections, raw: &RawMessage<'_>) -> 
         let item = match find_ours(collections, index, sent) {
             Ok(Some(ours)) => slice.decode_operation(collections, &ours),
             Ok(None) => Ok(None),
-            Err(refusal) => Err(refusal),
+            Err(refusal) => Err(refusal.into()),
         };
         match item {
             Ok(item) => found.items.extend(item),
-            Err(refusal) => {
-                found.fault.get_or_insert(refusal);
+            Err(fault) => {
+                found.fault.get_or_insert(fault);
             }
         }
     }
@@ -70,28 +70,36 @@ struct Slice<'m> {
 }
 
 impl Slice<'_> {
-    /// The refusal is of an operation whose path cannot be read.
-    fn decode_operation(&self, collections: &Collections, ours: &Ours<'_>) -> Result<Option<Item>, Refusal> {
+    fn decode_operation(&self, collections: &Collections, ours: &Ours<'_>) -> Result<Option<Item>, Fault> {
         let action = ours.sent.action;
         if action == Some("delete") && RecordKey::parse(ours.rkey).is_err() {
             return Ok(None);
         }
         let path = self.read_path(ours)?;
-        let raw = RawRecord { format: RawFormat::RecordCbor, bytes: self.find_block(ours).unwrap_or_default() };
-        let refuse = |path, refusal: Refusal| Item::Reject(Box::new(refusal.about(Some(path), raw.format, raw.bytes)));
-        Ok(match action {
-            Some("delete") => decode_delete(path),
-            Some("create" | "update") if path.cid.is_none() => Some(refuse(path, Refusal::missing(&ours.field("cid")))),
-            Some("create" | "update") if raw.bytes.is_empty() && self.commit.is_too_big() => {
-                Some(refuse(path, Refusal::whole(Reason::TooBig, "the commit was too big to carry the record's block")))
+        match action {
+            Some("delete") => Ok(decode_delete(path)),
+            Some("create" | "update") if path.cid.is_none() => {
+                Err(Fault::about(path, Refusal::missing(&ours.field("cid"))))
             }
-            Some("create" | "update") => Some(decode_put(collections, path, raw)),
+            Some("create" | "update") => Ok(Some(self.decode_put(collections, path))),
             Some(other) => {
                 let detail = format!("the action {other:?} is not known");
-                Some(refuse(path, Refusal::of(Reason::UnknownKind, ours.field("action"), detail)))
+                Err(Fault::about(path, Refusal::of(Reason::UnknownKind, ours.field("action"), detail)))
             }
-            None => Some(refuse(path, Refusal::missing(&ours.field("action")))),
-        })
+            None => Err(Fault::about(path, Refusal::missing(&ours.field("action")))),
+        }
+    }
+
+    fn decode_put(&self, collections: &Collections, path: RecordPath) -> Item {
+        let block = path.cid.and_then(|cid| self.blocks().and_then(|blocks| blocks.find(&cid)));
+        let raw = RawRecord { format: RawFormat::RecordCbor, bytes: block.unwrap_or_default() };
+        match decode_put(collections, path, raw) {
+            Item::Reject(mut reject) if reject.reason == Reason::BlockMissing && self.commit.is_too_big() => {
+                reject.reason = Reason::TooBig;
+                Item::Reject(reject)
+            }
+            item => item,
+        }
     }
 
     fn read_path(&self, ours: &Ours<'_>) -> Result<RecordPath, Refusal> {
@@ -105,8 +113,7 @@ impl Slice<'_> {
         Ok(RecordPath { did, collection: ours.collection, rkey, rev, cid: ours.sent.cid })
     }
 
-    fn find_block(&self, ours: &Ours<'_>) -> Option<&[u8]> {
-        let cid = ours.sent.cid?;
-        self.blocks.get_or_init(|| self.commit.blocks().ok()).as_ref()?.find(&cid)
+    fn blocks(&self) -> Option<&Blocks<'_>> {
+        self.blocks.get_or_init(|| self.commit.blocks().ok()).as_ref()
     }
 }

@@ -9,7 +9,9 @@ mod message;
 pub use message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message};
 
 use super::{
-    AccountStatus, Body, Collections, Event, Frame, Item, RawFormat, Reason, operation::Refusal, value::Value,
+    AccountStatus, Body, Collections, Event, Frame, Item, RawFormat, Reason,
+    operation::{Fault, Refusal},
+    value::Value,
 };
 use crate::atproto::{Did, Handle, Tid, Timestamp};
 
@@ -36,11 +38,11 @@ pub enum Message {
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
-    let reject = |refusal: Refusal| Item::Reject(Box::new(refusal.about(None, RawFormat::Firehose, message)));
+    let reject = |fault: Fault| fault.into_item(RawFormat::Firehose, message);
     let raw = match read_message(message) {
         Ok(raw) => raw,
         Err(error) => {
-            let items = vec![reject(Refusal::whole(error.reason, error.detail))];
+            let items = vec![reject(Refusal::whole(error.reason, error.detail).into())];
             return Message::Frame(Frame { items, ..Frame::default() });
         }
     };
@@ -64,7 +66,7 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
             items.extend(fault.map(reject));
             items
         }
-        Err(refusal) => vec![reject(refusal)],
+        Err(refusal) => vec![reject(refusal.into())],
     };
     Message::Frame(Frame { position: raw.position(), time: raw.time(), items })
 }
@@ -73,9 +75,8 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
 #[derive(Debug, Default)]
 struct Found {
     items: Vec<Item>,
-    /// The first thing of which not even the path could be read. Its reject keeps the whole message, so that one tells of
-    /// all.
-    fault: Option<Refusal>,
+    /// The first thing that is wrong with the message itself. Its reject keeps the whole message, so that one tells of all.
+    fault: Option<Fault>,
 }
 
 fn only(event: Event) -> Found {

@@ -93,7 +93,8 @@ fn t17_firehose_operations_amiss() {
     for (sent, reason, field, has_path) in cases {
         let reject = only_reject(decode_frame(&commit(&[sent])).items);
         assert_eq!((reject.reason, reject.field.as_deref(), reject.path.is_some()), (reason, field, has_path));
-        assert_eq!(reject.raw_format, if has_path { RawFormat::RecordCbor } else { RawFormat::Firehose });
+        let of_record = matches!(reason, Reason::BlockMissing | Reason::CidMismatch);
+        assert_eq!(reject.raw_format, if of_record { RawFormat::RecordCbor } else { RawFormat::Firehose });
     }
 }
 
