@@ -1,4 +1,6 @@
 //! The one test binary: everything is tested through the library's front doors.
+//! One binary for all tests, so that they are linked once.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod atproto;
 mod cases_crash;
@@ -12,3 +14,4 @@ mod lexicons;
 mod property;
 mod source;
 mod support;
+mod wire;
