@@ -1,6 +1,5 @@
 //! The one test binary: everything is tested through the library's front doors.
 //! One binary for all tests, so that they are linked once.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod atproto;
 mod cases_crash;
@@ -11,6 +10,7 @@ mod cases_transport;
 mod corpus;
 mod decode;
 mod lexicons;
+mod private_postgres;
 mod property;
 mod source;
 mod support;
