@@ -114,8 +114,6 @@ pub async fn find_session(
     )
     .fetch_optional(connection)
     .await?;
-    row.map(|row| {
-        Ok(SessionOwner { actor_id: row.actor_id, did: stored_did(&row.did)?, may_write: row.may_write })
-    })
-    .transpose()
+    row.map(|row| Ok(SessionOwner { actor_id: row.actor_id, did: stored_did(&row.did)?, may_write: row.may_write }))
+        .transpose()
 }
