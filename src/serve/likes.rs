@@ -68,13 +68,14 @@ pub async fn answer_batch(
         (connection, liked)
     };
     let liked = app.lane.ask(ask).await?;
-    let liked: HashSet<i64> = liked.ok_or_else(Refusal::bad_token)?.into_iter().collect();
+    let mut liked = liked.ok_or_else(Refusal::bad_token)?;
+    liked.sort_unstable();
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok((json, batch_answer(&track_ids, &liked)).into_response())
 }
 
-/// The ids asked for as an object, in the order of their first mention.
-fn batch_answer(track_ids: &[i64], liked: &HashSet<i64>) -> String {
+/// The ids asked for as an object, in the order of their first mention. `liked` is sorted.
+fn batch_answer(track_ids: &[i64], liked: &[i64]) -> String {
     let mut answer = String::with_capacity(2 + 16 * track_ids.len());
     let mut seen = HashSet::with_capacity(track_ids.len());
     answer.push('{');
@@ -83,7 +84,7 @@ fn batch_answer(track_ids: &[i64], liked: &HashSet<i64>) -> String {
             continue;
         }
         let comma = if answer.len() > 1 { "," } else { "" };
-        write!(answer, "{comma}\"{id}\":{}", liked.contains(id)).expect("a string takes all that is written to it");
+        write!(answer, "{comma}\"{id}\":{}", liked.binary_search(id).is_ok()).expect("a string takes all that is written to it");
     }
     answer.push('}');
     answer
