@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub mod api;
 pub mod database;
 pub mod dump;
 pub mod history;
