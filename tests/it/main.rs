@@ -1,2 +1,4 @@
-//! x
-fn main() {}
+//! One binary of all tests that stand outside the crate.
+
+mod network;
+mod support;

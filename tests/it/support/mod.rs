@@ -1,0 +1,4 @@
+//! What tests stand on: real upstreams, real programs.
+
+pub mod network;
+pub mod program;
