@@ -179,11 +179,9 @@ impl Network {
 
     /// Takes an account down, or lifts that, as the operator of the PDS.
     pub async fn takedown(&self, did: &str, applied: bool) {
-        let body = json!({
-            "subject": {"$type": "com.atproto.admin.defs#repoRef", "did": did},
-            "takedown": {"applied": applied, "ref": applied.then_some("test")},
-        });
-        self.administer("com.atproto.admin.updateSubjectStatus", body).await;
+        let takedown = if applied { json!({"applied": true, "ref": "test"}) } else { json!({"applied": false}) };
+        let subject = json!({"$type": "com.atproto.admin.defs#repoRef", "did": did});
+        self.administer("com.atproto.admin.updateSubjectStatus", json!({"subject": subject, "takedown": takedown})).await;
     }
 
     /// Deletes an account for good. The operator does it: an owner would need the code that the PDS sends by mail.
@@ -191,12 +189,7 @@ impl Network {
         self.administer("com.atproto.admin.deleteAccount", json!({"did": account.did})).await;
     }
 
-    async fn administer(&self, nsid: &str, mut body: Value) {
-        if body["takedown"]["ref"].is_null()
-            && let Some(takedown) = body["takedown"].as_object_mut()
-        {
-            takedown.remove("ref");
-        }
+    async fn administer(&self, nsid: &str, body: Value) {
         let request = self.client.post(self.method(nsid)).basic_auth("admin", Some(&self.admin_password)).json(&body);
         send(request).await;
     }
