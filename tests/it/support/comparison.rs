@@ -136,9 +136,10 @@ impl<'a> Truth<'a> {
         for like in &shown {
             let did = word(&like["actor"], "did")?;
             let like_uri = word(like, "uri")?;
-            let is_theirs = self.likes.get(&did).is_some_and(|likes| {
-                likes.iter().any(|record| record.uri == like_uri && subject(record).0 == uri)
-            });
+            let is_theirs = self
+                .likes
+                .get(&did)
+                .is_some_and(|likes| likes.iter().any(|record| record.uri == like_uri && subject(record).0 == uri));
             ensure_that(is_theirs, || format!("{uri} is not liked by {like}"))?;
             ensure_that(told.insert(did), || format!("{uri}: one actor is shown twice: {shown:?}"))?;
         }
@@ -236,11 +237,8 @@ impl<'a> Truth<'a> {
             cursor = Some(next.to_owned());
         }
         let likes = &self.likes[&account.did];
-        let expected: BTreeSet<String> = likes
-            .iter()
-            .map(|like| subject(like).0.to_owned())
-            .filter(|uri| self.tracks.contains_key(uri))
-            .collect();
+        let expected: BTreeSet<String> =
+            likes.iter().map(|like| subject(like).0.to_owned()).filter(|uri| self.tracks.contains_key(uri)).collect();
         let distinct: BTreeSet<String> = told.iter().cloned().collect();
         ensure_same(&path, &distinct, &expected)?;
         ensure_that(distinct.len() == told.len(), || format!("{path} shows a track twice: {told:?}"))

@@ -1,4 +1,5 @@
 //! What tests stand on: real upstreams, real programs.
 
+pub mod comparison;
 pub mod network;
 pub mod program;

@@ -52,7 +52,10 @@ impl Maker {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| {
-                panic!("{} does not start ({error}): `npm ci --ignore-scripts` in tests/network brings it", node.display())
+                panic!(
+                    "{} does not start ({error}): `npm ci --ignore-scripts` in tests/network brings it",
+                    node.display()
+                )
             });
         let stdin = child.stdin.take().expect("stdin was asked for");
         let stdout = child.stdout.take().expect("stdout was asked for");
@@ -80,11 +83,11 @@ impl Maker {
 
     async fn ask(&self, command: Value) -> Value {
         let text = command.to_string();
-        match tokio::time::timeout(ANSWER_TIMEOUT, self.send(command)).await {
-            Ok(Ok(Ok(answer))) => answer,
-            Ok(Ok(Err(error))) => panic!("the network refused {text}: {error}"),
-            Ok(Err(_)) => panic!("the process that makes networks ended; its stderr says why ({text})"),
-            Err(_) => panic!("no answer to {text} within {ANSWER_TIMEOUT:?}"),
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(command)).await;
+        match answer.unwrap_or_else(|_| panic!("no answer to {text} within {ANSWER_TIMEOUT:?}")) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => panic!("the network refused {text}: {error}"),
+            Err(_) => panic!("the process that makes networks ended; its stderr says why ({text})"),
         }
     }
 }
@@ -112,8 +115,6 @@ fn deliver_answers(stdout: ChildStdout, waiting: &Mutex<Waiting>) {
 pub struct Network {
     /// Such as `http://127.0.0.1:20123`.
     pub pds_url: String,
-    /// Likewise.
-    pub plc_url: String,
     number: u64,
     admin_password: String,
     client: Client,
@@ -135,7 +136,6 @@ impl Network {
         let text = |field: &str| answer[field].as_str().expect("network.mjs names its addresses").to_owned();
         Self {
             pds_url: text("pds"),
-            plc_url: text("plc"),
             number: answer["network"].as_u64().expect("network.mjs numbers its networks"),
             admin_password: text("admin_password"),
             client: Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing"),
@@ -181,7 +181,8 @@ impl Network {
     pub async fn takedown(&self, did: &str, applied: bool) {
         let takedown = if applied { json!({"applied": true, "ref": "test"}) } else { json!({"applied": false}) };
         let subject = json!({"$type": "com.atproto.admin.defs#repoRef", "did": did});
-        self.administer("com.atproto.admin.updateSubjectStatus", json!({"subject": subject, "takedown": takedown})).await;
+        self.administer("com.atproto.admin.updateSubjectStatus", json!({"subject": subject, "takedown": takedown}))
+            .await;
     }
 
     /// Deletes an account for good. The operator does it: an owner would need the code that the PDS sends by mail.
@@ -235,7 +236,7 @@ pub struct Operation(Value);
 impl Operation {
     /// A new record under a key that the PDS chooses.
     pub fn create(collection: &str, value: Value) -> Self {
-        Self(json!({"$type": "com.atproto.repo.applyWrites#create", "collection": collection, "value": value}))
+        Self::write("com.atproto.repo.applyWrites#create", collection, value)
     }
 
     /// A new record under this key.
@@ -247,7 +248,15 @@ impl Operation {
 
     /// Another value for a record that is there.
     pub fn update(collection: &str, rkey: &str, value: Value) -> Self {
-        Self(json!({"$type": "com.atproto.repo.applyWrites#update", "collection": collection, "rkey": rkey, "value": value}))
+        let mut operation = Self::write("com.atproto.repo.applyWrites#update", collection, value);
+        operation.0["rkey"] = rkey.into();
+        operation
+    }
+
+    fn write(kind: &str, collection: &str, value: Value) -> Self {
+        let mut operation = json!({"$type": kind, "collection": collection});
+        operation["value"] = value;
+        Self(operation)
     }
 
     /// The end of a record that is there.
@@ -286,7 +295,8 @@ impl Account {
 
     /// Deletes a record; one that is not there is no error.
     pub async fn delete(&self, collection: &str, rkey: &str) {
-        self.post("com.atproto.repo.deleteRecord", json!({"repo": self.did, "collection": collection, "rkey": rkey})).await;
+        self.post("com.atproto.repo.deleteRecord", json!({"repo": self.did, "collection": collection, "rkey": rkey}))
+            .await;
     }
 
     /// Up to 200 operations in one commit. The answer has the record of each create and update, in order; null for deletes.

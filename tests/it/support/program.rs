@@ -17,7 +17,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_plyr-likes");
 /// Making a private Postgres on a machine that compiles at the same time takes a while.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
-const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a failure shows of the log.
@@ -125,6 +125,14 @@ impl Program {
     /// Likewise for a POST of JSON with a bearer token.
     pub async fn post(&self, path: &str, token: &str, body: &Value) -> Result<Value, String> {
         self.send(self.client.post(format!("{}{path}", self.api)).bearer_auth(token).json(body)).await
+    }
+
+    /// The admin listener's metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let response =
+            self.client.get(format!("{}/metrics", self.admin)).send().await.expect("the admin listener answers");
+        assert_eq!(response.status(), 200, "metrics");
+        response.text().await.expect("metrics are text")
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, String> {
