@@ -109,6 +109,17 @@ export class Network {
     await this.#plc.destroy()
     if (this.#isFolderOurs) rmSync(this.folder, { recursive: true, force: true })
   }
+
+  /** Calls a procedure of the PDS, in the name of the account whose token it is. */
+  async post(nsid, body, token) {
+    const response = await fetch(`${this.url}/xrpc/${nsid}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify(body),
+    })
+    if (!response.ok) throw new Error(`${nsid}: ${response.status} ${await response.text()}`)
+    return response.json()
+  }
 }
 
 /** Answers commands until stdin ends. */

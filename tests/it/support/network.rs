@@ -84,11 +84,10 @@ impl Maker {
     async fn ask(&self, command: Value) -> Value {
         let text = command.to_string();
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.send(command)).await;
-        match answer.unwrap_or_else(|_| panic!("no answer to {text} within {ANSWER_TIMEOUT:?}")) {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => panic!("the network refused {text}: {error}"),
-            Err(_) => panic!("the process that makes networks ended; its stderr says why ({text})"),
-        }
+        answer
+            .unwrap_or_else(|_| panic!("no answer to {text} within {ANSWER_TIMEOUT:?}"))
+            .unwrap_or_else(|_| panic!("the process that makes networks ended; its stderr says why ({text})"))
+            .unwrap_or_else(|error| panic!("the network refused {text}: {error}"))
     }
 }
 
