@@ -111,11 +111,13 @@ pub enum Reason {
     RecordKey,
     /// A text that the index keeps holds U+0000, which Postgres refuses.
     NulCharacter,
+    /// The database refused a row that the decoder let pass.
+    NotStorable,
 }
 
 impl Reason {
     /// All of them, to register their counters at the start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::FrameEncoding,
         Self::FrameBound,
         Self::Envelope,
@@ -129,6 +131,7 @@ impl Reason {
         Self::Lexicon,
         Self::RecordKey,
         Self::NulCharacter,
+        Self::NotStorable,
     ];
 
     /// The word in table, logs and metrics.
@@ -147,6 +150,7 @@ impl Reason {
             Self::Lexicon => "lexicon",
             Self::RecordKey => "record_key",
             Self::NulCharacter => "nul_character",
+            Self::NotStorable => "not_storable",
         }
     }
 }

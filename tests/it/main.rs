@@ -1,5 +1,6 @@
-//! One binary of all tests that stand outside the crate.
+//! The one test binary: everything is tested through the library's front doors.
 
 mod end_to_end;
 mod network;
+mod source;
 mod support;
