@@ -30,12 +30,7 @@ pub struct Frame {
 }
 
 /// Decodes the bytes of a reject again.
-pub fn decode_reject(
-    collections: &Collections,
-    format: RawFormat,
-    path: Option<&RecordPath>,
-    raw: &[u8],
-) -> Vec<Item> {
+pub fn decode_reject(collections: &Collections, format: RawFormat, path: Option<&RecordPath>, raw: &[u8]) -> Vec<Item> {
     let _ = (collections, format, path, raw);
     Vec::new()
 }

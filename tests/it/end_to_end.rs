@@ -223,14 +223,25 @@ async fn end_to_end() {
     world.play_round().await;
     world.compare(&program).await;
 
-    for number in 0..world.accounts.len() {
-        world.accounts[number].update_handle(&format!("renamed{number}")).await;
-    }
+    swap_handles(&mut world.accounts).await;
     world.play_round().await;
     world.compare(&program).await;
     lose_accounts(&network, &program, &world).await;
     world.play_round().await;
     world.compare(&program).await;
+}
+
+/// Everybody takes the handle that the next one had.
+async fn swap_handles(accounts: &mut [Account]) {
+    let mut names: Vec<String> =
+        accounts.iter().map(|account| account.handle.trim_end_matches(".test").to_owned()).collect();
+    names.rotate_left(1);
+    for (number, account) in accounts.iter_mut().enumerate() {
+        account.update_handle(&format!("nobody{number}")).await;
+    }
+    for (name, account) in names.iter().zip(accounts) {
+        account.update_handle(name).await;
+    }
 }
 
 /// An account deactivated, brought back and deleted: nothing of anybody else may be lost by it. What is seen of the account
