@@ -2,5 +2,4 @@
 
 mod end_to_end;
 mod network;
-mod source;
 mod support;

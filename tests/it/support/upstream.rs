@@ -127,8 +127,7 @@ impl Upstream {
         let notes = Arc::new(Mutex::new(Notes::default()));
         let noted = Arc::new(watch::Sender::new(0));
         let go = Arc::new(Notify::new());
-        let server =
-            Server { script: Arc::new(script), notes: notes.clone(), noted: noted.clone(), go: go.clone() };
+        let server = Server { script: Arc::new(script), notes: notes.clone(), noted: noted.clone(), go: go.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -169,9 +168,9 @@ impl Upstream {
                 noted.changed().await.expect("the upstream runs");
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait)
-            .await
-            .unwrap_or_else(|_| panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done()));
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+            panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done())
+        });
     }
 }
 
