@@ -89,6 +89,7 @@ struct World {
     /// Marks the end of each round.
     marker: Account,
     lists_made: usize,
+    handles_told: bool,
 }
 
 impl World {
@@ -106,7 +107,7 @@ impl World {
             track_uris.extend(artist.apply_writes(&tracks).await.into_iter().flatten().map(|track| track.uri));
         }
         let marker = network.account("marker").await;
-        Self { random: StdRng::seed_from_u64(SEED), accounts, track_uris, marker, lists_made: 0 }
+        Self { random: StdRng::seed_from_u64(SEED), accounts, track_uris, marker, lists_made: 0, handles_told: false }
     }
 
     async fn tracks(&self) -> Vec<Stored> {
@@ -173,13 +174,27 @@ impl World {
         self.track_uris.insert(artist.create("fm.plyr.track", track("New")).await.uri);
     }
 
+    /// Everybody takes the handle that the next one had.
+    async fn swap_handles(&mut self) {
+        let names = self.accounts.iter().map(|account| account.handle.trim_end_matches(".test").to_owned());
+        let mut names: Vec<String> = names.collect();
+        names.rotate_left(1);
+        for (number, account) in self.accounts.iter_mut().enumerate() {
+            account.update_handle(&format!("nobody{number}")).await;
+        }
+        for (name, account) in names.iter().zip(&mut self.accounts) {
+            account.update_handle(name).await;
+        }
+        self.handles_told = true;
+    }
+
     /// Waits until the program has everything that was written so far, then compares. The firehose of one PDS is in order:
     /// once the last write is seen, all are, so that one comparison must do.
     async fn compare(&self, program: &Program) {
         let mark = self.marker.create("fm.plyr.track", track("Mark")).await;
         self.marker.create("fm.plyr.like", like(&mark)).await;
         wait_until_liked(program, &self.marker.did, &mark.uri, true).await;
-        let truth = Truth::read(&self.accounts, &self.track_uris).await;
+        let truth = Truth::read(&self.accounts, &self.track_uris).await.with_handles(self.handles_told);
         println!("compared {} likes", truth.like_count());
         truth.assert_shown_by(program).await;
     }
@@ -223,25 +238,12 @@ async fn end_to_end() {
     world.play_round().await;
     world.compare(&program).await;
 
-    swap_handles(&mut world.accounts).await;
+    world.swap_handles().await;
     world.play_round().await;
     world.compare(&program).await;
     lose_accounts(&network, &program, &world).await;
     world.play_round().await;
     world.compare(&program).await;
-}
-
-/// Everybody takes the handle that the next one had.
-async fn swap_handles(accounts: &mut [Account]) {
-    let mut names: Vec<String> =
-        accounts.iter().map(|account| account.handle.trim_end_matches(".test").to_owned()).collect();
-    names.rotate_left(1);
-    for (number, account) in accounts.iter_mut().enumerate() {
-        account.update_handle(&format!("nobody{number}")).await;
-    }
-    for (name, account) in names.iter().zip(accounts) {
-        account.update_handle(name).await;
-    }
 }
 
 /// An account deactivated, brought back and deleted: nothing of anybody else may be lost by it. What is seen of the account
