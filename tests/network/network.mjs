@@ -161,11 +161,13 @@ async function answerCommands() {
       say({ id: command.id, error: String(error?.stack ?? error) })
     }
   }
+  const lines = createInterface({ input: process.stdin })
+  process.on('SIGTERM', () => lines.close())
   // Ctrl-C reaches the whole terminal's group; the end of stdin, which follows, clears everything away.
   process.on('SIGINT', () => {})
   // Nobody reads answers any more once stdin has ended; the networks still want to be cleared away.
   process.stdout.on('error', () => {})
-  for await (const line of createInterface({ input: process.stdin })) {
+  for await (const line of lines) {
     running.push(answer(line))
   }
   await Promise.all(running)
