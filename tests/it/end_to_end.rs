@@ -188,12 +188,17 @@ impl World {
         self.handles_told = true;
     }
 
-    /// Waits until the program has everything that was written so far, then compares. The firehose of one PDS is in order:
-    /// once the last write is seen, all are, so that one comparison must do.
-    async fn compare(&self, program: &Program) {
+    /// Waits until the program has everything that was written so far. The firehose of one PDS is in order: once the last
+    /// write is seen, all are.
+    async fn catch_up(&self, program: &Program) {
         let mark = self.marker.create("fm.plyr.track", track("Mark")).await;
         self.marker.create("fm.plyr.like", like(&mark)).await;
         wait_until_liked(program, &self.marker.did, &mark.uri, true).await;
+    }
+
+    /// Compares, once: what was written before must all be there.
+    async fn compare(&self, program: &Program) {
+        self.catch_up(program).await;
         let truth = Truth::read(&self.accounts, &self.track_uris).await.with_handles(self.handles_told);
         println!("compared {} likes", truth.like_count());
         truth.assert_shown_by(program).await;
@@ -254,7 +259,7 @@ async fn lose_accounts(network: &Network, program: &Program, world: &World) {
     leaver.create("fm.plyr.like", like(&song)).await;
     world.marker.create("fm.plyr.like", like(&song)).await;
     let show = async |what: &str| {
-        world.compare(program).await;
+        world.catch_up(program).await;
         let own = is_liked(program, &leaver.did, &song.uri).await;
         let other = is_liked(program, &world.marker.did, &song.uri).await;
         println!("{what}: the leaver likes its track: {own:?}; so does another: {other:?}");
@@ -264,6 +269,7 @@ async fn lose_accounts(network: &Network, program: &Program, world: &World) {
     show("deactivated").await;
     leaver.activate().await;
     show("reactivated").await;
+    world.compare(program).await;
     network.delete_account(leaver.clone()).await;
     show("deleted").await;
 }
