@@ -162,7 +162,7 @@ fn decode_commit(collections: &Collections, envelope: &Envelope<'_>) -> Result<O
         return Ok(None);
     }
     let mut path = read_path(envelope, commit, collection)?;
-    if let Some(cid) = &commit.cid {
+    if let Some(cid) = commit.cid.as_ref().filter(|_| operation != "delete") {
         match Cid::parse(&cid.0) {
             Ok(cid) => path.cid = Some(cid),
             Err(error) => {

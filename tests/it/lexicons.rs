@@ -1,7 +1,7 @@
 //! Decoder and lexicons held together: what the lexicon JSON allows is decoded, what it forbids is refused by the name of
 //! the field, in both encodings. The lexicons are interpreted here anew; nothing of the decoder's checks is used.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use ipld_core::ipld::Ipld;
 use plyr_likes::{
@@ -21,7 +21,12 @@ const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
 const CID: &str = "bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a";
 
 /// The lexicons by NSID: ours as they are published, and the two of com.atproto that ours refer to.
-fn documents() -> BTreeMap<String, Value> {
+fn documents() -> &'static BTreeMap<String, Value> {
+    static DOCUMENTS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(read_documents);
+    &DOCUMENTS
+}
+
+fn read_documents() -> BTreeMap<String, Value> {
     let strong_ref = json!({"lexicon": 1, "id": "com.atproto.repo.strongRef", "defs": {"main": {
         "type": "object", "required": ["uri", "cid"],
         "properties": {"uri": {"type": "string", "format": "at-uri"}, "cid": {"type": "string", "format": "cid"}}
@@ -378,7 +383,7 @@ fn nsid(collection: Collection) -> String {
 fn valid_record(collection: Collection, seed: u64, all: bool) -> Value {
     let (documents, nsid) = (documents(), nsid(collection));
     let mut generator = Generator { rng: StdRng::seed_from_u64(seed), all };
-    let mut record = generator.valid(Schema::of_record(&documents, &nsid));
+    let mut record = generator.valid(Schema::of_record(documents, &nsid));
     record["$type"] = nsid.clone().into();
     record
 }
@@ -392,7 +397,7 @@ proptest! {
     fn what_the_lexicon_allows_is_decoded(collection in any_collection(), seed in any::<u64>(), all in any::<bool>()) {
         let record = valid_record(collection, seed, all);
         let (documents, nsid) = (documents(), nsid(collection));
-        prop_assert_eq!(faults(Schema::of_record(&documents, &nsid), &record, ""), Vec::<String>::new());
+        prop_assert_eq!(faults(Schema::of_record(documents, &nsid), &record, ""), Vec::<String>::new());
         prop_assert_eq!(decode(collection, &record), Ok(()), "{}", record);
     }
 
@@ -404,7 +409,7 @@ proptest! {
         picks in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
     ) {
         let (documents, nsid) = (documents(), nsid(collection));
-        let schema = Schema::of_record(&documents, &nsid);
+        let schema = Schema::of_record(documents, &nsid);
         let mut record = valid_record(collection, seed, true);
         let mut whats = Vec::new();
         for pick in picks {
@@ -433,7 +438,7 @@ fn every_constraint_broken_alone_is_refused_by_name() {
     let mut whats = BTreeMap::<&str, usize>::new();
     for collection in Collection::ALL {
         let nsid = nsid(collection);
-        let schema = Schema::of_record(&documents, &nsid);
+        let schema = Schema::of_record(documents, &nsid);
         let record = valid_record(collection, 1, true);
         for one in breaks(schema, &record, &[]) {
             let broken = one.apply(&record);
@@ -474,7 +479,7 @@ fn o12_subjects_that_are_no_track() {
     for uri in cases {
         let mut record = valid_record(Collection::Like, 3, false);
         record["subject"]["uri"] = uri.into();
-        assert!(faults(Schema::of_record(&documents, "fm.plyr.like"), &record, "").is_empty());
+        assert!(faults(Schema::of_record(documents, "fm.plyr.like"), &record, "").is_empty());
         let error = decode(Collection::Like, &record).unwrap_err();
         assert_eq!((error.reason, error.field.as_deref()), (Reason::Lexicon, Some("subject.uri")), "{uri}");
     }

@@ -117,7 +117,11 @@ fn t17_firehose_commits_amiss() {
     }
     let good_car = car([(ipld_cid(&block), block.clone())].iter());
     let cut = &good_car[..good_car.len() - 1];
-    for blocks in [b"".as_slice(), b"no CAR", cut, &[0xff; 20], &[good_car.clone(), vec![0]].concat()] {
+    // The header ends with its version.
+    let mut second_version = good_car.clone();
+    second_version[usize::from(good_car[0])] = 2;
+    for blocks in [b"".as_slice(), &second_version, b"no CAR", cut, &[0xff; 20], &[good_car.clone(), vec![0]].concat()]
+    {
         let mut payload = commit(&[put("fm.plyr.like", KEY, &block)]);
         set(&mut payload, "blocks", Ipld::Bytes(blocks.to_vec()));
         assert_eq!(only_reject(decode_frame(&payload).items).reason, Reason::BlockMissing, "{blocks:?}");
