@@ -29,7 +29,8 @@ pub struct Freshness {
     pub like_count: usize,
 }
 
-/// Writes likes one after the other on the network's PDS, and waits for each at the API of a program that follows it.
+/// Writes likes one after the other on the network's PDS, and waits for each at the API of a program that follows it. Once per
+/// network: it creates the account `freshness.test`.
 pub async fn measure_freshness(network: &Network, api: &str, like_count: usize) -> Freshness {
     let fan = network.account("freshness").await;
     let tracks = create_tracks(&fan, like_count + WARM_UP_COUNT).await;
