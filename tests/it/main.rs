@@ -1,6 +1,7 @@
 //! The one test binary: everything is tested through the library's front doors.
 
 mod atproto;
+mod bench_log;
 mod cases_crash;
 mod cases_order;
 mod cases_records;
