@@ -185,7 +185,13 @@ impl Writer {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
             meter::reached(&self.feeders[place].label, reached, now);
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
-                sender.send_replace(Some(Position { kind, value: reached.value }));
+                let position = Position { kind, value: reached.value };
+                sender.send_modify(|held| {
+                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > Some(position);
+                    if !ahead {
+                        *held = Some(position);
+                    }
+                });
             }
         }
     }
