@@ -7,7 +7,6 @@ use crate::support::{
     world::World,
 };
 
-#[expect(dead_code, reason = "the figures use all of it")]
 #[path = "../../benches/figures/log.rs"]
 mod log;
 
