@@ -2,6 +2,7 @@
 //! One binary for all tests, so that they are linked once.
 
 mod atproto;
+mod bench_log;
 mod cases_crash;
 mod cases_order;
 mod cases_records;

@@ -70,7 +70,7 @@ async fn run_again(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
 async fn shrink(world: &mut World, batches: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
     let mut fewest = batches;
     let mut size = fewest.iter().map(Vec::len).sum::<usize>() / 2;
-    let limit = Instant::now() + Duration::from_secs(60);
+    let limit = Instant::now() + Duration::from_mins(1);
     while size > 0 && Instant::now() < limit {
         let total: usize = fewest.iter().map(Vec::len).sum();
         let mut from = 0;

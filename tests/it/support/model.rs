@@ -43,6 +43,7 @@ pub struct Like {
     pub created_at: i64,
 }
 
+#[expect(clippy::struct_field_names, reason = "the record calls it listType")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct List {
     pub items: Vec<(String, String)>,
@@ -212,7 +213,7 @@ pub fn shows(state: &State, write: &Write) -> bool {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 const TID_ALPHABET: &str = "234567abcdefghijklmnopqrstuvwxyz";

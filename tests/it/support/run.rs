@@ -24,7 +24,7 @@ use super::{
 };
 
 /// How long something may take that takes a second on an idle machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The pump over a fresh database, following one upstream.
 pub struct Pump {
