@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     ingest,
     serve::{self, ServeSettings},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, sentence},
 };
 
 /// A stop that takes longer is cut short.
@@ -83,15 +83,12 @@ pub async fn run(plan: Plan, telemetry: &Telemetry) -> anyhow::Result<()> {
         started = start(plan, telemetry, &mut stages) => match started {
             Ok(()) => tokio::select! {
                 name = signals.next() => { tracing::info!(signal = name, "stopping"); Ok(()) }
-                ended = stages.ended() => Err(ended),
+                ended = stages.ended() => { tracing::error!("{}: stopping", sentence(&ended)); Err(ended) }
             },
             Err(error) => Err(error),
         },
         name = signals.next() => { tracing::info!(signal = name, "stopping before the start was over"); Ok(()) }
     };
-    if let Err(error) = &outcome {
-        tracing::error!("{error:#}: stopping");
-    }
     let stopped = tokio::select! {
         stopped = timeout(STOP_MAX, stages.stop()) => stopped.context("stopping took too long")?,
         name = signals.next() => anyhow::bail!("{name} came again: ended at once"),
@@ -115,7 +112,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         "starting"
     );
 
-    let access = if plan.index.is_some() { Access::Own } else { Access::Join };
+    let access = if plan.index.is_some() { Access::Own } else { Access::Share };
     let database = Database::open(&plan.database, access).await?;
     let pool = database.pool.clone();
     let migrates = plan.index.is_some() || database.is_private();
@@ -189,7 +186,7 @@ pub async fn with_database<T>(
 ) -> anyhow::Result<T> {
     let mut signals = Signals::new()?;
     let database = tokio::select! {
-        database = Database::open(settings, Access::Join) => database?,
+        database = Database::open(settings, Access::Visit) => database?,
         name = signals.next() => anyhow::bail!("{name} came"),
     };
     let outcome = tokio::select! {

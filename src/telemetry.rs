@@ -56,7 +56,7 @@ pub struct TelemetrySettings {
     #[arg(long, env = "PLYR_LOG", value_name = "FILTER", value_parser = parse_filter, global = true, hide_env = true)]
     pub log: Option<String>,
 
-    /// OpenTelemetry collector that takes traces over HTTP, such as <http://localhost:4318> (`PLYR_OTLP_ENDPOINT`, default none)
+    /// OpenTelemetry collector that takes traces over HTTP, such as `http://localhost:4318` (`PLYR_OTLP_ENDPOINT`, default none)
     #[arg(long, env = "PLYR_OTLP_ENDPOINT", value_name = "URL", value_parser = parse_endpoint, global = true,
         hide_env = true)]
     pub otlp_endpoint: Option<String>,
@@ -178,4 +178,15 @@ impl Telemetry {
             tracing::warn!(%error, "the last spans did not reach the collector");
         }
     }
+}
+
+/// An error and its causes as one sentence, without a cause that its error has told already.
+pub fn sentence(error: &anyhow::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if parts.last().is_none_or(|told| !told.ends_with(&cause)) {
+            parts.push(cause);
+        }
+    }
+    parts.join(": ")
 }

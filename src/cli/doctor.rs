@@ -15,6 +15,7 @@ use crate::{
         private_postgres::VERSION_MIN,
         views::operation::is_schema_current,
     },
+    telemetry::sentence,
 };
 
 /// How long an upstream may take to answer.
@@ -50,7 +51,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             Ok(finding) => super::print(&format!("ok    {name}: {finding}\n")),
             Err(error) => {
                 code = ExitCode::FAILURE;
-                super::print(&format!("FAIL  {name}: {error:#}\n"));
+                super::print(&format!("FAIL  {name}: {}\n", sentence(&error)));
             }
         }
     }

@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("plyr-likes: {error:#}");
+            eprintln!("plyr-likes: {}", telemetry::sentence(&error));
             ExitCode::FAILURE
         }
     }

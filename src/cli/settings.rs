@@ -67,7 +67,7 @@ pub(super) struct ApiSettings {
         hide_env = true)]
     secret_key: Option<SecretKey>,
 
-    /// Origins whose pages may ask, comma-separated, such as <https://plyr.fm> (`PLYR_CORS_ORIGINS`, default none)
+    /// Origins whose pages may ask, comma-separated, such as `https://plyr.fm` (`PLYR_CORS_ORIGINS`, default none)
     #[arg(long, env = "PLYR_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',', value_parser = parse_origin,
         global = true, hide_env = true)]
     cors_origins: Vec<HeaderValue>,

@@ -1,18 +1,24 @@
 use std::{fs::File, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
-use sqlx::{PgPool, migrate::MigrateError, postgres::PgConnectOptions};
+use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{
-    MIGRATOR, open_pool, parse_database_url,
-    private_postgres::{self, Folder, PrivatePostgres, PrivatePostgresError},
+use crate::{
+    store::{
+        MIGRATOR, open_pool, parse_database_url,
+        private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
+    },
+    telemetry::sentence,
 };
 
 /// How often a database that is away is spoken of.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long the owner of the private Postgres may take to start it, or a command to let go of it.
+const JOIN_MAX: Duration = Duration::from_secs(60);
+const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -55,8 +61,10 @@ fn parse_address(text: &str) -> Result<DatabaseAddress, String> {
 pub enum Access {
     /// To be its owner, or nothing.
     Own,
-    /// To connect to it, whoever owns it; to start it if nobody does.
-    Join,
+    /// To connect to it, whoever owns it; to own it for as long as the program runs if nobody does.
+    Share,
+    /// Likewise for a moment: whoever wants to own it meanwhile waits.
+    Visit,
 }
 
 /// The database, however it is had.
@@ -77,19 +85,40 @@ impl Database {
             tracing::info!(host, name, "database: the one of DATABASE_URL");
             return Ok(Self { pool: open_pool(options.clone()), server: None, _socket: None });
         }
-        match Folder::open(&settings.data_dir)?.lock() {
-            Ok(lock) => {
-                let server = private_postgres::start(lock).await.context("no private Postgres")?;
-                tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
-                Ok(Self { pool: open_pool(server.connect_options()), server: Some(server), _socket: None })
+        let begin = Instant::now();
+        let mut has_said = false;
+        loop {
+            let folder = Folder::open(&settings.data_dir)?;
+            let error = match folder.clone().lock(access == Access::Visit) {
+                Ok(lock) => return Self::start(lock).await,
+                Err(PrivatePostgresError::InUse { .. }) if access != Access::Own => match Self::join(&folder).await {
+                    Ok(database) => return Ok(database),
+                    Err(error) => error,
+                },
+                Err(error @ PrivatePostgresError::InUse { is_brief: true, .. }) => error.into(),
+                Err(error) => return Err(error.into()),
+            };
+            if begin.elapsed() > JOIN_MAX {
+                return Err(error);
             }
-            Err(PrivatePostgresError::InUse { .. }) if access == Access::Join => {
-                let (options, _socket) = Folder::open(&settings.data_dir)?.connect_options()?;
-                tracing::info!("database: the private Postgres of the plyr-likes that is running");
-                Ok(Self { pool: open_pool(options), server: None, _socket })
+            if !std::mem::replace(&mut has_said, true) {
+                tracing::info!("waiting for another plyr-likes: {}", sentence(&error));
             }
-            Err(error) => Err(error.into()),
+            sleep(JOIN_PAUSE).await;
         }
+    }
+
+    async fn start(lock: Lock) -> anyhow::Result<Self> {
+        let server = private_postgres::start(lock).await?;
+        tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
+        Ok(Self { pool: open_pool(server.connect_options()), server: Some(server), _socket: None })
+    }
+
+    async fn join(folder: &Folder) -> anyhow::Result<Self> {
+        let (options, _socket) = folder.connect_options()?;
+        PgConnection::connect_with(&options).await?.close().await?;
+        tracing::info!("database: the private Postgres of the plyr-likes that is running");
+        Ok(Self { pool: open_pool(options), server: None, _socket })
     }
 
     /// Whether this process owns a private Postgres, and so its schema.

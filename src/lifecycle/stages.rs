@@ -5,6 +5,8 @@ use futures_util::FutureExt as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::telemetry::sentence;
+
 /// A part of the program that has ended, and how.
 type Ended = (&'static str, anyhow::Result<()>);
 
@@ -77,13 +79,13 @@ impl Stages {
         let stages = [("the sources", &self.sources), ("the listeners", &self.listeners), ("Postgres", &self.database)];
         for (name, stage) in stages {
             if let Err(error) = stage.stop().await {
-                tracing::error!("{name} did not stop cleanly: {error:#}");
+                tracing::error!("{name} did not stop cleanly: {}", sentence(&error));
                 outcome = Err(error.context(format!("{name} did not stop cleanly")));
             }
         }
         while let Ok((name, ended)) = self.ended.try_recv() {
             if let Err(error) = ended {
-                tracing::error!("{name} failed while stopping: {error:#}");
+                tracing::error!("{name} failed while stopping: {}", sentence(&error));
                 outcome = Err(error.context(format!("{name} failed while stopping")));
             }
         }

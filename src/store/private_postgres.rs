@@ -91,6 +91,8 @@ pub enum PrivatePostgresError {
         path: PathBuf,
         /// Its process number.
         holder: String,
+        /// Whether it is a command that will soon be done.
+        is_brief: bool,
     },
     /// The folder belongs to another user.
     #[error("{path} belongs to the user with number {uid}: run as that user or as root")]

@@ -6,7 +6,7 @@ use plyr_likes::store::private_postgres::{Folder, PrivatePostgres, PrivatePostgr
 use sqlx::{Connection as _, PgConnection};
 
 async fn start_in(path: &std::path::Path) -> PrivatePostgres {
-    start(Folder::open(path).unwrap().lock().unwrap()).await.unwrap()
+    start(Folder::open(path).unwrap().lock(false).unwrap()).await.unwrap()
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn runs_below_a_closed_folder_and_with_a_path_too_long_for_a_socket() {
     let mode = path.join("postgres").metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700, "others may reach the socket");
 
-    let refused = Folder::open(&path).unwrap().lock().unwrap_err();
+    let refused = Folder::open(&path).unwrap().lock(false).unwrap_err();
     let PrivatePostgresError::InUse { holder, .. } = &refused else { panic!("{refused}") };
     assert_eq!(*holder, std::process::id().to_string());
 

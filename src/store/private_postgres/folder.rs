@@ -54,17 +54,22 @@ impl Folder {
         Ok(Self { root: fs::canonicalize(path).map_err(fail)? })
     }
 
-    /// Takes the lock, or says who has it.
-    pub fn lock(self) -> Result<Lock, PrivatePostgresError> {
+    /// Takes the lock, or says who has it. Whoever takes it for a moment says so, and is worth waiting for.
+    pub fn lock(self, is_brief: bool) -> Result<Lock, PrivatePostgresError> {
         let path = self.root.join("lock");
         let fail = |error| PrivatePostgresError::Folder { path: path.clone(), error };
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(fail)?;
         if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             file.read_to_string(&mut holder).map_err(fail)?;
-            return Err(PrivatePostgresError::InUse { path: self.root, holder: holder.trim().to_owned() });
+            let (holder, is_brief) = match holder.trim().split_once(' ') {
+                Some((holder, _)) => (holder.to_owned(), true),
+                None => (holder.trim().to_owned(), false),
+            };
+            return Err(PrivatePostgresError::InUse { path: self.root, holder, is_brief });
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(fail)?;
+        let tenure = if is_brief { " briefly" } else { "" };
+        file.set_len(0).and_then(|()| writeln!(file, "{}{tenure}", std::process::id())).map_err(fail)?;
         Ok(Lock { folder: self, _file: file })
     }
 
