@@ -1,6 +1,10 @@
 //! Around the answers: health, status, documents, caching, origins, compression, ids; and a database that is away.
 
-use std::{str::FromStr, sync::atomic::{AtomicBool, Ordering}, sync::Arc};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use plyr_likes::serve::connect;
 use reqwest::{Method, StatusCode};
@@ -13,7 +17,8 @@ async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
     let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
         ON CONFLICT (source) DO UPDATE SET state = $1";
     sqlx::query(set).bind(state).execute(api.pool()).await.unwrap();
-    let set = "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
+    let set =
+        "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
         ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
     sqlx::query(set).bind(event_at).bind(updated_at).execute(api.pool()).await.unwrap();
 }
@@ -69,7 +74,10 @@ async fn status_for_programs_and_people() {
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     assert_eq!(page.headers()["cache-control"], "no-store");
     let text = page.text().await.unwrap();
-    assert!(text.contains("60.0 s behind") && text.contains("because &lt;b&gt;") && !text.contains("<script"), "{text}");
+    assert!(
+        text.contains("60.0 s behind") && text.contains("because &lt;b&gt;") && !text.contains("<script"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -221,7 +229,8 @@ async fn s5_readers_never_see_half_a_batch() {
         assert!(users == 0 || users == 5, "{users}");
         seen[usize::from(users > 0)] = true;
         let both = api.ok("/tracks/").await;
-        let counts: i64 = both["tracks"].as_array().unwrap().iter().map(|track| track["like_count"].as_i64().unwrap()).sum();
+        let counts: i64 =
+            both["tracks"].as_array().unwrap().iter().map(|track| track["like_count"].as_i64().unwrap()).sum();
         assert!(counts == 5 || counts == 0, "{both}");
     }
     done.store(true, Ordering::Relaxed);
@@ -236,7 +245,11 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
         return fits(document, &document["components"]["schemas"][link.rsplit('/').next().unwrap()], value);
     }
     if let Some(either) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
-        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) { Ok(()) } else { no("none of".into()) };
+        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) {
+            Ok(())
+        } else {
+            no("none of".into())
+        };
     }
     if let Some(all) = schema["allOf"].as_array() {
         let merged = merge(document, all);
@@ -339,7 +352,8 @@ async fn openapi_tells_the_truth() {
             let schema = &documented["content"]["application/json"]["schema"];
             fits(&document, schema, &body).unwrap_or_else(|why| panic!("{method} {path}: {why}"));
             // What is refused is documented too.
-            let refused = api.request(Method::from_str(&method.to_uppercase()).unwrap(), &fill(path)).bearer_auth("bad");
+            let refused =
+                api.request(Method::from_str(&method.to_uppercase()).unwrap(), &fill(path)).bearer_auth("bad");
             let refused = refused.send().await.unwrap();
             if refused.status() != StatusCode::OK {
                 let documented = &operation["responses"][refused.status().as_str()];

@@ -18,11 +18,13 @@ async fn load(api: &Api, statements: &[&str]) {
     for statement in statements {
         connection.execute(AssertSqlSafe((*statement).to_owned())).await.unwrap();
     }
-    let count = "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
+    let count =
+        "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
         GROUP BY 1 ON CONFLICT (track_id) DO UPDATE SET like_count = excluded.like_count";
     connection.execute(count).await.unwrap();
     // Whatever else looks at these tables at the same time can keep a page from being marked as seen by all.
-    let is_all_visible = "SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE relname IN ('likes', 'tracks', 'actors')";
+    let is_all_visible =
+        "SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE relname IN ('likes', 'tracks', 'actors')";
     for _ in 0..100 {
         connection.execute("VACUUM ANALYZE").await.unwrap();
         if sqlx::query_scalar(is_all_visible).fetch_one(&mut connection).await.unwrap() {
@@ -152,15 +154,16 @@ async fn r4_a_track_with_a_hundred_thousand_likes() {
     for mode in ["force_custom_plan", "force_generic_plan"] {
         let mut connection = PgConnection::connect(&api.database.url).await.unwrap();
         connection.execute(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).await.unwrap();
-        let plan: Value = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {LIKERS}")))
-            .bind(track.id)
-            .bind(None::<chrono::DateTime<chrono::Utc>>)
-            .bind("")
-            .bind(0_i64)
-            .bind(101_i64)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let plan: Value =
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {LIKERS}")))
+                .bind(track.id)
+                .bind(None::<chrono::DateTime<chrono::Utc>>)
+                .bind("")
+                .bind(0_i64)
+                .bind(101_i64)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
         let nodes = nodes(&plan[0]["Plan"]);
         let read: i64 = nodes.iter().filter(|node| node["Relation Name"] == "likes").map(rows_of).sum();
         println!("{mode}: {read} rows of likes, {} ms", plan[0]["Execution Time"]);
