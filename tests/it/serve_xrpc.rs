@@ -8,7 +8,7 @@ use crate::support::api::{Api, CID, Known, json_of, settings, tid};
 const STATUSES: &str = "/xrpc/fm.plyr.feed.getLikeStatuses";
 
 fn uris(tracks: &[&str]) -> String {
-    tracks.iter().map(|uri| format!("&uris={uri}")).collect()
+    tracks.iter().flat_map(|uri| ["&uris=", uri]).collect()
 }
 
 async fn some_likes(api: &Api) -> (Known, Vec<Known>) {
@@ -92,9 +92,9 @@ async fn likers_and_tracks() {
     let api = Api::start().await;
     let (liker, tracks) = some_likes(&api).await;
     let track = &tracks[2];
-    let likes = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={}", track.name)).await;
+    let page = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={}", track.name)).await;
     assert_eq!(
-        likes,
+        page,
         json!({"uri": track.name, "count": 1, "likes": [{
             "actor": {"did": liker.name, "handle": "liker.test"},
             "uri": format!("at://{}/fm.plyr.like/{}", liker.name, tid(12)),
