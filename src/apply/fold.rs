@@ -11,8 +11,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Fold<'a> {
     paths: HashMap<(Collection, &'a str, &'a str), PathState<'a>>,
-    /// Operations with the rev of another one on the same path, and another CID.
-    pub anomalies: u64,
+    anomalies: HashMap<Collection, u64>,
 }
 
 /// What one path comes to.
@@ -23,20 +22,31 @@ pub struct PathState<'a> {
     pub rev: Tid,
     /// The record, or none when it is gone.
     pub record: Option<(Cid, &'a Record)>,
+    /// The id of `did`; like the next two, zero until it is resolved.
+    pub actor_id: i64,
+    /// The id of the track that the path is about, if it is about one.
+    pub track_id: i64,
+    /// The id of the CID that a like names.
+    pub cid_id: i64,
+}
+
+impl<'a> PathState<'a> {
+    fn new(did: &'a Did, rkey: &'a RecordKey, rev: Tid, record: Option<(Cid, &'a Record)>) -> Self {
+        Self { did, rkey, rev, record, actor_id: 0, track_id: 0, cid_id: 0 }
+    }
 }
 
 impl<'a> Fold<'a> {
     /// Folds the operations among the events.
     pub fn of_events(events: &'a [Event]) -> Self {
-        let mut fold = Self { paths: HashMap::with_capacity(events.len()), anomalies: 0 };
+        let mut fold = Self { paths: HashMap::with_capacity(events.len()), anomalies: HashMap::new() };
         for event in events {
             if let Body::Commit(commit) = &event.body {
                 let record = match &commit.operation {
                     Operation::Put { cid, record } => Some((*cid, record)),
                     Operation::Delete => None,
                 };
-                let state = PathState { did: &event.did, rkey: &commit.rkey, rev: commit.rev, record };
-                fold.add(commit.collection, state);
+                fold.add(commit.collection, PathState::new(&event.did, &commit.rkey, commit.rev, record));
             }
         }
         fold
@@ -49,9 +59,8 @@ impl<'a> Fold<'a> {
     pub fn of_rejects(rejects: impl Iterator<Item = &'a Reject>) -> Self {
         let mut fold = Self::default();
         for path in rejects.filter_map(|reject| reject.path.as_ref()) {
-            let state = PathState { did: &path.did, rkey: &path.rkey, rev: path.rev.before(), record: None };
             if has_row(path.collection, &path.rkey) {
-                fold.add(path.collection, state);
+                fold.add(path.collection, PathState::new(&path.did, &path.rkey, path.rev.before(), None));
             }
         }
         fold
@@ -67,10 +76,15 @@ impl<'a> Fold<'a> {
                 if held.rev < state.rev {
                     *held = state;
                 } else if held.rev == state.rev && held.record.map(|(cid, _)| cid) != state.record.map(|(cid, _)| cid) {
-                    self.anomalies += 1;
+                    *self.anomalies.entry(collection).or_default() += 1;
                 }
             }
         }
+    }
+
+    /// Operations with the rev of another one on the same path, and another CID.
+    pub fn anomalies(&self, collection: Collection) -> u64 {
+        self.anomalies.get(&collection).copied().unwrap_or_default()
     }
 
     /// The paths of one collection, in no order.
@@ -79,8 +93,8 @@ impl<'a> Fold<'a> {
     }
 
     /// All paths with their collections, in no order.
-    pub fn all(&self) -> impl Iterator<Item = (Collection, &PathState<'a>)> {
-        self.paths.iter().map(|((collection, _, _), state)| (*collection, state))
+    pub fn paths(&mut self) -> impl Iterator<Item = (Collection, &mut PathState<'a>)> {
+        self.paths.iter_mut().map(|((collection, _, _), state)| (*collection, state))
     }
 }
 

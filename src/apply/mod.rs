@@ -9,19 +9,18 @@ mod fold;
 mod ids;
 mod rows;
 
-pub use batch::{Applied, Batch, Origin, Reached};
+pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, Written, actors, positions, rejects},
+    store::{self, actors, positions, rejects},
 };
 use fold::Fold;
-use ids::{BatchIds, Ids};
+use ids::Ids;
 
 /// The batch is not in the database.
 #[derive(Debug, thiserror::Error)]
@@ -59,16 +58,15 @@ impl Applier {
     /// Applies a batch in one transaction on `connection`, which must be in none.
     pub async fn apply(&mut self, connection: &mut PgConnection, batch: &Batch) -> Result<Applied, ApplyError> {
         let now = self.clock.now().utc();
-        let fold = Fold::of_events(&batch.events);
-        let burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
+        let mut fold = Fold::of_events(&batch.events);
+        let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
         let mut transaction = store::begin_apply(connection).await?;
-        let ids = self.ids.resolve(&mut transaction, &self.collections, &[&fold, &burials]).await?;
+        let track_nsid = self.collections.nsid(Collection::Track);
+        let met = self.ids.resolve(&mut transaction, track_nsid, &mut [&mut fold, &mut burials]).await?;
 
-        let writing = Writing { ids: &ids, track_nsid: self.collections.nsid(Collection::Track), now };
-        let mut written = writing.write(&mut transaction, &fold).await?;
-        let buried = writing.write(&mut transaction, &burials).await?;
-        written.anomalies += fold.anomalies;
-        let hints = write_hints(&mut transaction, &batch.events).await?;
+        let mut applied = write_fold(&mut transaction, &fold, now).await?;
+        let buried = write_fold(&mut transaction, &burials, now).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -77,58 +75,41 @@ impl Applier {
         }
         transaction.commit().await?;
 
-        self.ids.keep(ids);
-        let applied = written.applied + hints;
-        Ok(Applied {
-            applied,
-            ignored: (batch.events.len() as u64).saturating_sub(applied),
-            rejected: batch.rejects.len() as u64,
-            buried: buried.applied,
-            anomalies: written.anomalies,
-        })
+        self.ids.keep(met);
+        applied.add_hints(accounts, identities);
+        applied.settle(&batch.events);
+        applied.rejected = batch.rejects.len() as u64;
+        applied.buried = buried.applied;
+        Ok(applied)
     }
 }
 
-/// What all rows of a batch share.
-struct Writing<'a> {
-    ids: &'a BatchIds,
-    track_nsid: &'a Nsid,
-    now: DateTime<Utc>,
-}
-
-impl Writing<'_> {
-    /// Writes what a fold says of each path, table by table.
-    async fn write(&self, connection: &mut PgConnection, fold: &Fold<'_>) -> Result<Written, sqlx::Error> {
-        let mut written = Written::default();
-        let tracks = rows::tracks(fold.of(Collection::Track), self.ids, self.track_nsid);
-        if !tracks.is_empty() {
-            written += store::tracks::update(connection, &tracks, self.now).await?;
-        }
-        let likes = rows::likes(fold.of(Collection::Like), self.ids);
-        if !likes.is_empty() {
-            written += store::likes::write(connection, &likes, self.now).await?;
-        }
-        let lists = rows::lists(fold.of(Collection::List), self.ids);
-        if !lists.is_empty() {
-            written += store::lists::write(connection, &lists, self.now).await?;
-        }
-        let profiles = rows::profiles(fold.of(Collection::Profile), self.ids);
-        if !profiles.is_empty() {
-            written += store::profiles::write(connection, &profiles, self.now).await?;
-        }
-        Ok(written)
+/// Writes what a fold says of each path, table by table.
+async fn write_fold(connection: &mut PgConnection, fold: &Fold<'_>, now: DateTime<Utc>) -> sqlx::Result<Applied> {
+    let mut applied = Applied::default();
+    for collection in Collection::ALL {
+        let paths = fold.of(collection);
+        let mut written = match collection {
+            Collection::Track => store::tracks::update(connection, &rows::tracks(paths), now).await?,
+            Collection::Like => {
+                let (puts, deletes) = rows::likes(paths);
+                let mut written = store::likes::write_puts(connection, &puts, now).await?;
+                written += store::likes::write_deletes(connection, &deletes, now).await?;
+                written
+            }
+            Collection::List => store::lists::write(connection, &rows::lists(paths), now).await?,
+            Collection::Profile => store::profiles::write(connection, &rows::profiles(paths), now).await?,
+        };
+        written.anomalies += fold.anomalies(collection);
+        applied.add_written(collection, written);
     }
+    Ok(applied)
 }
 
 /// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: &[Event]) -> Result<u64, sqlx::Error> {
+async fn write_hints(connection: &mut PgConnection, events: &[Event]) -> sqlx::Result<(u64, u64)> {
     let (accounts, handles) = rows::hints(events);
-    let mut changed = 0;
-    if !accounts.is_empty() {
-        changed += actors::update_accounts(connection, &accounts).await?;
-    }
-    if !handles.is_empty() {
-        changed += actors::update_handles(connection, &handles).await?;
-    }
-    Ok(changed)
+    let accounts = actors::update_accounts(connection, &accounts).await?;
+    let identities = actors::update_handles(connection, &handles).await?;
+    Ok((accounts, identities))
 }

@@ -1,13 +1,13 @@
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Origin, Reached, fold::PathState, ids::BatchIds};
+use super::{Origin, Reached, fold::PathState};
 use crate::{
-    atproto::{AtUri, Cid, Did, Nsid, Tid, Timestamp},
+    atproto::{Cid, Did, Tid, Timestamp},
     decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
     store::{
         actors::{AccountHint, HandleHint},
@@ -25,38 +25,34 @@ fn sort_at(created_at: Timestamp, rev: Tid) -> DateTime<Utc> {
     created_at.min(rev.time()).utc()
 }
 
-/// Rows of likes, in the order of their keys: neighbours go to the same page of the index.
-pub fn likes<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, ids: &BatchIds) -> LikeRows {
-    let mut keyed: Vec<(LikePath, Option<LiveLike>)> = paths.filter_map(|path| like(path, ids)).collect();
-    keyed.sort_unstable_by_key(|(path, _)| (path.actor_id, path.rkey));
-    let mut rows = LikeRows::default();
-    for (path, live) in keyed {
-        rows.push(path, live);
+/// Rows of likes, those that live and those that are gone, each in the order of their keys: neighbours go to the same
+/// page of the index.
+pub fn likes<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> (LikeRows, LikeRows) {
+    let mut keyed: Vec<(LikePath, &PathState<'a>)> = paths.filter_map(|path| Some((like_path(path)?, path))).collect();
+    keyed.sort_unstable_by_key(|(key, _)| (key.actor_id, key.rkey));
+    let (mut puts, mut deletes) = (LikeRows::default(), LikeRows::default());
+    for (key, path) in keyed {
+        match path.record {
+            Some((cid, Record::Like(like))) => puts.push(key, Some(live_like(like, cid, path))),
+            _ => deletes.push(key, None),
+        }
     }
-    rows
+    (puts, deletes)
 }
 
-fn like(path: &PathState<'_>, ids: &BatchIds) -> Option<(LikePath, Option<LiveLike>)> {
-    let key = LikePath {
-        actor_id: ids.actor(path.did.as_str())?,
-        rkey: Tid::parse(path.rkey.as_str()).ok()?.number(),
-        rev: path.rev.number(),
-    };
-    let live = match path.record {
-        Some((cid, Record::Like(like))) => Some(live_like(like, cid, path.rev, ids)?),
-        _ => None,
-    };
-    Some((key, live))
+fn like_path(path: &PathState<'_>) -> Option<LikePath> {
+    let rkey = Tid::parse(path.rkey.as_str()).ok()?.number();
+    Some(LikePath { actor_id: path.actor_id, rkey, rev: path.rev.number() })
 }
 
-fn live_like(like: &Like, cid: Cid, rev: Tid, ids: &BatchIds) -> Option<LiveLike> {
-    Some(LiveLike {
-        subject_id: ids.track(&like.subject.to_string())?,
-        subject_cid_id: ids.cid(&like.subject_cid)?,
-        sort_at: sort_at(like.created_at, rev),
+fn live_like(like: &Like, cid: Cid, path: &PathState<'_>) -> LiveLike {
+    LiveLike {
+        subject_id: path.track_id,
+        subject_cid_id: path.cid_id,
+        sort_at: sort_at(like.created_at, path.rev),
         created_at: like.created_at.utc(),
         cid: half_digest(&cid),
-    })
+    }
 }
 
 /// The first sixteen bytes of a CID's digest, filled with zeros where it is shorter.
@@ -73,19 +69,11 @@ fn hex(cid: Cid) -> String {
 }
 
 /// Rows of tracks.
-pub fn tracks<'p, 'a: 'p>(
-    paths: impl Iterator<Item = &'p PathState<'a>>,
-    ids: &BatchIds,
-    nsid: &Nsid,
-) -> Vec<TrackRow<'a>> {
+pub fn tracks<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<TrackRow<'a>> {
     paths
-        .filter_map(|path| {
-            let uri = AtUri { did: path.did.clone(), collection: nsid.clone(), rkey: path.rkey.clone() };
-            let id = ids.track(&uri.to_string())?;
-            Some(match path.record {
-                Some((cid, Record::Track(track))) => live_track(id, path.rev, cid, track),
-                _ => gone_track(id, path.rev),
-            })
+        .map(|path| match path.record {
+            Some((cid, Record::Track(track))) => live_track(path.track_id, path.rev, cid, track),
+            _ => gone_track(path.track_id, path.rev),
         })
         .collect()
 }
@@ -135,7 +123,7 @@ fn gone_track<'a>(id: i64, rev: Tid) -> TrackRow<'a> {
 }
 
 /// Rows of lists.
-pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, ids: &BatchIds) -> Vec<ListRow<'a>> {
+pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<ListRow<'a>> {
     paths
         .filter_map(|path| {
             let live = match path.record {
@@ -144,7 +132,7 @@ pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, ids: &B
             };
             let items = live.map(|(_, list): (Cid, &List)| list.items.as_slice()).unwrap_or_default();
             Some(ListRow {
-                actor_id: ids.actor(path.did.as_str())?,
+                actor_id: path.actor_id,
                 rkey: Tid::parse(path.rkey.as_str()).ok()?.number(),
                 rev: path.rev.number(),
                 sort_at: live.map(|(_, list)| sort_at(list.created_at, path.rev)),
@@ -161,22 +149,22 @@ pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, ids: &B
 }
 
 /// Rows of profiles.
-pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, ids: &BatchIds) -> Vec<ProfileRow<'a>> {
+pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<ProfileRow<'a>> {
     paths
-        .filter_map(|path| {
+        .map(|path| {
             let live: Option<(Cid, &Profile)> = match path.record {
                 Some((cid, Record::Profile(profile))) => Some((cid, profile)),
                 _ => None,
             };
-            Some(ProfileRow {
-                actor_id: ids.actor(path.did.as_str())?,
+            ProfileRow {
+                actor_id: path.actor_id,
                 rev: path.rev.number(),
                 created_at: live.map(|(_, profile)| profile.created_at.utc()),
                 updated_at: live.and_then(|(_, profile)| profile.updated_at).map(Timestamp::utc),
                 cid: live.map(|(cid, _)| hex(cid)),
                 avatar: live.and_then(|(_, profile)| profile.avatar.as_deref()),
                 bio: live.and_then(|(_, profile)| profile.bio.as_deref()),
-            })
+            }
         })
         .collect()
 }
@@ -210,19 +198,16 @@ pub fn hints(events: &[Event]) -> (Vec<AccountHint<'_>>, Vec<HandleHint<'_>>) {
 /// A reject's row. Its digest makes it one, however often it comes: by path and rev, or else by its bytes.
 pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Reject) -> NewReject<'a> {
     let mut digest = Sha256::new();
-    match &reject.path {
-        Some(path) => {
-            for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {
-                digest.update(part);
-                digest.update([0]);
-            }
-            digest.update(path.rev.number().to_be_bytes());
-        }
-        None => {
-            digest.update(origin.source.as_bytes());
+    if let Some(path) = &reject.path {
+        for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {
+            digest.update(part);
             digest.update([0]);
-            digest.update(&reject.raw);
         }
+        digest.update(path.rev.number().to_be_bytes());
+    } else {
+        digest.update(origin.source.as_bytes());
+        digest.update([0]);
+        digest.update(&reject.raw);
     }
     let path = reject.path.as_ref();
     NewReject {
@@ -231,8 +216,8 @@ pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a 
         kind: origin.kind,
         position: origin.position,
         reason: reject.reason.as_str(),
-        field: reject.field.as_deref(),
-        detail: &reject.detail,
+        field: reject.field.as_deref().map(without_nul),
+        detail: without_nul(&reject.detail),
         did: path.map(|path| path.did.as_str()),
         collection: path.map(|path| collection_text(collections, path.collection)),
         rkey: path.map(|path| path.rkey.as_str()),
@@ -242,6 +227,11 @@ pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a 
         raw: &reject.raw,
         raw_length: i64::try_from(reject.raw_length).unwrap_or(i64::MAX),
     }
+}
+
+/// Postgres keeps no U+0000 in a text, and a reject quotes what it refuses.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 fn collection_text(collections: &Collections, collection: Collection) -> &str {

@@ -151,7 +151,7 @@ async fn perform(command: Command, settings: Settings, telemetry: &Telemetry) ->
         Command::Tokens(options) => tokens::run(options, settings).await?,
         Command::Migrate => migrate::run(settings).await?,
         Command::Doctor => return doctor::run(settings).await,
-        Command::Openapi => openapi::run()?,
+        Command::Openapi => openapi::run(&settings.index.namespace)?,
     }
     Ok(ExitCode::SUCCESS)
 }

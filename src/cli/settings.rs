@@ -9,7 +9,7 @@ use crate::{
     ingest,
     lifecycle::DatabaseSettings,
     serve::ServeSettings,
-    source::{SourceSpec, Start},
+    source::{SourceSpec, Start, Tuning},
 };
 
 /// Of settings to come, and so no mistakes.
@@ -85,7 +85,12 @@ impl super::Settings {
             StartFrom::Oldest => Start::Oldest,
             StartFrom::Live => Start::Live,
         };
-        ingest::Options { sources: self.index.sources.clone(), start, collections: self.index.namespace.clone() }
+        ingest::Options {
+            sources: self.index.sources.clone(),
+            start,
+            tuning: Tuning::default(),
+            collections: self.index.namespace.clone(),
+        }
     }
 
     /// What the API half needs. Makes the secret key where there is none.

@@ -10,7 +10,7 @@ use crate::{
     atproto::{Did, Timestamp},
     clock::Clock,
     lifecycle,
-    serve::{create_token, hash_token},
+    serve::token::{create_token, hash_token},
     store::sessions::{NewSession, Session, create_session, list_sessions, revoke_session},
 };
 

@@ -1,76 +1,40 @@
-//! To be filled.
-use crate::{
-    clock::Clock,
-    decode::Collections,
-    source::{SourceSpec, Start},
-};
-use tokio_util::sync::CancellationToken;
+//! The pump: sources hand over messages, a decoder fills a batch, a writer applies it, and the positions come back.
+//!
+//! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
+//! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
+//! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
+//! read is committed.
 
-/// x
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// x
-    pub sources: Vec<SourceSpec>,
-    /// x
-    pub start: Start,
-    /// x
-    pub collections: Collections,
-}
-/// x
+mod feed;
+mod follow;
+mod meter;
+mod pending;
+mod replay;
+mod retry;
+mod writer;
+
+pub use follow::{Options, run};
+pub use replay::{Summary, replay};
+pub use retry::{Retried, retry_rejects};
+
+/// The pump has stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// x
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-}
-/// x
-#[derive(Debug, Default)]
-pub struct Summary {
-    /// x
-    pub applied: u64,
-    /// x
-    pub ignored: u64,
-    /// x
-    pub rejected: u64,
-    /// x
-    pub seconds: f64,
-}
-/// x
-pub async fn run(
-    _pool: sqlx::PgPool,
-    _options: Options,
-    _clock: Clock,
-    cancel: CancellationToken,
-) -> Result<(), IngestError> {
-    cancel.cancelled().await;
-    Ok(())
-}
-/// x
-pub async fn replay(
-    _pool: sqlx::PgPool,
-    _collections: Collections,
-    _clock: Clock,
-    mut reader: Box<dyn std::io::Read + Send>,
-    _progress: impl Fn(u64) + Send + Sync + 'static,
-) -> Result<Summary, IngestError> {
-    let _ = std::io::copy(&mut reader, &mut std::io::sink())?;
-    Ok(Summary { seconds: 1.0, ..Summary::default() })
-}
-
-/// x
-#[derive(Debug, Default)]
-pub struct Retried {
-    /// x
-    pub applied: u64,
-    /// x
-    pub refused: u64,
-}
-/// x
-pub async fn retry_rejects(
-    _pool: sqlx::PgPool,
-    _collections: Collections,
-    _clock: Clock,
-    _ids: &[i64],
-) -> Result<Retried, IngestError> {
-    Ok(Retried::default())
+    /// A task of the pump ended or panicked.
+    #[error("the part that {task} has ended: {reason}")]
+    TaskEnded {
+        /// What it does.
+        task: &'static str,
+        /// Why it ended.
+        reason: String,
+    },
+    /// The recorded log could not be read to its end.
+    #[error("the log could not be read to its end: {0}")]
+    Log(#[from] crate::source::LogError),
+    /// The database did not answer.
+    #[error("the database did not answer: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database did not take a batch.
+    #[error(transparent)]
+    Apply(#[from] crate::apply::ApplyError),
 }

@@ -114,10 +114,12 @@ impl<'a> Reader<'a> {
 
     /// The order of the branches matters. What can be read at once is read first, so that a delivery holds all of it; when
     /// nothing is left to read at once, the delivery goes, be it of one message. While the queue is full, reading goes on
-    /// until the delivery is full too; after that the upstream has to wait.
+    /// until the delivery is full too; after that the upstream has to wait. The watchdog comes last: what lies ready after
+    /// such a wait, at least the answers to our pings, is heard before silence is.
     async fn read(&mut self) -> Ended {
         let mut pings = time::interval_at(time::Instant::now() + self.tuning.ping_interval, self.tuning.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deliveries = self.outlet.deliveries;
         loop {
             let has_room = self.pending.len() < DELIVERY_MESSAGES_MAX && self.pending_bytes < DELIVERY_BYTES_MAX;
             tokio::select! {
@@ -132,15 +134,10 @@ impl<'a> Reader<'a> {
                         return ended;
                     }
                 }
-                permit = self.outlet.deliveries.reserve(), if !self.pending.is_empty() => {
-                    let Ok(permit) = permit else { return Ended::Unwanted };
-                    if !has_room {
-                        // We were not listening, so the silence was ours.
-                        self.heard_at = time::Instant::now();
-                    }
-                    permit.send(take_delivery(&self.outlet, &mut self.pending, self.received_at));
-                    self.pending_bytes = 0;
-                }
+                permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
+                    Ok(permit) => permit.send(self.take_delivery()),
+                    Err(_) => return Ended::Unwanted,
+                },
                 () = time::sleep_until(self.heard_at + self.tuning.silence_max), if has_room => {
                     return Ended::Broken(format!("nothing was heard for {:?}", self.tuning.silence_max));
                 }
@@ -187,10 +184,11 @@ impl<'a> Reader<'a> {
 
     fn take_delivery(&mut self) -> Delivery {
         self.pending_bytes = 0;
-        take_delivery(&self.outlet, &mut self.pending, self.received_at)
+        Delivery {
+            source: self.outlet.source,
+            dialect: self.outlet.dialect,
+            messages: std::mem::take(&mut self.pending),
+            received_at: self.received_at,
+        }
     }
-}
-
-fn take_delivery(outlet: &Outlet<'_>, pending: &mut Vec<Bytes>, received_at: Instant) -> Delivery {
-    Delivery { source: outlet.source, dialect: outlet.dialect, messages: std::mem::take(pending), received_at }
 }

@@ -172,10 +172,12 @@ impl Lines {
     }
 
     fn read_plain(&mut self, mut input: impl Read) -> Result<(), Stop> {
+        let blank = vec![0; CHUNK_BYTES];
         loop {
+            // The beginning of the line stays where it is, however many reads its end takes.
             let mut chunk = std::mem::take(&mut self.carry);
             let carried = chunk.len();
-            chunk.resize(carried + CHUNK_BYTES, 0);
+            chunk.extend_from_slice(&blank);
             let length = read_some(&mut input, &mut chunk[carried..]).map_err(Stop::Input)?;
             chunk.truncate(carried + length);
             if length == 0 {

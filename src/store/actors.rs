@@ -42,6 +42,9 @@ pub struct AccountHint<'a> {
 
 /// Keeps the latest hint of each actor that we know; strangers stay strangers.
 pub async fn update_accounts(connection: &mut PgConnection, hints: &[AccountHint<'_>]) -> sqlx::Result<u64> {
+    if hints.is_empty() {
+        return Ok(0);
+    }
     let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
     let active: Vec<bool> = hints.iter().map(|hint| hint.active).collect();
     let statuses: Vec<Option<&str>> = hints.iter().map(|hint| hint.status).collect();
@@ -74,6 +77,9 @@ pub struct HandleHint<'a> {
 /// Keeps the latest handle of each actor that we know. A handle belongs to one actor at a time: the latest claim has it.
 /// `hints` holds each DID and each handle at most once.
 pub async fn update_handles(connection: &mut PgConnection, hints: &[HandleHint<'_>]) -> sqlx::Result<u64> {
+    if hints.is_empty() {
+        return Ok(0);
+    }
     let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
     let handles: Vec<&str> = hints.iter().map(|hint| hint.handle.as_str()).collect();
     let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();

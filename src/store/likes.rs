@@ -58,35 +58,59 @@ impl LikeRows {
         self.cids.push(live.map(|like| like.cid));
     }
 
-    /// Number of rows.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.revs.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.revs.is_empty()
     }
 }
 
-/// Writes each row whose rev is greater than the one stored at its path, or whose path was never seen.
+/// Writes live rows: each whose path was never seen, or whose rev is greater than the one stored there.
 ///
-/// Two statements, so that each of the count triggers sees one kind of change. Runs in the transaction of
-/// [`super::begin_apply`], whose lock makes the two one.
-pub async fn write(connection: &mut PgConnection, rows: &LikeRows, indexed_at: DateTime<Utc>) -> sqlx::Result<Written> {
-    let inserted = insert_unseen(&mut *connection, rows, indexed_at).await?;
+/// Most puts are of paths never seen, so inserting comes first. It and the update are two statements, so that each of the
+/// count triggers sees one kind of change; the lock of [`super::begin_apply`] makes the two one.
+pub async fn write_puts(
+    connection: &mut PgConnection,
+    rows: &LikeRows,
+    indexed_at: DateTime<Utc>,
+) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
+    let inserted = insert_unseen(connection, rows, indexed_at).await?;
     if inserted == rows.len() as u64 {
         return Ok(Written { applied: inserted, anomalies: 0 });
     }
-    let updated = update_older(connection, rows, indexed_at).await?;
-    Ok(Written { applied: inserted + updated.applied, anomalies: updated.anomalies })
+    let mut written = update_older(connection, rows, indexed_at).await?;
+    written.applied += inserted;
+    Ok(written)
+}
+
+/// Writes tombstones: over each row whose rev is smaller, and at each path never seen. Most deletes are of paths that are
+/// there, so updating comes first.
+pub async fn write_deletes(
+    connection: &mut PgConnection,
+    rows: &LikeRows,
+    indexed_at: DateTime<Utc>,
+) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
+    let mut written = update_older(connection, rows, indexed_at).await?;
+    if written.applied < rows.len() as u64 {
+        written.applied += insert_unseen(connection, rows, indexed_at).await?;
+    }
+    Ok(written)
 }
 
 async fn insert_unseen(connection: &mut PgConnection, rows: &LikeRows, indexed_at: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "INSERT INTO likes (actor_id, rkey, rev, subject_id, subject_cid_id, sort_at, created_at, cid, indexed_at)
-        SELECT r.*, $9 FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-            $6::timestamptz[], $7::timestamptz[], $8::uuid[]) AS r
+        SELECT unnest($1::bigint[]) AS actor_id, unnest($2::bigint[]) AS rkey, unnest($3::bigint[]) AS rev,
+            unnest($4::bigint[]) AS subject_id, unnest($5::bigint[]) AS subject_cid_id,
+            unnest($6::timestamptz[]) AS sort_at, unnest($7::timestamptz[]) AS created_at, unnest($8::uuid[]) AS cid, $9
         ON CONFLICT (actor_id, rkey) DO NOTHING",
         &rows.actor_ids,
         &rows.rkeys,
@@ -110,9 +134,9 @@ async fn update_older(
 ) -> sqlx::Result<Written> {
     let done = sqlx::query!(
         r#"WITH rows AS (
-            SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                $6::timestamptz[], $7::timestamptz[], $8::uuid[])
-                AS r (actor_id, rkey, rev, subject_id, subject_cid_id, sort_at, created_at, cid)
+            SELECT unnest($1::bigint[]) AS actor_id, unnest($2::bigint[]) AS rkey, unnest($3::bigint[]) AS rev,
+                unnest($4::bigint[]) AS subject_id, unnest($5::bigint[]) AS subject_cid_id,
+                unnest($6::timestamptz[]) AS sort_at, unnest($7::timestamptz[]) AS created_at, unnest($8::uuid[]) AS cid
         ), written AS (
             UPDATE likes l SET rev = r.rev, subject_id = r.subject_id, subject_cid_id = r.subject_cid_id,
                 sort_at = r.sort_at, created_at = r.created_at, cid = r.cid, indexed_at = $9

@@ -30,6 +30,9 @@ pub async fn write(
     rows: &[ListRow<'_>],
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
     let done = sqlx::query!(
         r#"WITH rows AS (
             SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (

@@ -36,10 +36,15 @@ pub struct NewPosition<'a> {
 }
 
 /// Stores one position, in the transaction of the rows that it stands for.
+///
+/// Microseconds never go back: a Jetstream is asked again from a margin before, and what comes first is then older than what
+/// is stored. Sequence numbers are taken as they come, because a server may begin anew.
 pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO positions AS p (source, kind, value, event_at, ours_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
-        ON CONFLICT (source) DO UPDATE SET kind = EXCLUDED.kind, value = EXCLUDED.value,
+        ON CONFLICT (source) DO UPDATE SET kind = EXCLUDED.kind,
+            value = CASE WHEN EXCLUDED.kind = 'jetstream_v1_us' AND p.kind = EXCLUDED.kind
+                THEN GREATEST(EXCLUDED.value, p.value) ELSE EXCLUDED.value END,
             event_at = COALESCE(EXCLUDED.event_at, p.event_at),
             ours_at = COALESCE(GREATEST(EXCLUDED.ours_at, p.ours_at), p.ours_at), updated_at = EXCLUDED.updated_at",
         position.source,

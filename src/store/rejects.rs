@@ -1,5 +1,7 @@
 //! Rejects: what was refused, why, and the bytes to try again with.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
@@ -12,8 +14,8 @@ pub struct NewReject<'a> {
     pub kind: Option<&'a str>,
     pub position: Option<i64>,
     pub reason: &'a str,
-    pub field: Option<&'a str>,
-    pub detail: &'a str,
+    pub field: Option<Cow<'a, str>>,
+    pub detail: Cow<'a, str>,
     pub did: Option<&'a str>,
     pub collection: Option<&'a str>,
     pub rkey: Option<&'a str>,
@@ -35,8 +37,8 @@ pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: D
         reject.kind,
         reject.position,
         reject.reason,
-        reject.field,
-        reject.detail,
+        reject.field.as_deref(),
+        &reject.detail,
         reject.did,
         reject.collection,
         reject.rkey,

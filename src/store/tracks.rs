@@ -62,6 +62,9 @@ pub async fn update(
     rows: &[TrackRow<'_>],
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<super::Written> {
+    if rows.is_empty() {
+        return Ok(super::Written::default());
+    }
     let done = sqlx::query!(
         r#"WITH rows AS (
             SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (

@@ -59,8 +59,8 @@ pub struct LikeStatuses {
     pub liked: Vec<(usize, Tid)>,
 }
 
-/// Which of the tracks the owner of a token likes, in no order and perhaps twice; `None` when the token is unknown, expired or
-/// revoked. One statement, which two index lookups answer.
+/// Which of the tracks the owner of a token likes, in no order, perhaps twice, and perhaps with others that were not asked for;
+/// `None` when the token is unknown, expired or revoked. One statement, answered by indexes.
 pub async fn find_liked(
     connection: &mut PgConnection,
     token_hash: &[u8; 32],
@@ -111,17 +111,8 @@ pub async fn list_likers(
     page: &Page<Place<(String, i64)>>,
 ) -> sqlx::Result<Vec<LikerView>> {
     let after = page.after.as_ref();
-    let rows = sqlx::query!(
-        "SELECT a.did, a.handle, p.avatar AS \"avatar?\", l.rkey, l.created_at, l.indexed_at, l.sort_at AS \"sort_at!\"
-        FROM likes l JOIN actors a ON a.id = l.actor_id
-        LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
-        WHERE l.subject_id = $1 AND l.sort_at <= coalesce($2::timestamptz, 'infinity')
-            AND (l.sort_at, a.did, l.rkey) < (coalesce($2::timestamptz, 'infinity'), $3, $4)
-            AND NOT EXISTS (
-                SELECT FROM likes newer WHERE newer.actor_id = l.actor_id AND newer.subject_id = l.subject_id
-                    AND (newer.sort_at, newer.rkey) > (l.sort_at, l.rkey)
-            )
-        ORDER BY l.sort_at DESC, a.did DESC, l.rkey DESC LIMIT $5",
+    let rows = sqlx::query_file!(
+        "src/store/views/likers.sql",
         track_id,
         after.map(|after| after.sort_at.utc()),
         after.map_or("", |after| after.key.0.as_str()),

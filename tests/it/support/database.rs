@@ -31,7 +31,8 @@ fn server_url() -> String {
 /// The server's URL with another database in its path.
 fn url_of(database: &str) -> String {
     let server = server_url();
-    let (before, query) = server.split_once('?').map_or((server.as_str(), None), |(before, query)| (before, Some(query)));
+    let (before, query) =
+        server.split_once('?').map_or((server.as_str(), None), |(before, query)| (before, Some(query)));
     let scheme_end = before.find("://").map_or(0, |at| at + 3);
     let path = before[scheme_end..].find('/').map_or(before.len(), |at| scheme_end + at);
     format!("{}/{database}{}", &before[..path], query.map(|query| format!("?{query}")).unwrap_or_default())

@@ -5,6 +5,7 @@
 //! prove that its fault happened.
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -114,7 +115,7 @@ pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
     notes: Arc<Mutex<Notes>>,
-    noted: Arc<watch::Sender<u64>>,
+    changes: Arc<watch::Sender<u64>>,
     go: Arc<Notify>,
     _tasks: JoinSet<()>,
 }
@@ -125,9 +126,10 @@ impl Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let notes = Arc::new(Mutex::new(Notes::default()));
-        let noted = Arc::new(watch::Sender::new(0));
+        let changes = Arc::new(watch::Sender::new(0));
         let go = Arc::new(Notify::new());
-        let server = Server { script: Arc::new(script), notes: notes.clone(), noted: noted.clone(), go: go.clone() };
+        let server =
+            Server { script: Arc::new(script), notes: notes.clone(), changes: changes.clone(), go: go.clone() };
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -137,7 +139,7 @@ impl Upstream {
                 connections.spawn(async move { server.serve(connection, stream).await });
             }
         });
-        Self { address, notes, noted, go, _tasks: tasks }
+        Self { address, notes, changes, go, _tasks: tasks }
     }
 
     /// Lets one waiting [`Act::WaitForGo`] go on, now or when it comes.
@@ -162,10 +164,10 @@ impl Upstream {
 
     /// Waits until something holds of the upstream.
     pub async fn wait_until(&self, mut holds: impl FnMut(&Self) -> bool) {
-        let mut noted = self.noted.subscribe();
+        let mut changes = self.changes.subscribe();
         let wait = async {
             while !holds(self) {
-                noted.changed().await.expect("the upstream runs");
+                changes.changed().await.expect("the upstream runs");
             }
         };
         tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
@@ -178,14 +180,14 @@ impl Upstream {
 struct Server {
     script: Arc<Script>,
     notes: Arc<Mutex<Notes>>,
-    noted: Arc<watch::Sender<u64>>,
+    changes: Arc<watch::Sender<u64>>,
     go: Arc<Notify>,
 }
 
 impl Server {
     fn note(&self, change: impl FnOnce(&mut Notes)) {
         change(&mut self.notes.lock().expect("no panic"));
-        self.noted.send_modify(|count| *count += 1);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     async fn serve(&self, connection: usize, mut stream: TcpStream) {
@@ -200,7 +202,7 @@ impl Server {
             Some(act @ Act::Answer { status, headers, body }) => {
                 let mut head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n", body.len());
                 for (name, value) in headers {
-                    head += &format!("{name}: {value}\r\n");
+                    let _ = write!(head, "{name}: {value}\r\n");
                 }
                 let answer = format!("{head}\r\n{body}");
                 if stream.write_all(answer.as_bytes()).await.is_ok() {
