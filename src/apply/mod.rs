@@ -4,63 +4,23 @@
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
 //! come from.
 
+mod batch;
+mod fold;
+mod ids;
+mod rows;
+
+pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
+
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    atproto::Timestamp,
     clock::Clock,
-    decode::{Collections, Event, Reject},
+    decode::{Collection, Collections, Event},
+    store::{self, actors, positions, rejects},
 };
-
-/// What goes into one transaction.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// In the order of arrival; the order does not matter.
-    pub events: Vec<Event>,
-    /// What was refused, and where it came from.
-    pub rejects: Vec<(Origin, Reject)>,
-    /// How far each source has been read once this batch is in.
-    pub positions: Vec<Reached>,
-}
-
-/// Where a reject came from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// The source's name.
-    pub source: std::sync::Arc<str>,
-    /// The number space of `position`, as the positions table names it.
-    pub kind: Option<&'static str>,
-    /// The number of the message.
-    pub position: Option<i64>,
-}
-
-/// How far a source has been read.
-#[derive(Debug, Clone)]
-pub struct Reached {
-    /// The source's name.
-    pub source: std::sync::Arc<str>,
-    /// The number space.
-    pub kind: &'static str,
-    /// The number of the last message that was read.
-    pub value: i64,
-    /// When the upstream saw that message.
-    pub event_at: Option<Timestamp>,
-    /// When the upstream saw the last message of our collections, if this batch holds one.
-    pub ours_at: Option<Timestamp>,
-}
-
-/// What a batch did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Applied {
-    /// Operations that changed a row.
-    pub applied: u64,
-    /// Operations that changed nothing: seen before, or overtaken by a later rev.
-    pub ignored: u64,
-    /// Rejects in the batch, new or not.
-    pub rejected: u64,
-    /// Operations with the rev of the stored row and another CID: the first stays.
-    pub anomalies: u64,
-}
+use fold::Fold;
+use ids::Ids;
 
 /// The batch is not in the database.
 #[derive(Debug, thiserror::Error)]
@@ -70,22 +30,86 @@ pub enum ApplyError {
     Database(#[from] sqlx::Error),
 }
 
+impl ApplyError {
+    /// Whether Postgres refused what a row holds (SQLSTATE classes 22 and 23), so that trying again can't help.
+    pub fn is_about_a_row(&self) -> bool {
+        let Self::Database(error) = self;
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    }
+}
+
 /// Applies batches, and remembers the ids of actors and tracks that it has met.
+///
+/// Ids never change and are never taken back, so that several appliers on one database may each remember their own.
 #[derive(Debug)]
 pub struct Applier {
     collections: Collections,
     clock: Clock,
+    ids: Ids,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock }
+        Self { collections, clock, ids: Ids::default() }
     }
 
     /// Applies a batch in one transaction on `connection`, which must be in none.
     pub async fn apply(&mut self, connection: &mut PgConnection, batch: &Batch) -> Result<Applied, ApplyError> {
-        let _ = (connection, batch, &self.collections, &self.clock);
-        Ok(Applied::default())
+        let now = self.clock.now().utc();
+        let mut fold = Fold::of_events(&batch.events);
+        let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
+        let mut transaction = store::begin_apply(connection).await?;
+        let track_nsid = self.collections.nsid(Collection::Track);
+        let met = self.ids.resolve(&mut transaction, track_nsid, &mut [&mut fold, &mut burials]).await?;
+
+        let mut applied = write_fold(&mut transaction, &fold, now).await?;
+        let buried = write_fold(&mut transaction, &burials, now).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events).await?;
+        for (origin, reject) in &batch.rejects {
+            rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
+        }
+        for reached in &batch.positions {
+            positions::write(&mut transaction, rows::position(reached), now).await?;
+        }
+        transaction.commit().await?;
+
+        self.ids.keep(met);
+        applied.add_hints(accounts, identities);
+        applied.settle(&batch.events);
+        applied.rejected = batch.rejects.len() as u64;
+        applied.buried = buried.applied;
+        Ok(applied)
     }
+}
+
+/// Writes what a fold says of each path, table by table.
+async fn write_fold(connection: &mut PgConnection, fold: &Fold<'_>, now: DateTime<Utc>) -> sqlx::Result<Applied> {
+    let mut applied = Applied::default();
+    for collection in Collection::ALL {
+        let paths = fold.of(collection);
+        let mut written = match collection {
+            Collection::Track => store::tracks::update(connection, &rows::tracks(paths), now).await?,
+            Collection::Like => {
+                let (puts, deletes) = rows::likes(paths);
+                let mut written = store::likes::write_puts(connection, &puts, now).await?;
+                written += store::likes::write_deletes(connection, &deletes, now).await?;
+                written
+            }
+            Collection::List => store::lists::write(connection, &rows::lists(paths), now).await?,
+            Collection::Profile => store::profiles::write(connection, &rows::profiles(paths), now).await?,
+        };
+        written.anomalies += fold.anomalies(collection);
+        applied.add_written(collection, written);
+    }
+    Ok(applied)
+}
+
+/// Keeps the last thing that the batch says of each account and each handle.
+async fn write_hints(connection: &mut PgConnection, events: &[Event]) -> sqlx::Result<(u64, u64)> {
+    let (accounts, handles) = rows::hints(events);
+    let accounts = actors::update_accounts(connection, &accounts).await?;
+    let identities = actors::update_handles(connection, &handles).await?;
+    Ok((accounts, identities))
 }

@@ -11,14 +11,35 @@ const DAG_CBOR: u64 = 0x71;
 const SHA2_256: u64 = 0x12;
 
 impl Cid {
-    /// Takes the text form in any multibase.
+    /// Takes the text form in any multibase, 8 to 256 characters.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        Inner::try_from(text).map(Self).map_err(|_| SyntaxError { kind: "CID", why: "not a content identifier" })
+        let fail = |why| SyntaxError { kind: "CID", why };
+        // The bound comes first: reading base58 takes the square of its length.
+        if !(8..=256).contains(&text.len()) {
+            return Err(fail("must be 8 to 256 characters"));
+        }
+        // The reader below would look for a CID behind `/ipfs/`.
+        if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=".contains(&b)) {
+            return Err(fail("a character that a content identifier may not hold"));
+        }
+        Inner::try_from(text).map(Self).map_err(|_| fail("not a content identifier"))
     }
 
     /// Takes the binary form, without the zero byte that DAG-CBOR links start with.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SyntaxError> {
-        Inner::try_from(bytes).map(Self).map_err(|_| SyntaxError { kind: "CID", why: "not a content identifier" })
+        match Self::split_from(bytes)? {
+            (cid, []) => Ok(cid),
+            _ => Err(SyntaxError { kind: "CID", why: "bytes behind the content identifier" }),
+        }
+    }
+
+    /// Takes the binary form from the start of `bytes`, and gives the rest.
+    pub fn split_from(bytes: &[u8]) -> Result<(Self, &[u8]), SyntaxError> {
+        let mut rest = bytes;
+        match Inner::read_bytes(&mut rest) {
+            Ok(inner) => Ok((Self(inner), rest)),
+            Err(_) => Err(SyntaxError { kind: "CID", why: "not a content identifier" }),
+        }
     }
 
     /// The CID of a record with these DAG-CBOR bytes: version 1, SHA-256.

@@ -1,4 +1,4 @@
-use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Utc};
 
 use super::SyntaxError;
 
@@ -7,25 +7,24 @@ use super::SyntaxError;
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
-    /// Takes the lexicon's `datetime`: RFC 3339 with a capital `T`, seconds and a zone (`-00:00` is none).
+    /// Takes the lexicon's `datetime`: RFC 3339 with a capital `T`, seconds and a zone (`-00:00` is none). Year zero is
+    /// none either, and the moment must have a year of four digits in UTC too.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
-        let fail = |why| Err(SyntaxError { kind: "datetime", why });
+        let fail = |why| SyntaxError { kind: "datetime", why };
         if text.len() > 64 {
-            return fail("longer than 64 characters");
+            return Err(fail("longer than 64 characters"));
         }
-        if text.as_bytes().get(10) != Some(&b'T') {
-            return fail("needs a capital T between date and time");
+        if !has_shape(text.as_bytes()) {
+            return Err(fail("must look like 2024-09-09T19:46:02.102Z, or with a zone such as +14:00"));
         }
         if text.ends_with("-00:00") {
-            return fail("-00:00 is not a zone");
+            return Err(fail("-00:00 is not a zone"));
         }
-        if text.ends_with('z') {
-            return fail("the Z must be a capital");
+        if text.starts_with("0000") {
+            return Err(fail("there is no year zero"));
         }
-        match DateTime::<FixedOffset>::parse_from_rfc3339(text) {
-            Ok(moment) => Ok(Self::from_utc(moment.to_utc())),
-            Err(_) => fail("not an RFC 3339 date and time with a zone"),
-        }
+        let moment = DateTime::<FixedOffset>::parse_from_rfc3339(text).map_err(|_| fail("no such date or time"))?;
+        Self::from_micros(moment.timestamp_micros()).ok_or_else(|| fail("its year in UTC has no four digits"))
     }
 
     /// Cuts the nanoseconds that Postgres does not keep.
@@ -33,9 +32,9 @@ impl Timestamp {
         Self(DateTime::from_timestamp_micros(moment.timestamp_micros()).unwrap_or(moment))
     }
 
-    /// Microseconds since 1970; `None` where no calendar reaches.
+    /// Microseconds since 1970; `None` outside of the years 0 to 9999, which RFC 3339 and Postgres can both write.
     pub fn from_micros(micros: i64) -> Option<Self> {
-        DateTime::from_timestamp_micros(micros).map(Self)
+        DateTime::from_timestamp_micros(micros).filter(|moment| (0..=9999).contains(&moment.year())).map(Self)
     }
 
     /// The moment as the database driver takes it.
@@ -59,4 +58,33 @@ impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
+}
+
+/// Whether the text is made like `2024-09-09T19:46:02.102Z`. The calendar's reader alone would take more than that: a small
+/// `t`, a space, a zone without a colon, the minus sign of typographers.
+fn has_shape(text: &[u8]) -> bool {
+    let like = |text: &[u8], shape: &[u8]| {
+        text.len() == shape.len()
+            && text.iter().zip(shape).all(|(byte, shape)| match shape {
+                b'0' => byte.is_ascii_digit(),
+                sign => byte == sign,
+            })
+    };
+    let Some((moment, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    if !like(moment, b"0000-00-00T00:00:00") {
+        return false;
+    }
+    let zone = match rest.split_first() {
+        Some((b'.', fraction)) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if digits == 0 {
+                return false;
+            }
+            &fraction[digits..]
+        }
+        _ => rest,
+    };
+    zone == b"Z" || like(zone, b"+00:00") || like(zone, b"-00:00")
 }

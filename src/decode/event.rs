@@ -1,4 +1,4 @@
-use super::Collection;
+use super::{Collection, Reason, operation::Refusal};
 use crate::atproto::{AtUri, Cid, Did, Handle, RecordKey, Tid, Timestamp};
 
 /// Something that happened to one actor.
@@ -201,6 +201,14 @@ impl AccountStatus {
             "desynchronized" => Self::Desynchronized,
             other => Self::Other(other.chars().take(64).collect()),
         }
+    }
+
+    /// Takes the word of an event's field, if the database can hold it.
+    pub(super) fn from_event(word: &str, field: &str) -> Result<Self, Refusal> {
+        if word.contains('\0') {
+            return Err(Refusal::of(Reason::NulCharacter, field, format!("`{field}` holds U+0000")));
+        }
+        Ok(Self::parse(word))
     }
 
     /// The word of the event.

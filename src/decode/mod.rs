@@ -6,16 +6,25 @@
 //! Two steps: a dialect ([`jetstream_v1`], [`firehose`]) finds the operations in a frame, and the records behind those of
 //! our collections ([`Collections`]) are held against their lexicon ([`record`]).
 
+mod car;
 mod collections;
 mod event;
+mod fields;
 pub mod firehose;
 pub mod jetstream_v1;
+pub mod lexicons;
+mod operation;
 pub mod record;
 mod reject;
+mod value;
 
 pub use collections::{Collection, Collections};
 pub use event::{AccountStatus, Body, Commit, Event, Like, List, ListItem, Operation, Profile, Record, Track};
+pub use operation::decode_reject;
 pub use reject::{Item, RawFormat, Reason, RecordPath, Reject};
+
+/// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.
+pub const MESSAGE_MAX: usize = 5 << 20;
 
 /// What one frame held.
 #[derive(Debug, Default)]

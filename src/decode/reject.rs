@@ -24,7 +24,8 @@ pub struct Reject {
     pub path: Option<RecordPath>,
     /// How to read `raw`.
     pub raw_format: RawFormat,
-    /// The bytes as they came: of the record where `path` is given, of the frame otherwise. Cut to [`Reject::RAW_MAX`].
+    /// The bytes as they came: of the record where it is the record that is at fault, of the whole message otherwise; none
+    /// where a commit names a block that it does not carry. Of one message, one reject at most keeps the whole. Cut to [`Reject::RAW_MAX`].
     pub raw: Vec<u8>,
     /// How many bytes there were.
     pub raw_length: usize,
@@ -111,11 +112,13 @@ pub enum Reason {
     RecordKey,
     /// A text that the index keeps holds U+0000, which Postgres refuses.
     NulCharacter,
+    /// The database refused a row that the decoder let pass.
+    NotStorable,
 }
 
 impl Reason {
     /// All of them, to register their counters at the start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::FrameEncoding,
         Self::FrameBound,
         Self::Envelope,
@@ -129,6 +132,7 @@ impl Reason {
         Self::Lexicon,
         Self::RecordKey,
         Self::NulCharacter,
+        Self::NotStorable,
     ];
 
     /// The word in table, logs and metrics.
@@ -147,6 +151,7 @@ impl Reason {
             Self::Lexicon => "lexicon",
             Self::RecordKey => "record_key",
             Self::NulCharacter => "nul_character",
+            Self::NotStorable => "not_storable",
         }
     }
 }

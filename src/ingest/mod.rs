@@ -1,1 +1,40 @@
-//! To be filled.
+//! The pump: sources hand over messages, a decoder fills a batch, a writer applies it, and the positions come back.
+//!
+//! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
+//! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
+//! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
+//! read is committed.
+
+mod feed;
+mod follow;
+mod meter;
+mod pending;
+mod replay;
+mod retry;
+mod writer;
+
+pub use follow::{Options, run};
+pub use replay::{Summary, replay};
+pub use retry::{Retried, retry_rejects};
+
+/// The pump has stopped although nobody asked it to.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// A task of the pump ended or panicked.
+    #[error("the part that {task} has ended: {reason}")]
+    TaskEnded {
+        /// What it does.
+        task: &'static str,
+        /// Why it ended.
+        reason: String,
+    },
+    /// The recorded log could not be read to its end.
+    #[error("the log could not be read to its end: {0}")]
+    Log(#[from] crate::source::LogError),
+    /// The database did not answer.
+    #[error("the database did not answer: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database did not take a batch.
+    #[error(transparent)]
+    Apply(#[from] crate::apply::ApplyError),
+}

@@ -4,8 +4,20 @@
 //! a transient fault, and resumes from the last *committed* position of its own number space. Does not know that a
 //! database exists, nor what the messages mean.
 
+mod backoff;
+mod connection;
+mod ended;
+mod firehose;
+mod follow;
+mod jetstream_v1;
+mod log;
+mod outage;
 mod spec;
 
+pub use firehose::FirehoseSeq;
+pub use follow::{Follow, Start, Tuning, follow};
+pub use jetstream_v1::JetstreamMicros;
+pub use log::{LINE_BYTES_MAX, LogError, LogSummary, OpenLog, open_log, read_log};
 pub use spec::{Dialect, SourceSpec, SpecError};
 
 use tokio_tungstenite::tungstenite::Bytes;
@@ -46,6 +58,23 @@ impl PositionKind {
         [Self::JetstreamV1Micros, Self::JetstreamV2Seq, Self::FirehoseSeq]
             .into_iter()
             .find(|kind| kind.as_str() == text)
+    }
+}
+
+/// A position of one number space was given where another's is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a position of {} ({}) is of no use where one of {} is meant", found.kind.as_str(), found.value, wanted.as_str())]
+pub struct ForeignPosition {
+    /// The number space that the upstream understands.
+    pub wanted: PositionKind,
+    /// What was given.
+    pub found: Position,
+}
+
+impl Position {
+    /// The number, if it is of the number space that is wanted.
+    fn in_space(self, wanted: PositionKind) -> Result<i64, ForeignPosition> {
+        if self.kind == wanted { Ok(self.value) } else { Err(ForeignPosition { wanted, found: self }) }
     }
 }
 

@@ -3,8 +3,53 @@
 //! Contract: what comes out of a table is parsed again into the types of [`crate::atproto`]. Does not know that a network
 //! exists. Reads that clients see are in `views`; writes are called by the apply floor alone.
 
+pub mod actors;
+mod connect;
+pub mod likes;
+pub mod lists;
+pub mod operator;
+pub mod positions;
+pub mod private_postgres;
+pub mod profiles;
+pub mod rejects;
 pub mod sessions;
+pub mod sources;
+pub mod subject_cids;
+pub mod tracks;
+mod transaction;
 pub mod views;
 
-/// The schema, in the order in which it came to be.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+pub use connect::{open_pool, parse_database_url};
+pub use transaction::{analyze, begin_apply};
+
+use sqlx::migrate::Migrator;
+
+/// The schema, embedded. A database is current when it has exactly these.
+pub static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// What a guarded write did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that changed.
+    pub applied: u64,
+    /// Rows refused because another version with the same rev was there first.
+    pub anomalies: u64,
+}
+
+impl Written {
+    fn of(applied: i64, anomalies: i64) -> Self {
+        Self { applied: applied.try_into().unwrap_or(0), anomalies: anomalies.try_into().unwrap_or(0) }
+    }
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, more: Self) {
+        self.applied += more.applied;
+        self.anomalies += more.anomalies;
+    }
+}
+
+/// Ordinality counts from one.
+fn place(ordinality: i64) -> usize {
+    usize::try_from(ordinality - 1).unwrap_or(usize::MAX)
+}

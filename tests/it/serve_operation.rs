@@ -6,20 +6,28 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use plyr_likes::serve::connect;
+use plyr_likes::{
+    clock::Clock,
+    serve::{ServeSettings, connect, router, run},
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    api::{Api, ORIGIN, json_of, settings, start, tid},
+    api::{Api, ORIGIN, json_of, now, settings, start, tid},
     schema::fits,
 };
 
 async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
     let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
         ON CONFLICT (source) DO UPDATE SET state = $1";
+<<<<<<< HEAD
     sqlx::query(set).bind(state).execute(api.pool()).await.expect("a source");
+=======
+    sqlx::query(set).bind(state).execute(api.pool()).await.unwrap();
+>>>>>>> main
     let set =
         "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
         ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
@@ -191,6 +199,47 @@ async fn s1_connections_that_died_are_replaced() {
     }
 }
 
+#[tokio::test]
+async fn s1_what_takes_too_long_is_given_up() {
+    let api = Api::with(ServeSettings { time_limit: Duration::from_millis(300), ..settings() }).await;
+    api.ok("/tracks/").await;
+    let mut lock = api.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
+    for _ in 0..3 {
+        let answer = api.get("/tracks/").await;
+        assert_eq!(answer.headers()["retry-after"], "1");
+        json_of(answer, StatusCode::SERVICE_UNAVAILABLE).await;
+    }
+    assert_eq!(api.ok("/health").await["status"], "ok");
+    lock.rollback().await.unwrap();
+    // Connections whose question was given up are not used for the next one before they have answered it.
+    for _ in 0..20 {
+        api.ok("/tracks/").await;
+    }
+}
+
+#[tokio::test]
+async fn s6_a_stop_ends_what_has_begun() {
+    let database = crate::support::database::fresh().await;
+    let pool = connect(PgConnectOptions::from_str(&database.url).unwrap(), 4);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(listener, router(pool, settings(), Clock::of(now)), stop.clone()));
+    let mut lock = database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
+    let asked = tokio::spawn(reqwest::get(format!("http://{address}/tracks/")));
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database
+        WHERE datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() == 0 {}
+    stop.cancel();
+    // Nobody new is let in while the old are answered.
+    while reqwest::get(format!("http://{address}/health")).await.is_ok() {}
+    lock.rollback().await.unwrap();
+    json_of(asked.await.unwrap().unwrap(), StatusCode::OK).await;
+    running.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s5_readers_never_see_half_a_batch() {
     let api = Api::start().await;
@@ -241,6 +290,76 @@ async fn s5_readers_never_see_half_a_batch() {
     assert_eq!(seen, [true, true]);
 }
 
+<<<<<<< HEAD
+=======
+/// Whether a value is of a schema, with the parts of JSON Schema that the document uses; no field goes undocumented.
+fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+    let no = |why: String| Err(format!("{why}: {value} is not {schema}"));
+    if let Some(link) = schema["$ref"].as_str() {
+        return fits(document, &document["components"]["schemas"][link.rsplit('/').next().unwrap()], value);
+    }
+    if let Some(either) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
+        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) {
+            Ok(())
+        } else {
+            no("none of".into())
+        };
+    }
+    if let Some(all) = schema["allOf"].as_array() {
+        let merged = merge(document, all);
+        return fits(document, &merged, value);
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => return no("a schema without a type".into()),
+    };
+    let actual = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !types.contains(&actual) && !(actual == "integer" && types.contains(&"number")) {
+        return no(format!("type {actual}"));
+    }
+    if let Some(items) = value.as_array() {
+        return items.iter().try_for_each(|item| fits(document, &schema["items"], item));
+    }
+    let Some(fields) = value.as_object() else { return Ok(()) };
+    for required in schema["required"].as_array().into_iter().flatten() {
+        if !fields.contains_key(required.as_str().unwrap()) {
+            return no(format!("{required} missing"));
+        }
+    }
+    for (name, field) in fields {
+        let of_field = schema["properties"].get(name).or(schema.get("additionalProperties"));
+        match of_field {
+            Some(of_field) => fits(document, of_field, field)?,
+            None => return no(format!("{name} undocumented")),
+        }
+    }
+    Ok(())
+}
+
+/// The object schema that several make together.
+fn merge(document: &Value, all: &[Value]) -> Value {
+    let mut merged = json!({"type": "object", "properties": {}, "required": []});
+    for part in all {
+        let link = part["$ref"].as_str().and_then(|link| link.rsplit('/').next());
+        let part = link.map_or(part, |name| &document["components"]["schemas"][name]);
+        for (name, schema) in part["properties"].as_object().unwrap() {
+            merged["properties"][name] = schema.clone();
+        }
+        merged["required"].as_array_mut().unwrap().extend(part["required"].as_array().cloned().unwrap_or_default());
+    }
+    merged
+}
+
+>>>>>>> main
 #[tokio::test]
 async fn openapi_tells_the_truth() {
     let api = Api::start().await;

@@ -1,0 +1,150 @@
+use std::sync::Arc;
+
+use crate::{
+    atproto::Timestamp,
+    decode::{Body, Collection, Event, Reject},
+    store::Written,
+};
+
+/// What goes into one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In the order of arrival; the order does not matter.
+    pub events: Vec<Event>,
+    /// What was refused, and where it came from.
+    pub rejects: Vec<(Origin, Reject)>,
+    /// How far each source has been read once this batch is in; each source at most once.
+    pub positions: Vec<Reached>,
+}
+
+/// Where a reject came from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The number space of `position`, as the positions table names it.
+    pub kind: Option<&'static str>,
+    /// The number of the message.
+    pub position: Option<i64>,
+}
+
+/// How far a source has been read.
+#[derive(Debug, Clone)]
+pub struct Reached {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// The number space.
+    pub kind: &'static str,
+    /// The number of the last message that was read.
+    pub value: i64,
+    /// When the upstream saw that message.
+    pub event_at: Option<Timestamp>,
+    /// When the upstream saw the last message of our collections, if this batch holds one.
+    pub ours_at: Option<Timestamp>,
+}
+
+/// What a batch did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// Events that changed a row.
+    pub applied: u64,
+    /// Events that changed nothing: seen before, overtaken by a later rev, or of strangers.
+    pub ignored: u64,
+    /// Rejects in the batch, new or not.
+    pub rejected: u64,
+    /// Paths whose record was replaced by one that was refused, so that what stood there is gone.
+    pub buried: u64,
+    /// Operations with the rev of the stored row and another CID: the first stays.
+    pub anomalies: u64,
+    kinds: [Counts; KINDS.len()],
+}
+
+/// The kinds of events that are counted apart.
+const KINDS: [&str; 7] = ["like", "list", "track", "profile", "account", "identity", "sync"];
+
+/// What a batch did with the events of one kind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Events that changed a row.
+    pub applied: u64,
+    /// Events that changed nothing.
+    pub ignored: u64,
+    /// Operations with the rev of the stored row and another CID.
+    pub anomalies: u64,
+}
+
+/// The word for an event's kind, in metrics.
+pub fn kind(event: &Event) -> &'static str {
+    KINDS[kind_place(event)]
+}
+
+fn kind_place(event: &Event) -> usize {
+    match &event.body {
+        Body::Commit(commit) => collection_place(commit.collection),
+        Body::Account { .. } => ACCOUNT,
+        Body::Identity { .. } => IDENTITY,
+        Body::Sync { .. } => 6,
+    }
+}
+
+fn collection_place(collection: Collection) -> usize {
+    match collection {
+        Collection::Like => 0,
+        Collection::List => 1,
+        Collection::Track => 2,
+        Collection::Profile => 3,
+    }
+}
+
+const ACCOUNT: usize = 4;
+const IDENTITY: usize = 5;
+
+impl Applied {
+    /// What was done with each kind of event.
+    pub fn by_kind(&self) -> impl Iterator<Item = (&'static str, Counts)> {
+        KINDS.into_iter().zip(self.kinds)
+    }
+
+    /// Adds what was written of one collection.
+    pub(super) fn add_written(&mut self, collection: Collection, written: Written) {
+        let counts = &mut self.kinds[collection_place(collection)];
+        counts.applied += written.applied;
+        counts.anomalies += written.anomalies;
+        self.applied += written.applied;
+        self.anomalies += written.anomalies;
+    }
+
+    /// Adds how many actors took a hint from an account or an identity event.
+    pub(super) fn add_hints(&mut self, accounts: u64, identities: u64) {
+        self.kinds[ACCOUNT].applied += accounts;
+        self.kinds[IDENTITY].applied += identities;
+        self.applied += accounts + identities;
+    }
+
+    /// Counts as ignored what has not been counted as applied.
+    pub(super) fn settle(&mut self, events: &[Event]) {
+        let mut received = [0_u64; KINDS.len()];
+        for event in events {
+            received[kind_place(event)] += 1;
+        }
+        for (counts, received) in self.kinds.iter_mut().zip(received) {
+            counts.ignored = received.saturating_sub(counts.applied);
+            self.ignored += counts.ignored;
+        }
+    }
+}
+
+impl std::ops::AddAssign for Applied {
+    fn add_assign(&mut self, more: Self) {
+        self.applied += more.applied;
+        self.ignored += more.ignored;
+        self.rejected += more.rejected;
+        self.buried += more.buried;
+        self.anomalies += more.anomalies;
+        for (counts, more) in self.kinds.iter_mut().zip(more.kinds) {
+            counts.applied += more.applied;
+            counts.ignored += more.ignored;
+            counts.anomalies += more.anomalies;
+        }
+    }
+}

@@ -1,0 +1,196 @@
+use std::{collections::HashMap, fmt::Write};
+
+use quick_cache::unsync::Cache;
+use sqlx::PgConnection;
+
+use super::fold::{Fold, PathState};
+use crate::{
+    atproto::{Did, Nsid, RecordKey},
+    decode::{Collection, Record},
+    store::{actors, subject_cids, tracks},
+};
+
+/// How many ids are remembered: about 12 MB in all. Those forgotten cost a look-up.
+const ACTORS_KEPT: usize = 60_000;
+const TRACKS_KEPT: usize = 30_000;
+const CIDS_KEPT: usize = 30_000;
+
+/// Stands for an id until it is found. Identities start at one.
+const UNMET: i64 = 0;
+
+/// Ids that an applier remembers from committed transactions.
+#[derive(Debug)]
+pub struct Ids {
+    actors: Cache<Box<str>, i64>,
+    tracks: Cache<Box<str>, i64>,
+    cids: Cache<Box<[u8]>, i64>,
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self { actors: Cache::new(ACTORS_KEPT), tracks: Cache::new(TRACKS_KEPT), cids: Cache::new(CIDS_KEPT) }
+    }
+}
+
+/// Ids that a batch needs and that were not remembered.
+#[derive(Debug, Default)]
+pub struct Met {
+    actors: HashMap<Box<str>, i64>,
+    /// With the DID in the URI, while there is no id.
+    tracks: HashMap<Box<str>, (i64, Box<str>)>,
+    cids: HashMap<Box<[u8]>, i64>,
+}
+
+impl Ids {
+    /// Finds the id of everything that the folds name, gives one to what has none, within the transaction, and writes
+    /// them into the folds. What comes back is to be kept once the transaction has committed.
+    pub async fn resolve(
+        &self,
+        connection: &mut PgConnection,
+        track_nsid: &Nsid,
+        folds: &mut [&mut Fold<'_>],
+    ) -> sqlx::Result<Met> {
+        let mut met = Met::default();
+        let mut uri = String::new();
+        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
+            self.recall(path, track_of(collection, path, track_nsid, &mut uri), &mut met);
+        }
+        met.resolve_actors(connection).await?;
+        met.resolve_tracks(connection).await?;
+        met.resolve_cids(connection).await?;
+        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
+            met.fill(path, track_of(collection, path, track_nsid, &mut uri));
+        }
+        Ok(met)
+    }
+
+    /// Writes into a path what is remembered, and notes what is not.
+    fn recall(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>, met: &mut Met) {
+        path.actor_id = self.actors.peek(path.did.as_str()).copied().unwrap_or(UNMET);
+        if path.actor_id == UNMET {
+            met.actors.insert(path.did.as_str().into(), UNMET);
+        }
+        if let Some((artist, uri)) = track {
+            path.track_id = self.tracks.peek(uri).copied().unwrap_or(UNMET);
+            if path.track_id == UNMET && !met.tracks.contains_key(uri) {
+                met.tracks.insert(uri.into(), (UNMET, artist.as_str().into()));
+                met.actors.entry(artist.as_str().into()).or_insert(UNMET);
+            }
+        }
+        if let Some((_, Record::Like(like))) = path.record {
+            let cid = like.subject_cid.to_bytes();
+            path.cid_id = self.cids.peek(cid.as_slice()).copied().unwrap_or(UNMET);
+            if path.cid_id == UNMET {
+                met.cids.insert(cid.into(), UNMET);
+            }
+        }
+    }
+
+    /// Remembers the ids of a batch that has been committed.
+    pub fn keep(&mut self, met: Met) {
+        for (did, id) in met.actors {
+            self.actors.insert(did, id);
+        }
+        for (uri, (id, _)) in met.tracks {
+            self.tracks.insert(uri, id);
+        }
+        for (cid, id) in met.cids {
+            self.cids.insert(cid, id);
+        }
+    }
+}
+
+/// The track that a path is about, as its artist and its URI: the subject of a like, or the track itself.
+fn track_of<'p>(
+    collection: Collection,
+    path: &PathState<'p>,
+    track_nsid: &Nsid,
+    uri: &'p mut String,
+) -> Option<(&'p Did, &'p str)> {
+    let (did, rkey): (&Did, &RecordKey) = match (collection, path.record) {
+        (Collection::Track, _) => (path.did, path.rkey),
+        (_, Some((_, Record::Like(like)))) => (&like.subject.did, &like.subject.rkey),
+        _ => return None,
+    };
+    uri.clear();
+    // Writing to a string cannot fail.
+    let _ = write!(uri, "at://{did}/{track_nsid}/{rkey}");
+    Some((did, uri))
+}
+
+/// Both rounds of finding ids: those that are in the table; then, after an insert of the others, those too. Another writer may
+/// insert between the two, which changes nothing.
+const ROUNDS: [bool; 2] = [false, true];
+
+impl Met {
+    async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        for insert in ROUNDS {
+            let missing: Vec<&str> =
+                self.actors.iter().filter(|(_, id)| **id == UNMET).map(|(did, _)| did.as_ref()).collect();
+            if missing.is_empty() {
+                break;
+            }
+            if insert {
+                actors::insert(connection, &missing).await?;
+            }
+            let found = actors::load_ids(connection, &missing).await?;
+            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
+            self.actors.extend(found);
+        }
+        Ok(())
+    }
+
+    async fn resolve_tracks(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        for insert in ROUNDS {
+            let missing: Vec<(&str, &str)> = self
+                .tracks
+                .iter()
+                .filter(|(_, (id, _))| *id == UNMET)
+                .map(|(uri, (_, did))| (uri.as_ref(), did.as_ref()))
+                .collect();
+            if missing.is_empty() {
+                break;
+            }
+            let uris: Vec<&str> = missing.iter().map(|(uri, _)| *uri).collect();
+            if insert {
+                let artist = |did: &str| self.actors.get(did).copied().unwrap_or(UNMET);
+                let artist_ids: Vec<i64> = missing.iter().map(|(_, did)| artist(did)).collect();
+                tracks::insert(connection, &uris, &artist_ids).await?;
+            }
+            let found = tracks::load_ids(connection, &uris).await?;
+            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (uris[at].into(), id)).collect();
+            self.tracks.extend(found.into_iter().map(|(uri, id)| (uri, (id, Box::default()))));
+        }
+        Ok(())
+    }
+
+    async fn resolve_cids(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        for insert in ROUNDS {
+            let missing: Vec<&[u8]> =
+                self.cids.iter().filter(|(_, id)| **id == UNMET).map(|(cid, _)| cid.as_ref()).collect();
+            if missing.is_empty() {
+                break;
+            }
+            if insert {
+                subject_cids::insert(connection, &missing).await?;
+            }
+            let found = subject_cids::load_ids(connection, &missing).await?;
+            let found: Vec<(Box<[u8]>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
+            self.cids.extend(found);
+        }
+        Ok(())
+    }
+
+    /// Writes into a path the ids that were not remembered.
+    fn fill(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>) {
+        if path.actor_id == UNMET {
+            path.actor_id = self.actors.get(path.did.as_str()).copied().unwrap_or(UNMET);
+        }
+        if let (UNMET, Some((_, uri))) = (path.track_id, track) {
+            path.track_id = self.tracks.get(uri).map_or(UNMET, |(id, _)| *id);
+        }
+        if let (UNMET, Some((_, Record::Like(like)))) = (path.cid_id, path.record) {
+            path.cid_id = self.cids.get(like.subject_cid.to_bytes().as_slice()).copied().unwrap_or(UNMET);
+        }
+    }
+}

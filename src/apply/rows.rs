@@ -1,0 +1,250 @@
+use std::{borrow::Cow, collections::HashMap};
+
+use chrono::{DateTime, Utc};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::{Origin, Reached, fold::PathState};
+use crate::{
+    atproto::{Cid, Did, Tid, Timestamp},
+    decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
+    store::{
+        actors::{AccountHint, HandleHint},
+        likes::{LikePath, LikeRows, LiveLike},
+        lists::ListRow,
+        positions::NewPosition,
+        profiles::ProfileRow,
+        rejects::NewReject,
+        tracks::TrackRow,
+    },
+};
+
+/// What orders a record among others: its own time, unless that is later than the commit that wrote it.
+fn sort_at(created_at: Timestamp, rev: Tid) -> DateTime<Utc> {
+    created_at.min(rev.time()).utc()
+}
+
+/// Rows of likes, those that live and those that are gone, each in the order of their keys: neighbours go to the same
+/// page of the index.
+pub fn likes<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> (LikeRows, LikeRows) {
+    let mut keyed: Vec<(LikePath, &PathState<'a>)> = paths.filter_map(|path| Some((like_path(path)?, path))).collect();
+    keyed.sort_unstable_by_key(|(key, _)| (key.actor_id, key.rkey));
+    let (mut puts, mut deletes) = (LikeRows::default(), LikeRows::default());
+    for (key, path) in keyed {
+        match path.record {
+            Some((cid, Record::Like(like))) => puts.push(key, Some(live_like(like, cid, path))),
+            _ => deletes.push(key, None),
+        }
+    }
+    (puts, deletes)
+}
+
+fn like_path(path: &PathState<'_>) -> Option<LikePath> {
+    let rkey = Tid::parse(path.rkey.as_str()).ok()?.number();
+    Some(LikePath { actor_id: path.actor_id, rkey, rev: path.rev.number() })
+}
+
+fn live_like(like: &Like, cid: Cid, path: &PathState<'_>) -> LiveLike {
+    LiveLike {
+        subject_id: path.track_id,
+        subject_cid_id: path.cid_id,
+        sort_at: sort_at(like.created_at, path.rev),
+        created_at: like.created_at.utc(),
+        cid: half_digest(&cid),
+    }
+}
+
+/// The first sixteen bytes of a CID's digest, filled with zeros where it is shorter.
+fn half_digest(cid: &Cid) -> Uuid {
+    let mut half = [0; 16];
+    for (to, from) in half.iter_mut().zip(cid.digest()) {
+        *to = *from;
+    }
+    Uuid::from_bytes(half)
+}
+
+fn hex(cid: Cid) -> String {
+    HEXLOWER.encode(&cid.to_bytes())
+}
+
+/// Rows of tracks.
+pub fn tracks<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<TrackRow<'a>> {
+    paths
+        .map(|path| match path.record {
+            Some((cid, Record::Track(track))) => live_track(path.track_id, path.rev, cid, track),
+            _ => gone_track(path.track_id, path.rev),
+        })
+        .collect()
+}
+
+fn live_track(id: i64, rev: Tid, cid: Cid, track: &Track) -> TrackRow<'_> {
+    TrackRow {
+        id,
+        rev: rev.number(),
+        sort_at: Some(sort_at(track.created_at, rev)),
+        created_at: Some(track.created_at.utc()),
+        duration: track.duration,
+        cid: Some(hex(cid)),
+        title: Some(&track.title),
+        artist: Some(&track.artist),
+        file_type: Some(&track.file_type),
+        album: track.album.as_deref(),
+        description: track.description.as_deref(),
+        audio_url: track.audio_url.as_deref(),
+        audio_cid: track.audio_cid.as_deref(),
+        image_url: track.image_url.as_deref(),
+        features: track.features.iter().map(Did::as_str).collect(),
+        labels: track.labels.iter().map(String::as_str).collect(),
+        support_gate: track.support_gate.as_ref(),
+    }
+}
+
+fn gone_track<'a>(id: i64, rev: Tid) -> TrackRow<'a> {
+    TrackRow {
+        id,
+        rev: rev.number(),
+        sort_at: None,
+        created_at: None,
+        duration: None,
+        cid: None,
+        title: None,
+        artist: None,
+        file_type: None,
+        album: None,
+        description: None,
+        audio_url: None,
+        audio_cid: None,
+        image_url: None,
+        features: Vec::new(),
+        labels: Vec::new(),
+        support_gate: None,
+    }
+}
+
+/// Rows of lists.
+pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<ListRow<'a>> {
+    paths
+        .filter_map(|path| {
+            let live = match path.record {
+                Some((cid, Record::List(list))) => Some((cid, list)),
+                _ => None,
+            };
+            let items = live.map(|(_, list): (Cid, &List)| list.items.as_slice()).unwrap_or_default();
+            Some(ListRow {
+                actor_id: path.actor_id,
+                rkey: Tid::parse(path.rkey.as_str()).ok()?.number(),
+                rev: path.rev.number(),
+                sort_at: live.map(|(_, list)| sort_at(list.created_at, path.rev)),
+                created_at: live.map(|(_, list)| list.created_at.utc()),
+                updated_at: live.and_then(|(_, list)| list.updated_at).map(Timestamp::utc),
+                cid: live.map(|(cid, _)| hex(cid)),
+                name: live.and_then(|(_, list)| list.name.as_deref()),
+                list_type: live.and_then(|(_, list)| list.list_type.as_deref()),
+                item_uris: items.iter().map(|item| item.uri.to_string()).collect(),
+                item_cids: items.iter().map(|item| item.cid.to_string()).collect(),
+            })
+        })
+        .collect()
+}
+
+/// Rows of profiles.
+pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<ProfileRow<'a>> {
+    paths
+        .map(|path| {
+            let live: Option<(Cid, &Profile)> = match path.record {
+                Some((cid, Record::Profile(profile))) => Some((cid, profile)),
+                _ => None,
+            };
+            ProfileRow {
+                actor_id: path.actor_id,
+                rev: path.rev.number(),
+                created_at: live.map(|(_, profile)| profile.created_at.utc()),
+                updated_at: live.and_then(|(_, profile)| profile.updated_at).map(Timestamp::utc),
+                cid: live.map(|(cid, _)| hex(cid)),
+                avatar: live.and_then(|(_, profile)| profile.avatar.as_deref()),
+                bio: live.and_then(|(_, profile)| profile.bio.as_deref()),
+            }
+        })
+        .collect()
+}
+
+/// The last account hint of each DID, and the last handle of each DID and for each handle.
+pub fn hints(events: &[Event]) -> (Vec<AccountHint<'_>>, Vec<HandleHint<'_>>) {
+    let mut accounts: HashMap<&str, AccountHint<'_>> = HashMap::new();
+    let mut by_did: HashMap<&str, HandleHint<'_>> = HashMap::new();
+    for event in events {
+        let did = event.did.as_str();
+        match &event.body {
+            Body::Account { active, status, at } if accounts.get(did).is_none_or(|held| held.at < *at) => {
+                let status = status.as_ref().map(AccountStatus::as_str);
+                accounts.insert(did, AccountHint { did: &event.did, active: *active, status, at: *at });
+            }
+            Body::Identity { handle: Some(handle), at } if by_did.get(did).is_none_or(|held| held.at < *at) => {
+                by_did.insert(did, HandleHint { did: &event.did, handle, at: *at });
+            }
+            _ => {}
+        }
+    }
+    let mut by_handle: HashMap<&str, HandleHint<'_>> = HashMap::new();
+    for hint in by_did.into_values() {
+        if by_handle.get(hint.handle.as_str()).is_none_or(|held| held.at < hint.at) {
+            by_handle.insert(hint.handle.as_str(), hint);
+        }
+    }
+    (accounts.into_values().collect(), by_handle.into_values().collect())
+}
+
+/// A reject's row. Its digest makes it one, however often it comes: by path and rev, or else by its bytes.
+pub fn reject<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Reject) -> NewReject<'a> {
+    let mut digest = Sha256::new();
+    if let Some(path) = &reject.path {
+        for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {
+            digest.update(part);
+            digest.update([0]);
+        }
+        digest.update(path.rev.number().to_be_bytes());
+    } else {
+        digest.update(origin.source.as_bytes());
+        digest.update([0]);
+        digest.update(&reject.raw);
+    }
+    let path = reject.path.as_ref();
+    NewReject {
+        digest: digest.finalize().into(),
+        source: &origin.source,
+        kind: origin.kind,
+        position: origin.position,
+        reason: reject.reason.as_str(),
+        field: reject.field.as_deref().map(without_nul),
+        detail: without_nul(&reject.detail),
+        did: path.map(|path| path.did.as_str()),
+        collection: path.map(|path| collection_text(collections, path.collection)),
+        rkey: path.map(|path| path.rkey.as_str()),
+        rev: path.map(|path| path.rev.number()),
+        cid: path.and_then(|path| path.cid).map(Cid::to_bytes),
+        raw_format: reject.raw_format.as_str(),
+        raw: &reject.raw,
+        raw_length: i64::try_from(reject.raw_length).unwrap_or(i64::MAX),
+    }
+}
+
+/// Postgres keeps no U+0000 in a text, and a reject quotes what it refuses.
+fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+fn collection_text(collections: &Collections, collection: Collection) -> &str {
+    collections.nsid(collection).as_str()
+}
+
+/// A position's row.
+pub fn position(reached: &Reached) -> NewPosition<'_> {
+    NewPosition {
+        source: &reached.source,
+        kind: reached.kind,
+        value: reached.value,
+        event_at: reached.event_at.map(Timestamp::utc),
+        ours_at: reached.ours_at.map(Timestamp::utc),
+    }
+}

@@ -1,0 +1,67 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+
+use super::{
+    meter,
+    pending::{Feeder, Pending, Shipment},
+};
+use crate::{clock::Clock, decode::Collections, source::Delivery};
+
+/// How often a position that stands for no rows is stored.
+const IDLE_POSITION: Duration = Duration::from_secs(5);
+
+/// Decodes deliveries into batches, and ships a batch whenever the writer asks for one.
+pub struct Feed {
+    /// What the sources hand over.
+    pub deliveries: mpsc::Receiver<Delivery>,
+    /// To the writer.
+    pub shipments: mpsc::Sender<Shipment>,
+    /// Holds a permit while the writer waits for a shipment.
+    pub wanted: Arc<Semaphore>,
+    /// Which collections are ours.
+    pub collections: Collections,
+    /// Who delivers.
+    pub feeders: Arc<[Feeder]>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Feed {
+    /// Runs until all sources have stopped and all that they delivered has been shipped, or the writer is gone.
+    pub async fn run(mut self) {
+        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone());
+        let mut positions_due = Instant::now() + IDLE_POSITION;
+        let mut open = true;
+        while open || !pending.is_empty() {
+            let due = pending.has_rows() || !open;
+            tokio::select! {
+                biased;
+                permit = self.wanted.acquire(), if due => {
+                    let Ok(permit) = permit else { return };
+                    permit.forget();
+                    positions_due = Instant::now() + IDLE_POSITION;
+                    if self.shipments.send(pending.take()).await.is_err() {
+                        return;
+                    }
+                }
+                delivery = self.deliveries.recv(), if open && pending.has_room() => match delivery {
+                    Some(delivery) => pending.absorb(delivery, self.clock.now()),
+                    None => open = false,
+                },
+                () = tokio::time::sleep_until(positions_due), if !due && !pending.is_empty() => {
+                    let Ok(permit) = self.wanted.acquire().await else { return };
+                    permit.forget();
+                    positions_due = Instant::now() + IDLE_POSITION;
+                    if self.shipments.send(pending.take()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            meter::queue("deliveries", self.deliveries.len());
+        }
+    }
+}

@@ -1,0 +1,181 @@
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Semaphore, mpsc, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    IngestError,
+    feed::Feed,
+    pending::Feeder,
+    writer::{Inlet, Writer},
+};
+use crate::{
+    apply::Applier,
+    clock::Clock,
+    decode::Collections,
+    source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
+    store,
+};
+
+/// What to follow.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The upstreams, each once.
+    pub sources: Vec<SourceSpec>,
+    /// What to ask an upstream for that has no position yet.
+    pub start: Start,
+    /// How patient the sources are.
+    pub tuning: Tuning,
+    /// Which collections are ours.
+    pub collections: Collections,
+}
+
+/// Deliveries that wait for the decoder at most; each holds up to a megabyte.
+pub(super) const DELIVERIES_MAX: usize = 16;
+/// Between two attempts to reach a database that is away.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
+pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+    let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
+    let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
+    let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
+    let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
+    let mut committed = Vec::new();
+    for (index, (spec, position)) in options.sources.iter().zip(stored).enumerate() {
+        let (committed_sender, committed_receiver) = watch::channel(position);
+        committed.push(committed_sender);
+        let (connection, connection_receiver) = watch::channel(Connection::Starting);
+        let follow = Follow {
+            index,
+            spec: spec.clone(),
+            collections: options.collections.clone(),
+            start: options.start,
+            committed: committed_receiver,
+            deliveries: deliveries.clone(),
+            connection,
+            tuning: options.tuning.clone(),
+        };
+        let stop = cancel.clone();
+        tasks.spawn(async move {
+            source::follow(follow, stop).await;
+            ("follows a source", Ok(()))
+        });
+        let recorder = Recorder { pool: pool.clone(), name: feeders[index].name.clone(), clock: clock.clone() };
+        tasks.spawn(async move {
+            recorder.run(connection_receiver).await;
+            ("records a source's state", Ok(()))
+        });
+    }
+    drop(deliveries);
+    let wanted = Arc::new(Semaphore::new(0));
+    let (shipments, shipments_receiver) = mpsc::channel(1);
+    let feed = Feed {
+        deliveries: inlet,
+        shipments,
+        wanted: wanted.clone(),
+        collections: options.collections.clone(),
+        feeders: feeders.clone(),
+        clock: clock.clone(),
+    };
+    tasks.spawn(async move {
+        feed.run().await;
+        ("decodes", Ok(()))
+    });
+    let applier = Applier::new(options.collections, clock.clone());
+    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed };
+    let writer = Writer::new(inlet, pool, applier, (clock, cancel.clone()));
+    tasks.spawn(async move { ("writes", writer.run().await.map(|_| ())) });
+    supervise(tasks, &cancel).await
+}
+
+/// Waits for all tasks. One that ends before it was told to takes the others down.
+async fn supervise(
+    mut tasks: JoinSet<(&'static str, Result<(), IngestError>)>,
+    cancel: &CancellationToken,
+) -> Result<(), IngestError> {
+    let mut outcome = Ok(());
+    while let Some(joined) = tasks.join_next().await {
+        let early = !cancel.is_cancelled();
+        let ended = match joined {
+            Ok((_, Err(error))) => Err(error),
+            Ok((task, Ok(()))) if early => {
+                Err(IngestError::TaskEnded { task, reason: "it stopped without being told to".to_owned() })
+            }
+            Ok((_, Ok(()))) => Ok(()),
+            Err(panic) => Err(IngestError::TaskEnded { task: "was running", reason: panic.to_string() }),
+        };
+        if outcome.is_ok() {
+            outcome = ended;
+        }
+        if outcome.is_err() {
+            cancel.cancel();
+        }
+    }
+    outcome
+}
+
+/// Reads the position of each source, in their order, as soon as the database answers.
+async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<Position>> {
+    loop {
+        match try_load_positions(pool, &options.sources).await {
+            Ok(positions) => return positions,
+            Err(error) => tracing::warn!(%error, "the positions cannot be read yet"),
+        }
+        tokio::time::sleep(DATABASE_RETRY).await;
+    }
+}
+
+async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<Option<Position>>> {
+    let mut connection = pool.acquire().await?;
+    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
+    store::sources::delete_others(&mut connection, &names).await?;
+    let stored = store::positions::list(&mut connection).await?;
+    let find = |name: &String| {
+        let row = stored.iter().find(|row| row.source == *name)?;
+        Some(Position { kind: PositionKind::parse(&row.kind)?, value: row.value })
+    };
+    Ok(names.iter().map(find).collect())
+}
+
+/// Writes what a source tells of its connection where `status` finds it.
+struct Recorder {
+    pool: PgPool,
+    name: Arc<str>,
+    clock: Clock,
+}
+
+impl Recorder {
+    /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
+    async fn run(self, mut connection: watch::Receiver<Connection>) {
+        loop {
+            let state = connection.borrow_and_update().clone();
+            if let Err(error) = self.record(&state).await {
+                tracing::debug!(%error, source = %self.name, "the state of the source is not recorded yet");
+                tokio::select! {
+                    changed = connection.changed() => if changed.is_err() { return },
+                    () = tokio::time::sleep(DATABASE_RETRY) => {}
+                }
+                continue;
+            }
+            if connection.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn record(&self, state: &Connection) -> sqlx::Result<()> {
+        let (word, reason) = match state {
+            Connection::Starting => ("starting", None),
+            Connection::Connected => ("connected", None),
+            Connection::Waiting { reason } => ("waiting", Some(reason.as_str())),
+            Connection::Refused { reason } => ("refused", Some(reason.as_str())),
+        };
+        let mut connection = self.pool.acquire().await?;
+        store::sources::write(&mut connection, &self.name, (word, reason), self.clock.now().utc()).await
+    }
+}

@@ -1,0 +1,221 @@
+use std::{sync::Arc, time::Instant};
+
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::meter;
+use crate::{
+    apply::{Batch, Origin, Reached},
+    atproto::Timestamp,
+    decode::{Body, Collections, Event, Frame, Item, RawFormat, firehose, jetstream_v1},
+    source::{Delivery, Dialect, PositionKind, SourceSpec},
+};
+
+/// Where deliveries come from, as tables and metrics name it.
+#[derive(Debug, Clone)]
+pub struct Feeder {
+    /// The source's name in tables.
+    pub name: Arc<str>,
+    /// The label in metrics.
+    pub label: Arc<str>,
+    /// The number space of its positions; none for a recorded log, which is always read from its start.
+    pub kind: Option<PositionKind>,
+}
+
+impl Feeder {
+    /// The feeder that a source of the settings is.
+    pub fn of_source(spec: &SourceSpec) -> Self {
+        Self {
+            name: spec.to_string().into(),
+            label: spec.host.as_str().into(),
+            kind: Some(spec.dialect.position_kind()),
+        }
+    }
+
+    /// The feeder that a recorded log is.
+    pub fn of_log() -> Self {
+        Self { name: "replay".into(), label: "replay".into(), kind: None }
+    }
+}
+
+/// The message that an event came in, to make a reject of when Postgres refuses it.
+#[derive(Debug, Clone)]
+pub struct Trace {
+    /// Which feeder.
+    pub feeder: usize,
+    /// The number of the message.
+    pub position: Option<i64>,
+    /// How to read it.
+    pub format: RawFormat,
+    /// The message.
+    pub message: Bytes,
+}
+
+/// A batch in the making.
+#[derive(Debug)]
+pub struct Pending {
+    collections: Collections,
+    feeders: Arc<[Feeder]>,
+    batch: Batch,
+    traces: Vec<Trace>,
+    bytes: usize,
+    reached: Vec<Option<Reached>>,
+    received_at: Option<Instant>,
+    position_max: i64,
+}
+
+/// A batch to apply.
+#[derive(Debug)]
+pub struct Shipment {
+    /// What to apply.
+    pub batch: Batch,
+    /// The message of each event, in the same order.
+    pub traces: Vec<Trace>,
+    /// When its first message arrived.
+    pub received_at: Option<Instant>,
+}
+
+/// Events in a batch at most.
+const EVENTS_MAX: usize = 20_000;
+/// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
+const BYTES_MAX: usize = 16 << 20;
+
+impl Pending {
+    /// An empty one.
+    pub fn new(collections: Collections, feeders: Arc<[Feeder]>) -> Self {
+        let reached = vec![None; feeders.len()];
+        Self {
+            collections,
+            feeders,
+            batch: Batch::default(),
+            traces: Vec::new(),
+            bytes: 0,
+            reached,
+            received_at: None,
+            position_max: i64::MAX,
+        }
+    }
+
+    /// Whether another delivery may be taken in.
+    pub fn has_room(&self) -> bool {
+        self.batch.events.len() + self.batch.rejects.len() < EVENTS_MAX && self.bytes < BYTES_MAX
+    }
+
+    /// Whether there is anything but positions.
+    pub fn has_rows(&self) -> bool {
+        !self.batch.events.is_empty() || !self.batch.rejects.is_empty()
+    }
+
+    /// Whether there is nothing at all.
+    pub fn is_empty(&self) -> bool {
+        !self.has_rows() && self.reached.iter().all(Option::is_none)
+    }
+
+    /// Decodes a delivery into the batch.
+    ///
+    /// `now` bounds what is believed of microsecond positions: a host's stamp from the future would later be
+    /// answered with silence.
+    pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
+        self.received_at.get_or_insert(delivery.received_at);
+        self.position_max = now.micros().saturating_add(60_000_000);
+        for message in delivery.messages {
+            self.bytes += message.len();
+            let (frame, format) = match delivery.dialect {
+                Dialect::JetstreamV1 => {
+                    (jetstream_v1::decode_message(&self.collections, &message), RawFormat::JetstreamV1)
+                }
+                Dialect::Firehose => match firehose::decode_message(&self.collections, &message) {
+                    firehose::Message::Frame(frame) => (frame, RawFormat::Firehose),
+                    firehose::Message::Info { name, message } => {
+                        tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
+                        continue;
+                    }
+                    firehose::Message::Error { error, message } => {
+                        tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
+                        continue;
+                    }
+                },
+            };
+            self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
+        }
+    }
+
+    fn take_frame(&mut self, frame: Frame, trace: &Trace) {
+        let feeder = &self.feeders[trace.feeder];
+        let mut ours = false;
+        for item in frame.items {
+            match item {
+                Item::Event(event) => {
+                    ours |= matches!(event.body, Body::Commit(_));
+                    meter::received(&event);
+                    self.batch.events.push(event);
+                    self.traces.push(Trace { position: frame.position, ..trace.clone() });
+                }
+                Item::Reject(reject) => {
+                    meter::rejected(reject.reason);
+                    let origin = Origin {
+                        source: feeder.name.clone(),
+                        kind: feeder.kind.map(PositionKind::as_str),
+                        position: frame.position,
+                    };
+                    self.batch.rejects.push((origin, *reject));
+                }
+            }
+        }
+        if let (Some(kind), Some(value)) = (feeder.kind, frame.position) {
+            self.advance(trace.feeder, kind, value, (frame.time, ours));
+        }
+    }
+
+    fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, bool)) {
+        if kind == PositionKind::JetstreamV1Micros && value > self.position_max {
+            return;
+        }
+        let name = &self.feeders[feeder].name;
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached {
+            source: name.clone(),
+            kind: kind.as_str(),
+            value,
+            event_at: None,
+            ours_at: None,
+        });
+        reached.value = reached.value.max(value);
+        reached.event_at = time.or(reached.event_at);
+        if ours {
+            reached.ours_at = time.or(reached.ours_at);
+        }
+    }
+
+    /// Hands the batch over and starts another.
+    pub fn take(&mut self) -> Shipment {
+        self.bytes = 0;
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.positions = self.reached.iter_mut().filter_map(Option::take).collect();
+        Shipment { batch, traces: std::mem::take(&mut self.traces), received_at: self.received_at.take() }
+    }
+}
+
+impl Shipment {
+    /// Cuts the shipment in two; the positions go with the second half, which must come last.
+    pub fn split(self) -> (Self, Self) {
+        let middle = self.batch.events.len() / 2;
+        let mut first = self;
+        let later_events = first.batch.events.split_off(middle);
+        let later_traces = first.traces.split_off(middle);
+        let positions = std::mem::take(&mut first.batch.positions);
+        let rejects = std::mem::take(&mut first.batch.rejects);
+        let second = Self {
+            batch: Batch { events: later_events, rejects, positions },
+            traces: later_traces,
+            received_at: first.received_at,
+        };
+        (first, second)
+    }
+
+    /// The only event, and the message that it came in.
+    pub fn single(&self) -> Option<(&Event, &Trace)> {
+        match (self.batch.events.as_slice(), self.traces.as_slice()) {
+            ([event], [trace]) => Some((event, trace)),
+            _ => None,
+        }
+    }
+}

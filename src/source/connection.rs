@@ -1,0 +1,194 @@
+//! The life of one connection: open it, hand over what it brings, notice when it dies.
+
+use std::{
+    sync::Once,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc,
+    time::{self, MissedTickBehavior},
+};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{Bytes, Message, protocol::WebSocketConfig},
+};
+
+use super::{Delivery, Dialect, ended::Ended, follow::Tuning};
+
+/// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
+/// which can say what is wrong with it.
+const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// A delivery is closed at this many messages..
+const DELIVERY_MESSAGES_MAX: usize = 512;
+/// ..or once it holds this many bytes.
+const DELIVERY_BYTES_MAX: usize = 1 << 20;
+
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Connects: name resolution, TCP, TLS and upgrade within one time-out.
+pub(super) async fn open(url: &str, timeout: Duration) -> Result<Socket, Ended> {
+    static TLS: Once = Once::new();
+    // The only provider that is compiled in; naming it keeps rustls from panicking should a dependency bring another. If
+    // somebody has chosen one already, that one stays.
+    TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
+    match time::timeout(timeout, connect_async_with_config(url, Some(config), true)).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(error)) => Err(Ended::of_error(&error)),
+        Err(_) => Err(Ended::Broken(format!("no connection within {timeout:?}"))),
+    }
+}
+
+/// Counts what a connection brings.
+#[derive(Debug)]
+pub(super) struct Meters {
+    pub(super) connected: metrics::Gauge,
+    pub(super) reconnects: metrics::Counter,
+    messages: metrics::Counter,
+    bytes: metrics::Counter,
+}
+
+impl Meters {
+    pub(super) fn of_source(name: &str) -> Self {
+        let name = name.to_owned();
+        Self {
+            connected: metrics::gauge!("plyr_source_connected", "source" => name.clone()),
+            reconnects: metrics::counter!("plyr_source_reconnects_total", "source" => name.clone()),
+            messages: metrics::counter!("plyr_source_messages_total", "source" => name.clone()),
+            bytes: metrics::counter!("plyr_source_bytes_total", "source" => name),
+        }
+    }
+}
+
+/// Where what was read goes.
+#[derive(Debug)]
+pub(super) struct Outlet<'a> {
+    pub(super) source: usize,
+    pub(super) dialect: Dialect,
+    pub(super) deliveries: &'a mpsc::Sender<Delivery>,
+    pub(super) meters: &'a Meters,
+}
+
+/// Reads one open connection to its end.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    socket: Socket,
+    outlet: Outlet<'a>,
+    tuning: &'a Tuning,
+    pending: Vec<Bytes>,
+    pending_bytes: usize,
+    received_at: Instant,
+    heard_at: time::Instant,
+    messages: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, tuning: &'a Tuning) -> Self {
+        Self {
+            socket,
+            outlet,
+            tuning,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            received_at: Instant::now(),
+            heard_at: time::Instant::now(),
+            messages: 0,
+        }
+    }
+
+    /// Reads until the connection ends, and hands over all that it brought. Gives the end and the number of messages.
+    pub(super) async fn run(mut self) -> (Ended, u64) {
+        let ended = self.read().await;
+        if !self.pending.is_empty() {
+            let rest = self.take_delivery();
+            if self.outlet.deliveries.send(rest).await.is_err() {
+                return (Ended::Unwanted, self.messages);
+            }
+        }
+        (ended, self.messages)
+    }
+
+    /// The order of the branches matters. What can be read at once is read first, so that a delivery holds all of it; when
+    /// nothing is left to read at once, the delivery goes, be it of one message. While the queue is full, reading goes on
+    /// until the delivery is full too; after that the upstream has to wait. The watchdog comes last: what lies ready after
+    /// such a wait, at least the answers to our pings, is heard before silence is.
+    async fn read(&mut self) -> Ended {
+        let mut pings = time::interval_at(time::Instant::now() + self.tuning.ping_interval, self.tuning.ping_interval);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let deliveries = self.outlet.deliveries;
+        loop {
+            let has_room = self.pending.len() < DELIVERY_MESSAGES_MAX && self.pending_bytes < DELIVERY_BYTES_MAX;
+            tokio::select! {
+                biased;
+                _ = pings.tick() => {
+                    if let Err(ended) = self.send_ping().await {
+                        return ended;
+                    }
+                }
+                message = self.socket.next(), if has_room => {
+                    if let Err(ended) = self.take_message(message) {
+                        return ended;
+                    }
+                }
+                permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
+                    Ok(permit) => permit.send(self.take_delivery()),
+                    Err(_) => return Ended::Unwanted,
+                },
+                () = time::sleep_until(self.heard_at + self.tuning.silence_max), if has_room => {
+                    return Ended::Broken(format!("nothing was heard for {:?}", self.tuning.silence_max));
+                }
+            }
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
+    ) -> Result<(), Ended> {
+        self.heard_at = time::Instant::now();
+        let bytes: Bytes = match message {
+            // The dialect says which of the two it should be; the decoder is the one to refuse the other.
+            Some(Ok(Message::Text(text))) => text.into(),
+            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Close(frame))) => {
+                // The answer to the close is six bytes and needs no waiting.
+                let _ = self.socket.flush().now_or_never();
+                return Err(Ended::of_close(frame.as_ref()));
+            }
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) => return Err(Ended::of_error(&error)),
+            None => return Err(Ended::Broken("the connection ended".to_owned())),
+        };
+        if self.pending.is_empty() {
+            self.received_at = Instant::now();
+        }
+        self.messages += 1;
+        self.pending_bytes += bytes.len();
+        self.outlet.meters.messages.increment(1);
+        self.outlet.meters.bytes.increment(bytes.len() as u64);
+        self.pending.push(bytes);
+        Ok(())
+    }
+
+    async fn send_ping(&mut self) -> Result<(), Ended> {
+        match time::timeout(self.tuning.silence_max, self.socket.send(Message::Ping(Bytes::new()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Ended::of_error(&error)),
+            Err(_) => Err(Ended::Broken("it takes no pings".to_owned())),
+        }
+    }
+
+    fn take_delivery(&mut self) -> Delivery {
+        self.pending_bytes = 0;
+        Delivery {
+            source: self.outlet.source,
+            dialect: self.outlet.dialect,
+            messages: std::mem::take(&mut self.pending),
+            received_at: self.received_at,
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Positions: where we are in each upstream.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+/// One position, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPosition {
+    /// The source's name.
+    pub source: String,
+    /// The number space.
+    pub kind: String,
+    /// The number.
+    pub value: i64,
+    /// When the upstream saw that message.
+    pub event_at: Option<DateTime<Utc>>,
+    /// When the upstream saw the last message of our collections.
+    pub ours_at: Option<DateTime<Utc>>,
+    /// When we stored it.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// A position to store.
+#[derive(Debug, Clone, Copy)]
+pub struct NewPosition<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// The number space.
+    pub kind: &'a str,
+    /// The number.
+    pub value: i64,
+    /// When the upstream saw that message; none keeps what is stored.
+    pub event_at: Option<DateTime<Utc>>,
+    /// When the upstream saw the last message of our collections; none keeps what is stored.
+    pub ours_at: Option<DateTime<Utc>>,
+}
+
+/// Stores one position, in the transaction of the rows that it stands for.
+///
+/// Microseconds never go back: a Jetstream is asked again from a margin before, and what comes first is then older than what
+/// is stored. Sequence numbers are taken as they come, because a server may begin anew.
+pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO positions AS p (source, kind, value, event_at, ours_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
+        ON CONFLICT (source) DO UPDATE SET kind = EXCLUDED.kind,
+            value = CASE WHEN EXCLUDED.kind = 'jetstream_v1_us' AND p.kind = EXCLUDED.kind
+                THEN GREATEST(EXCLUDED.value, p.value) ELSE EXCLUDED.value END,
+            event_at = COALESCE(EXCLUDED.event_at, p.event_at),
+            ours_at = COALESCE(GREATEST(EXCLUDED.ours_at, p.ours_at), p.ours_at), updated_at = EXCLUDED.updated_at",
+        position.source,
+        position.kind,
+        position.value,
+        position.event_at,
+        position.ours_at,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// All of them, by source.
+pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
+    sqlx::query_as!(
+        StoredPosition,
+        "SELECT source, kind, value, event_at, ours_at, updated_at FROM positions ORDER BY source"
+    )
+    .fetch_all(connection)
+    .await
+}

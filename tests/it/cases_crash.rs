@@ -1,0 +1,179 @@
+//! Cases T1 and T2: the program itself on a recorded log and on an upstream, again and again, and killed at any moment.
+
+use std::{
+    process::Child,
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::support::{
+    database::fresh,
+    dump,
+    history::{History, Random, World as Shape},
+    model::{differences, shows},
+    run::{Log, PATIENCE, command, figure, lines_from, until, until_as},
+    upstream::{Act, Upstream},
+};
+
+const NOBODY_ELSE_WORKS: &str = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
+    AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'";
+
+fn a_long_history(seed: u64) -> History {
+    History::of(Shape { actors: 40, keys: 60, commits: 6_000 }, &mut Random::new(seed))
+}
+
+fn kill_9(mut child: Child) {
+    child.kill().expect("our own child");
+    child.wait().expect("our own child");
+}
+
+#[tokio::test]
+async fn t1_the_program_replays_a_log_twice() {
+    let database = fresh().await;
+    let log = Log::of(&a_long_history(11));
+    let first = log.replay_all(&database.url);
+    let state = dump::state(&database.pool).await;
+    assert_eq!(differences(&log.model().state(), &state), Vec::<String>::new());
+    assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
+    assert!(figure(&first, "applied") > 0 && figure(&first, "rejected") > 0, "{first}");
+    let (ids, rejects) = (dump::track_ids(&database.pool).await, dump::count_rejects(&database.pool).await);
+    let second = log.replay_all(&database.url);
+    assert_eq!(figure(&second, "applied"), 0, "{second}");
+    assert_eq!(state, dump::state(&database.pool).await);
+    assert_eq!(ids, dump::track_ids(&database.pool).await);
+    assert_eq!(rejects, dump::count_rejects(&database.pool).await);
+}
+
+/// How many of the log's first lines are in the database. Fails when it holds what no number of lines comes to: half a
+/// batch, or something lost.
+async fn lines_in(pool: &PgPool, log: &Log) -> usize {
+    until(pool, NOBODY_ELSE_WORKS).await;
+    let found = dump::state(pool).await;
+    let last = log.writes.iter().rposition(|writes| writes.iter().any(|write| shows(&found, write)));
+    let lines = last.map_or(0, |last| last + 1);
+    let wrong = differences(&log.model_after(lines).state(), &found);
+    assert!(wrong.is_empty(), "line {lines} is in, but not all before it:\n{}", wrong.join("\n"));
+    assert_eq!(dump::miscounted(pool).await, Vec::<String>::new());
+    lines
+}
+
+/// Waits until there are more rows than there were, or the child has ended.
+async fn until_it_moves(pool: &PgPool, child: &mut Child, before: i64) {
+    let started = Instant::now();
+    let rows = "SELECT count(*) FROM likes";
+    while sqlx::query_scalar::<_, i64>(rows).fetch_one(pool).await.expect("an answer") <= before
+        && child.try_wait().expect("our own child").is_none()
+    {
+        assert!(started.elapsed() < PATIENCE, "the program does nothing");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn count_likes(pool: &PgPool) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM likes").fetch_one(pool).await.expect("an answer")
+}
+
+fn a_moment(random: &mut Random, at_most_ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(random.between(0, at_most_ms)).expect("not negative"))
+}
+
+#[tokio::test]
+async fn t2_kill_9_at_random_moments_of_a_replay() {
+    let first = u64::from(std::process::id());
+    let mut inside = 0;
+    for seed in first..first + 3 {
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        let (log, database) = (Log::of(&a_long_history(seed)), fresh().await);
+        for run in 0..4 {
+            let before = count_likes(&database.pool).await;
+            let mut child = log.replay(&database.url);
+            if run > 0 {
+                until_it_moves(&database.pool, &mut child, before).await;
+            }
+            tokio::time::sleep(a_moment(&mut random, 100)).await;
+            kill_9(child);
+            let lines = lines_in(&database.pool, &log).await;
+            println!("killed with {lines} of {} lines in", log.lines.len());
+            inside += usize::from(lines > 0 && lines < log.lines.len());
+        }
+        log.replay_all(&database.url);
+        assert_eq!(lines_in(&database.pool, &log).await, log.lines.len());
+    }
+    assert!(inside > 0, "no run was killed between its first and its last line: the test proves nothing");
+}
+
+#[tokio::test]
+async fn t2_kill_9_inside_the_transaction() {
+    let database = fresh().await;
+    let log = Log::of(&a_long_history(5));
+    let tables = ["LOCK TABLE track_counts IN ACCESS EXCLUSIVE MODE", "LOCK TABLE rejects IN ACCESS EXCLUSIVE MODE"];
+    for lock in tables {
+        let mut holder = PgConnection::connect(&database.url).await.expect("a connection");
+        let mut transaction = holder.begin().await.expect("a transaction");
+        sqlx::query(lock).execute(&mut *transaction).await.expect("a lock");
+        let child = log.replay(&database.url);
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND xact_start IS NOT NULL";
+        until(&database.pool, waits).await;
+        kill_9(child);
+        transaction.rollback().await.expect("the lock is given back");
+        assert_eq!(lines_in(&database.pool, &log).await, 0, "a transaction that never committed left something");
+    }
+    log.replay_all(&database.url);
+    assert_eq!(lines_in(&database.pool, &log).await, log.lines.len());
+}
+
+#[tokio::test]
+async fn t2_kill_9_while_following_an_upstream() {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let database = fresh().await;
+    let log = Log::of(&a_long_history(seed));
+    let lines = log.lines.clone();
+    let upstream = Upstream::start(move |request| {
+        let mut acts: Vec<Act> = lines_from(&lines, request.cursor())
+            .chunks(500)
+            .map(|chunk| Act::Burst(chunk.iter().cloned().map(Frame::text).collect()))
+            .collect();
+        acts.push(Act::Stay);
+        acts
+    })
+    .await;
+    let source = format!("jetstream+ws://{}", upstream.address);
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || {
+        command(&database.url)
+            .arg("index")
+            .env("PLYR_SOURCES", &source)
+            .env("PLYR_ADMIN_BIND", "127.0.0.1:0")
+            .env("PLYR_DATA_DIR", folder.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the program starts")
+    };
+    for run in 0..5 {
+        let before = count_likes(&database.pool).await;
+        let mut child = start();
+        if run > 0 && lines_in(&database.pool, &log).await < log.lines.len() {
+            until_it_moves(&database.pool, &mut child, before).await;
+        }
+        tokio::time::sleep(a_moment(&mut random, 100)).await;
+        kill_9(child);
+        let lines = lines_in(&database.pool, &log).await;
+        let position = dump::positions(&database.pool).await.first().map(|(_, _, value)| *value);
+        println!("killed with {lines} of {} lines in, at {position:?}", log.lines.len());
+        let stands_for = position.map_or(0, |position| log.lines_until(position));
+        // Lines that change nothing do not show; those that the position stands for must all be in.
+        let wrong = differences(&log.model_after(stands_for.max(lines)).state(), &dump::state(&database.pool).await);
+        assert!(wrong.is_empty(), "the position is ahead of the rows:\n{}", wrong.join("\n"));
+    }
+    let child = start();
+    until_as(&database.pool, &log.model()).await;
+    kill_9(child);
+    assert!(upstream.requests().len() >= 2, "the program asked the upstream again");
+}

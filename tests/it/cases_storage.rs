@@ -1,0 +1,301 @@
+//! Cases S1, S2 and S5: what the database does, and what readers see. S3 is the property test.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use plyr_likes::{clock::Clock, decode::Collections, ingest, source::read_log};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use crate::support::{
+    database::fresh,
+    dump,
+    history::{History, Random, START_US, World as Shape, did, key, tid, track_uri},
+    model::differences,
+    program::{Program, Settings},
+    run::{Log, lines_from, until_as},
+    upstream::{Act, Upstream},
+    wire::{Body, Commit, Operation, invalid, like, list, some_cid, track, updated},
+    world::World,
+};
+
+const AT: &str = "2025-01-01T00:00:00Z";
+
+fn rev(second: i64) -> i64 {
+    tid(START_US + second * 1_000_000, 17)
+}
+
+/// A Postgres of this test alone, that can be taken away.
+struct Server {
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// The server's programs; it refuses to run as root, so they run as `postgres` there.
+    fn program(name: &str) -> Command {
+        let folders = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let newest = folders.map(|folder| folder.path().join("bin").join(name)).filter(|path| path.exists()).max();
+        let path = newest.unwrap_or_else(|| PathBuf::from(name));
+        if !rustix::process::geteuid().is_root() {
+            return Command::new(path);
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]).arg(path);
+        command
+    }
+
+    fn run(command: &mut Command) {
+        // Into a file and not a pipe: a server that goes on running would hold the pipe open.
+        let output = tempfile::NamedTempFile::new().expect("a file");
+        let stdout = output.reopen().expect("a file");
+        let stderr = output.reopen().expect("a file");
+        let status = command.current_dir("/").stdout(stdout).stderr(stderr).status().expect("it starts");
+        let said = || std::fs::read_to_string(output.path()).unwrap_or_default();
+        assert!(status.success(), "{command:?} ended with {status}: {}", said());
+    }
+
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").expect("a folder");
+        if rustix::process::geteuid().is_root() {
+            Self::run(Command::new("chown").arg("postgres").arg(folder.path()));
+        }
+        let server = Self { folder };
+        Self::run(
+            Self::program("initdb")
+                .args(["-A", "trust", "-U", "plyr", "-E", "UTF8", "--no-locale", "-D"])
+                .arg(server.cluster()),
+        );
+        server.start();
+        server
+    }
+
+    fn cluster(&self) -> PathBuf {
+        self.folder.path().join("cluster")
+    }
+
+    fn control(&self, arguments: &[&str]) {
+        let log = self.folder.path().join("log");
+        Self::run(Self::program("pg_ctl").arg("-w").arg("-D").arg(self.cluster()).arg("-l").arg(log).args(arguments));
+    }
+
+    fn start(&self) {
+        self.control(&["start", "-o", &format!("-c listen_addresses='' -k {}", self.folder.path().display())]);
+    }
+
+    /// Away at once, as by a crash.
+    fn stop(&self) {
+        self.control(&["stop", "-m", "immediate"]);
+    }
+
+    fn url(&self) -> String {
+        format!("postgres:///postgres?host={}&user=plyr", self.folder.path().display())
+    }
+
+    async fn pool(&self) -> PgPool {
+        PgPoolOptions::new().max_connections(2).connect(&self.url()).await.expect("the server answers")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if Path::new(&self.cluster().join("postmaster.pid")).exists() {
+            let _ = Self::program("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
+        }
+    }
+}
+
+/// What the count of a track's likes is answered with.
+async fn answer(program: &Program, uri: &str) -> Result<i64, String> {
+    let answer = program.get("/xrpc/fm.plyr.feed.getTrackLikes", &[("uri", uri)]).await?;
+    answer["count"].as_i64().ok_or_else(|| format!("no count in {answer}"))
+}
+
+/// While the database is away, for this long: every answer is 503 and none is wrong.
+async fn answers_503(program: &Program, uri: &str, time: Duration) {
+    let started = Instant::now();
+    let mut answers = 0;
+    while started.elapsed() < time {
+        let refusal = answer(program, uri).await.expect_err("an answer without a database");
+        assert!(refusal.contains(": 503 "), "{refusal}");
+        let refusal = program.get("/ready", &[]).await.expect_err("ready without a database");
+        assert!(refusal.contains(": 503 "), "{refusal}");
+        program.get("/health", &[]).await.expect("alive all the same");
+        answers += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(answers > 0);
+}
+
+#[tokio::test]
+async fn s1_postgres_away_for_ten_seconds_and_restarted() {
+    let log = Log::of(&History::of(Shape { actors: 20, keys: 30, commits: 3_000 }, &mut Random::new(1)));
+    let (uri, count) = log.model().counts().into_iter().max_by_key(|(_, count)| *count).expect("there are likes");
+    let third = log.lines.len() / 3;
+    let parts: Vec<Vec<String>> = log.lines.chunks(third + 1).map(<[String]>::to_vec).collect();
+    assert_eq!(parts.len(), 3);
+    let lines = log.lines.clone();
+    let upstream = Upstream::start(move |request| {
+        let burst = |lines: &[String]| Act::Burst(lines.iter().cloned().map(Frame::text).collect());
+        match request.connection {
+            0 => vec![burst(&parts[0]), Act::WaitForGo, burst(&parts[1]), Act::WaitForGo, burst(&parts[2]), Act::Stay],
+            _ => vec![burst(lines_from(&lines, request.cursor())), Act::Stay],
+        }
+    })
+    .await;
+    let server = Server::new();
+    let settings = Settings::new()
+        .with("DATABASE_URL", server.url())
+        .with("PLYR_SOURCES", format!("jetstream+ws://{}", upstream.address));
+    let program = Program::serve(&settings).await;
+    let first = third + 1;
+    until_as(&server.pool().await, &log.model_after(first)).await;
+
+    server.stop();
+    upstream.go();
+    answers_503(&program, &uri, Duration::from_secs(10)).await;
+    server.start();
+    until_as(&server.pool().await, &log.model_after(2 * first)).await;
+    let before = log.model_after(2 * first).counts().get(&uri).copied().unwrap_or(0);
+    program
+        .wait_until("the API answers again", async |program| match answer(program, &uri).await? {
+            found if found == before => Ok(()),
+            found => Err(format!("{found} likes instead of {before}")),
+        })
+        .await;
+
+    // A restart in the middle of the flow.
+    upstream.go();
+    server.control(&[
+        "restart",
+        "-m",
+        "fast",
+        "-o",
+        &format!("-c listen_addresses='' -k {}", server.folder.path().display()),
+    ]);
+    let pool = server.pool().await;
+    until_as(&pool, &log.model()).await;
+    assert_eq!(dump::miscounted(&pool).await, Vec::<String>::new());
+    program
+        .wait_until("the API tells the last count", async |program| match answer(program, &uri).await? {
+            found if found == count => Ok(()),
+            found => Err(format!("{found} likes instead of {count}")),
+        })
+        .await;
+    assert!(program.terminate().success());
+}
+
+/// Five thousand likes of two hundred tracks, a second apart.
+fn five_thousand() -> Vec<Commit> {
+    (0..5_000_usize)
+        .map(|number| {
+            let body = like(&track_uri(0, number % 200), AT);
+            let second = i64::try_from(number).expect("small");
+            Commit::new(&did(3 + number % 700), rev(second), vec![Operation::like(&key(1, number), body)])
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn s2_a_poison_record_inside_a_batch_of_five_thousand() {
+    let mut world = World::new().await;
+    let mut commits = five_thousand();
+    let Body::Put { json, .. } = track("a\u{0}b", AT) else { panic!("a track is a put") };
+    commits[2_500] = Commit::new(&did(0), rev(9), vec![Operation::track(&key(3, 0), invalid(json))]);
+    let applied = world.commit(&commits).await;
+    assert_eq!((applied.applied, applied.rejected), (4_999, 1));
+    world.check().await;
+}
+
+#[tokio::test]
+async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
+    let database = fresh().await;
+    // Stands for whatever our decoder lets through and our tables do not.
+    sqlx::query("ALTER TABLE tracks ADD CHECK (title <> 'poison')")
+        .execute(&database.pool)
+        .await
+        .expect("a constraint");
+    let mut commits = five_thousand();
+    commits[2_500] = Commit::new(&did(0), rev(9), vec![Operation::track(&key(3, 0), track("poison", AT))]);
+    let mut log = Log::of(&History { commits });
+    let reader = std::fs::File::open(log.file.path()).expect("the log");
+    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
+    let summary = ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {})
+        .await
+        .expect("the replay goes on");
+    assert_eq!((summary.applied, summary.rejected), (4_999, 1), "{summary:?}");
+    log.writes[2_500].clear();
+    let found = dump::state(&database.pool).await;
+    assert_eq!(differences(&log.model().state(), &found), Vec::<String>::new());
+    assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
+    let reasons: Vec<(String, String)> = sqlx::query_as("SELECT reason, convert_from(raw, 'UTF8') FROM rejects")
+        .fetch_all(&database.pool)
+        .await
+        .expect("the table is there");
+    assert_eq!(reasons.len(), 1);
+    assert!(reasons[0].0 == "not_storable" && reasons[0].1.contains("poison"), "{reasons:?}");
+}
+
+const FANS: usize = 20;
+
+/// In this round every fan moves on to the round's track, and list, track title and profile tell the round.
+fn a_round(round: usize) -> Vec<Commit> {
+    let second = i64::try_from(round).expect("few");
+    let name = format!("round {round}");
+    let mut commits: Vec<Commit> = (3..3 + FANS)
+        .map(|fan| {
+            let items = [(track_uri(0, round % 7), some_cid("x"))];
+            let mut operations = vec![
+                Operation::like(&key(1, round), like(&track_uri(0, round % 7), AT)),
+                Operation::list(&key(2, 0), updated(list(&items, Some(&name), Some("liked"), (AT, None)))),
+            ];
+            if let Some(before) = round.checked_sub(1) {
+                operations.push(Operation::like(&key(1, before), Body::Delete));
+            }
+            Commit::new(&did(fan), rev(second), operations)
+        })
+        .collect();
+    commits.push(Commit::new(&did(0), rev(second), vec![Operation::track(&key(3, 0), updated(track(&name, AT)))]));
+    commits
+}
+
+/// One statement is one moment of the database: likes, kept counts, names of lists, title of the track.
+const MOMENT: &str = "SELECT (SELECT count(*) FROM likes WHERE subject_id IS NOT NULL),
+    (SELECT coalesce(sum(like_count), 0)::bigint FROM track_counts),
+    (SELECT count(*) FROM (SELECT name FROM lists UNION SELECT title FROM tracks WHERE title IS NOT NULL) names),
+    (SELECT max(title) FROM tracks)";
+
+#[tokio::test]
+async fn s5_readers_never_see_half_a_batch() {
+    let mut world = World::new().await;
+    world.commit(&a_round(0)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (pool, stopped) = (world.database.pool.clone(), stop.clone());
+    let reader = tokio::spawn(async move {
+        let mut seen = std::collections::BTreeSet::new();
+        let fans = i64::try_from(FANS).expect("few");
+        while !stopped.load(Ordering::Relaxed) {
+            let (likes, counted, names, round): (i64, i64, i64, String) =
+                sqlx::query_as(MOMENT).fetch_one(&pool).await.expect("an answer");
+            assert_eq!((likes, counted, names), (fans, fans, 1), "half a batch is seen in {round}");
+            seen.insert(round);
+        }
+        seen
+    });
+    let mut round = 0;
+    while round < 100 {
+        round += 1;
+        world.commit(&a_round(round)).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    let seen = reader.await.expect("no reader saw half a batch");
+    println!("{} of {round} rounds were seen", seen.len());
+    assert!(seen.len() > 10, "the reader hardly read: {seen:?}");
+    world.check().await;
+}

@@ -1,0 +1,283 @@
+//! T3, T9, T11, T17: what upstreams do to us. Each test shows that its fault happened.
+
+use std::time::{Duration, Instant};
+
+use plyr_likes::source::{Connection, Dialect, Tuning};
+use tokio::{io::AsyncReadExt as _, net::TcpListener};
+
+use super::{Setting, micros, quick, seq, soon};
+use crate::support::upstream::{Act, Upstream};
+
+fn text(text: &str) -> Act {
+    Act::Text(text.to_owned())
+}
+
+/// Follows an upstream whose first connection does these acts, and whose second works.
+async fn survives(tuning: Tuning, first: Vec<Act>, expected: &[&str], fault: &str) -> Upstream {
+    let upstream = Upstream::start(move |request| match request.connection {
+        0 => first.clone(),
+        _ => vec![text("after"), Act::Stay],
+    })
+    .await;
+    let mut followed = Setting { tuning, ..Setting::of(Dialect::JetstreamV1) }.follow(&upstream);
+    assert_eq!(followed.texts(expected.len()).await, expected);
+    followed.wait_for(|connection| *connection == Connection::Connected).await;
+    followed.stop().await;
+    assert!(upstream.done().contains(&(0, fault.to_owned())), "{fault} is not in {:?}", upstream.done());
+    assert_eq!(upstream.requests().len(), 2);
+    upstream
+}
+
+#[tokio::test]
+async fn t9_every_close_code() {
+    for code in [1000, 1001, 1007, 1008, 1009, 1011, 1013] {
+        let acts = vec![text("before"), Act::Close(code)];
+        survives(quick(), acts, &["before", "after"], &format!("close {code}")).await;
+    }
+}
+
+#[tokio::test]
+async fn t9_1006_no_close_frame() {
+    survives(quick(), vec![text("before"), Act::Drop], &["before", "after"], "drop").await;
+}
+
+#[tokio::test]
+async fn t9_reset_inside_a_frame() {
+    survives(quick(), vec![Act::ResetInsideFrame], &["after"], "reset").await;
+}
+
+#[tokio::test]
+async fn t9_half_open() {
+    let tuning =
+        Tuning { ping_interval: Duration::from_millis(20), silence_max: Duration::from_millis(200), ..quick() };
+    survives(tuning, vec![text("before"), Act::Mute], &["before", "after"], "mute").await;
+}
+
+#[tokio::test]
+async fn t9_no_answer_to_the_upgrade() {
+    let tuning = Tuning { connect_timeout: Duration::from_millis(200), ..quick() };
+    survives(tuning, vec![Act::HangBeforeUpgrade], &["after"], "hang").await;
+}
+
+#[tokio::test]
+async fn t9_503_while_it_warms_up() {
+    let answer = Act::Answer { status: 503, headers: Vec::new(), body: "warming up".to_owned() };
+    survives(quick(), vec![answer], &["after"], "answer 503").await;
+}
+
+#[tokio::test]
+async fn t9_429_with_retry_after() {
+    let answer = |seconds: &str| Act::Answer {
+        status: 429,
+        headers: vec![("Retry-After", seconds.to_owned())],
+        body: String::new(),
+    };
+    // Longer than our own backoff: honoured. An hour: capped.
+    for (seconds, cap_ms, at_least_ms) in [("1", 60_000, 1000), ("3600", 300, 300)] {
+        let began = Instant::now();
+        let tuning = Tuning { retry_after_max: Duration::from_millis(cap_ms), ..quick() };
+        survives(tuning, vec![answer(seconds)], &["after"], "answer 429").await;
+        assert!(began.elapsed() >= Duration::from_millis(at_least_ms), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn t9_name_that_does_not_resolve() {
+    let tuning = Tuning { connect_timeout: Duration::from_secs(2), ..quick() };
+    let mut followed = Setting { tuning, ..Setting::of(Dialect::JetstreamV1) }.follow_spec("jetstream+ws://no.invalid");
+    followed.wait_for(|connection| matches!(connection, Connection::Waiting { .. })).await;
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_nothing_listens_and_then_something_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    drop(listener);
+    let mut followed = Setting::of(Dialect::Firehose).follow_spec(&format!("firehose+ws://{address}"));
+    followed.wait_for_reason("refused").await;
+    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    let (mut stream, _) = soon(listener.accept()).await.expect("it comes by itself");
+    let mut head = [0; 4];
+    soon(stream.read_exact(&mut head)).await.expect("a request");
+    assert_eq!(&head, b"GET ");
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn wss_speaks_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let mut followed =
+        Setting::of(Dialect::JetstreamV1).follow_spec(&format!("jetstream+wss://localhost:{}", address.port()));
+    let (mut stream, _) = soon(listener.accept()).await.expect("a connection");
+    let mut head = [0; 3];
+    soon(stream.read_exact(&mut head)).await.expect("a record");
+    assert_eq!(head[..2], [0x16, 0x03], "a TLS handshake record");
+    drop(stream);
+    followed.wait_for(|connection| matches!(connection, Connection::Waiting { .. })).await;
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t3_resume_is_inclusive_and_behind_the_committed_position() {
+    const START: i64 = 1_725_911_162_000_000;
+    // Two messages of one microsecond each, and a second between the pairs.
+    let times: Vec<i64> = (0..40).map(|n| START + n / 2 * 1_000_000).collect();
+    let log = times.clone();
+    let upstream = Upstream::start(move |request| {
+        let cursor = request.cursor().expect("a cursor");
+        let rest = log.iter().filter(|time| **time >= cursor).map(|time| text(&time.to_string()));
+        match request.connection {
+            0 => rest.take(21).chain([Act::WaitForGo, Act::Close(1001)]).collect(),
+            _ => rest.chain([Act::Stay]).collect(),
+        }
+    })
+    .await;
+    let mut followed = Setting::of(Dialect::JetstreamV1).follow(&upstream);
+    let first = followed.texts(21).await;
+    assert_eq!(first.last(), Some(&times[20].to_string()), "the first of the two that share its time");
+    followed.committed.send_replace(Some(micros(times[20])));
+    upstream.go();
+    let second = followed.texts(30).await;
+    assert_eq!(upstream.requests()[1].cursor(), Some(times[20] - 5_000_000));
+    let expected: Vec<_> = times[10..].iter().map(ToString::to_string).collect();
+    assert_eq!(second, expected, "both of each pair, the margin again, and nothing missed");
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_jetstream_closing_every_few_messages_still_makes_progress() {
+    const START: i64 = 1_725_911_162_000_000;
+    // All of it is within the margin.
+    let times: Vec<i64> = (0..60).map(|n| START + n * 20_000).collect();
+    let log = times.clone();
+    let upstream = Upstream::start(move |request| {
+        let cursor = request.cursor().expect("a cursor");
+        let rest = log.iter().filter(|time| **time >= cursor).map(|time| text(&time.to_string()));
+        rest.take(3).chain([Act::Close(1001)]).collect()
+    })
+    .await;
+    let mut followed = Setting::of(Dialect::JetstreamV1).follow(&upstream);
+    let mut highest = 0;
+    while highest < times[59] {
+        let time: i64 = followed.delivery().await.messages.iter().map(number).max().expect("a message");
+        assert!(highest == 0 || time <= highest + 60_000, "nothing is left out: {time} after {highest}");
+        highest = highest.max(time);
+        followed.committed.send_replace(Some(micros(highest)));
+        assert!(upstream.requests().len() < 500, "it goes round in circles at {highest}");
+    }
+    assert!(upstream.done().iter().filter(|(_, name)| name == "close 1001").count() >= 20);
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_firehose_closing_after_every_message_still_makes_progress() {
+    let upstream = Upstream::start(|request| {
+        let next = request.cursor().expect("a cursor") + 1;
+        vec![Act::Binary(next.to_string().into_bytes()), Act::Close(1001)]
+    })
+    .await;
+    let mut followed = Setting::of(Dialect::Firehose).follow(&upstream);
+    let mut highest = 0;
+    while highest < 20 {
+        for message in followed.delivery().await.messages {
+            let seq = number(&message);
+            assert!(seq <= highest + 1, "nothing is left out");
+            highest = highest.max(seq);
+        }
+        followed.committed.send_replace(Some(seq(highest)));
+    }
+    assert!(upstream.has_done("close 1001"));
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_backoff_begins_anew_once_messages_flow() {
+    // Without that the fifteenth wait would already be half a minute.
+    let upstream = Upstream::start(|_| vec![text("one"), text("two"), Act::Close(1011)]).await;
+    let tuning = Tuning { backoff_max: Duration::from_mins(1), ..quick() };
+    let mut followed = Setting { tuning, ..Setting::of(Dialect::Firehose) }.follow(&upstream);
+    let mut count = 0;
+    while count < 60 {
+        count += followed.delivery().await.messages.len();
+    }
+    assert!(upstream.requests().len() >= 30);
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_backoff_grows_while_nothing_but_an_error_comes() {
+    for acts in [vec![text("FutureCursor"), Act::Close(1008)], vec![Act::Drop]] {
+        let upstream = Upstream::start(move |_| acts.clone()).await;
+        let tuning = Tuning { backoff_max: Duration::from_mins(1), ..quick() };
+        let followed = Setting { tuning, ..Setting::of(Dialect::Firehose) }.follow(&upstream);
+        // How seldom it comes can only be seen by waiting; without growth it comes every few milliseconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let count = upstream.requests().len();
+        assert!((2..40).contains(&count), "{count} connections in a second");
+        followed.stop().await;
+    }
+}
+
+fn number(message: &tokio_tungstenite::tungstenite::Bytes) -> i64 {
+    std::str::from_utf8(message).expect("digits").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn t11_invalid_request_is_final() {
+    let upstream = Upstream::start(|_| {
+        let body = r#"{"error":"InvalidRequest","message":"unknown parameter\u0007"}"#.to_owned();
+        vec![Act::Answer { status: 400, headers: Vec::new(), body }]
+    })
+    .await;
+    let mut followed = Setting::of(Dialect::JetstreamV1).follow(&upstream);
+    let refused = followed.wait_for(|connection| matches!(connection, Connection::Refused { .. })).await;
+    let reason = "it answered HTTP 400 InvalidRequest: unknown parameter".to_owned();
+    assert_eq!(refused, Connection::Refused { reason });
+    // Ten times the longest backoff: that nothing happens can only be waited for.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!followed.task.is_finished());
+    assert_eq!(upstream.requests().len(), 1);
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t11_other_refusals_are_tried_again() {
+    let cases =
+        [(400, r#"{"error":"CursorTooOld"}"#), (400, ""), (401, "{"), (403, "no"), (404, ""), (302, ""), (500, "")];
+    for (status, body) in cases {
+        let answer = Act::Answer { status, headers: Vec::new(), body: body.to_owned() };
+        survives(quick(), vec![answer], &["after"], &format!("answer {status}")).await;
+    }
+}
+
+#[tokio::test]
+async fn t17_what_is_not_of_the_dialect_is_handed_over() {
+    let upstream = Upstream::start(|_| {
+        let long = vec![b'x'; (5 << 20) + 1];
+        vec![text("text"), Act::Binary(b"\xff\x00".to_vec()), text(""), Act::Binary(long), Act::Stay]
+    })
+    .await;
+    for dialect in [Dialect::Firehose, Dialect::JetstreamV1] {
+        let mut followed = Setting::of(dialect).follow(&upstream);
+        let mut messages = Vec::new();
+        while messages.len() < 4 {
+            let delivery = followed.delivery().await;
+            assert_eq!(delivery.dialect, dialect);
+            messages.extend(delivery.messages);
+        }
+        let lengths: Vec<_> = messages.iter().map(tokio_tungstenite::tungstenite::Bytes::len).collect();
+        assert_eq!(lengths, [4, 2, 0, (5 << 20) + 1], "the decoder is the one to refuse them");
+        followed.stop().await;
+    }
+    assert_eq!(upstream.requests().len(), 2, "one connection each");
+}
+
+#[tokio::test]
+async fn t17_a_message_beyond_all_bounds_is_not_read() {
+    // The header of a frame of a terabyte.
+    let header = vec![0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0];
+    let acts = vec![text("before"), Act::Raw(header), Act::Stay];
+    survives(quick(), acts, &["before", "after"], "raw").await;
+}

@@ -1,0 +1,277 @@
+//! The real program, run as its users run it: settings in its environment, HTTP in front, signals from outside.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use reqwest::{Client, RequestBuilder};
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_plyr-likes");
+/// Making a private Postgres on a machine that compiles at the same time takes a while.
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
+const WAIT_INTERVAL: Duration = Duration::from_millis(20);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a failure shows of the log.
+const LOG_LINES_SHOWN: usize = 60;
+
+/// What the program is started with; the same for each start, so that a restart finds what was left.
+pub struct Settings {
+    variables: BTreeMap<String, String>,
+    /// Where the private Postgres lives, when no other database is named.
+    _folder: TempDir,
+}
+
+impl Settings {
+    /// Free ports, and a folder of its own with a private Postgres in it.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // Started as root, the program gives its Postgres to another user, who must be able to come in.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("our own folder");
+        let variables = [
+            ("PLYR_BIND", "127.0.0.1:0".to_owned()),
+            ("PLYR_ADMIN_BIND", "127.0.0.1:0".to_owned()),
+            ("PLYR_DATA_DIR", folder.path().join("data").display().to_string()),
+        ];
+        Self { variables: variables.map(|(name, value)| (name.to_owned(), value)).into(), _folder: folder }
+    }
+
+    /// Sets one more variable, or another value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Runs one of the short commands to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output().expect("the program starts");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?} ended with {}:\n{stderr}", output.status);
+        output
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        // What the developer's shell has set is not part of the test.
+        for (name, _) in std::env::vars_os() {
+            let name = name.to_string_lossy();
+            if name.starts_with("PLYR_") || name.starts_with("OTEL_") || name == "DATABASE_URL" || name == "RUST_LOG" {
+                command.env_remove(&*name);
+            }
+        }
+        command.args(arguments).envs(&self.variables).stdin(Stdio::null());
+        command
+    }
+}
+
+/// `plyr-likes serve`, running. It is stopped with the value.
+pub struct Program {
+    /// Such as `http://127.0.0.1:40123`.
+    pub api: String,
+    /// The admin listener, likewise.
+    pub admin: String,
+    child: Mutex<Child>,
+    log: Arc<Log>,
+    client: Client,
+}
+
+impl Program {
+    /// Starts `serve` and waits until it says where it answers.
+    pub async fn serve(settings: &Settings) -> Self {
+        Self::start("serve", settings).await
+    }
+
+    /// Starts a command that answers over HTTP, and waits until it says where.
+    pub async fn start(command: &str, settings: &Settings) -> Self {
+        let mut child = settings
+            .command(&[command])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let log = Log::follow(child.stderr.take().expect("stderr was asked for"));
+        let serving = {
+            let log = Arc::clone(&log);
+            tokio::task::spawn_blocking(move || log.wait_for(find_addresses, START_TIMEOUT)).await
+        };
+        let Some((api, admin)) = serving.expect("reading a log does not fail") else {
+            // Not only killed: a private Postgres that it has started wants to be stopped.
+            let status = stop(&mut child, Signal::TERM);
+            panic!("the program did not say where it serves; it ended with {status}; its log ends:\n{}", log.tail());
+        };
+        let client = Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing");
+        Self { api, admin, child: Mutex::new(child), log, client }
+    }
+
+    /// The process, for those who look at it from outside.
+    pub fn pid(&self) -> u32 {
+        self.child().id()
+    }
+
+    /// Ends it as the power does: no time to do anything.
+    pub fn kill9(self) {
+        stop(&mut self.child(), Signal::KILL);
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn terminate(self) -> ExitStatus {
+        stop(&mut self.child(), Signal::TERM)
+    }
+
+    /// The JSON that a path answers with 200; otherwise what it answered instead.
+    pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
+        self.send(self.client.get(format!("{}{path}", self.api)).query(query)).await
+    }
+
+    /// Likewise for a POST of JSON with a bearer token.
+    pub async fn post(&self, path: &str, token: &str, body: &Value) -> Result<Value, String> {
+        self.send(self.client.post(format!("{}{path}", self.api)).bearer_auth(token).json(body)).await
+    }
+
+    /// The admin listener's metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let response =
+            self.client.get(format!("{}/metrics", self.admin)).send().await.expect("the admin listener answers");
+        assert_eq!(response.status(), 200, "metrics");
+        response.text().await.expect("metrics are text")
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Value, String> {
+        let response = request.send().await.map_err(|error| format!("{error:?}"))?;
+        let (status, url) = (response.status(), response.url().clone());
+        let body = response.text().await.map_err(|error| format!("{error:?}"))?;
+        if status != 200 {
+            return Err(format!("{url}: {} {body}", status.as_u16()));
+        }
+        serde_json::from_str(&body).map_err(|error| format!("{url}: {error}: {body}"))
+    }
+
+    /// Asks again and again until `check` is content; when it is not for a minute, ends the test with its last complaint.
+    pub async fn wait_until(&self, what: &str, check: impl AsyncFn(&Self) -> Result<(), String>) {
+        let deadline = Instant::now() + WAIT_TIMEOUT;
+        while let Err(complaint) = check(self).await {
+            let ended = self.child().try_wait().expect("our own child can be waited for");
+            if ended.is_some() || Instant::now() > deadline {
+                let how = ended.map_or("in vain".to_owned(), |status| format!("but the program ended with {status}"));
+                panic!("waited until {what}, {how}; the last answer: {complaint}\nthe log ends:\n{}", self.log.tail());
+            }
+            tokio::time::sleep(WAIT_INTERVAL).await;
+        }
+    }
+
+    /// The last lines of the log, to show with a failure.
+    pub fn log_tail(&self) -> String {
+        self.log.tail()
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        stop(&mut self.child(), Signal::TERM);
+    }
+}
+
+/// Sends a signal and waits for the end; kills when it takes too long. Does nothing to one that has ended.
+fn stop(child: &mut Child, signal: Signal) -> ExitStatus {
+    if let Ok(Some(status)) = child.try_wait() {
+        return status;
+    }
+    let pid = Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).expect("our own child takes signals");
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    loop {
+        match child.try_wait().expect("our own child can be waited for") {
+            Some(status) => return status,
+            None if Instant::now() > deadline => {
+                eprintln!("the program did not end within {STOP_TIMEOUT:?} of {signal:?}: killed");
+                child.kill().expect("our own child can be killed");
+            }
+            None => std::thread::sleep(WAIT_INTERVAL),
+        }
+    }
+}
+
+/// Where the API and the admin listener are, if this is the line that says it.
+fn find_addresses(line: &str) -> Option<(String, String)> {
+    line.contains("serving").then_some(())?;
+    Some((find_address(line, "api")?, find_address(line, "admin")?))
+}
+
+/// `http://host:port` behind the name of a field, in JSON as in the form for people.
+fn find_address(line: &str, field: &str) -> Option<String> {
+    let behind = &line[line.find(field)?..];
+    let address = &behind[behind.find("http://")?..];
+    let length = address.find(|c: char| !(c.is_ascii_alphanumeric() || ":/.[]".contains(c))).unwrap_or(address.len());
+    Some(address[..length].trim_end_matches('/').to_owned())
+}
+
+/// What the program has written to stderr so far.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Lines>,
+    grown: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    all: Vec<String>,
+    is_ended: bool,
+}
+
+impl Log {
+    fn follow(stderr: ChildStderr) -> Arc<Self> {
+        let log = Arc::new(Self::default());
+        let written = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                written.lock().all.push(line);
+                written.grown.notify_all();
+            }
+            written.lock().is_ended = true;
+            written.grown.notify_all();
+        });
+        log
+    }
+
+    /// What `find` finds in the first line that has it; none when the log ends or the time is over before.
+    fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>, timeout: Duration) -> Option<T> {
+        let deadline = Instant::now() + timeout;
+        let mut lines = self.lock();
+        loop {
+            if let Some(found) = lines.all.iter().find_map(|line| find(line)) {
+                return Some(found);
+            }
+            let left = deadline.checked_duration_since(Instant::now())?;
+            if lines.is_ended {
+                return None;
+            }
+            lines = self.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn tail(&self) -> String {
+        let lines = self.lock();
+        let first = lines.all.len().saturating_sub(LOG_LINES_SHOWN);
+        lines.all[first..].iter().fold(String::new(), |mut text, line| {
+            let _ = writeln!(text, "  {line}");
+            text
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,159 @@
+//! The pump and the program, run on what a test gives them.
+
+use std::{
+    io::Write as _,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use plyr_likes::{
+    clock::Clock,
+    decode::Collections,
+    ingest,
+    source::{SourceSpec, Start, Tuning},
+};
+use sqlx::PgPool;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    dump,
+    history::{History, START_US},
+    model::{Model, Write, differences},
+    wire,
+};
+
+/// How long something may take that takes a second on an idle machine.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The pump over a fresh database, following one upstream.
+pub struct Pump {
+    cancel: CancellationToken,
+    task: JoinHandle<Result<(), ingest::IngestError>>,
+}
+
+impl Pump {
+    pub fn start(pool: &PgPool, source: &str) -> Self {
+        let options = ingest::Options {
+            sources: vec![SourceSpec::parse(source).expect("a source")],
+            start: Start::Oldest,
+            tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+            collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
+        };
+        let cancel = CancellationToken::new();
+        let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
+        Self { cancel, task }
+    }
+
+    /// Tells it to stop, and waits until it has.
+    pub async fn stop(self) {
+        self.cancel.cancel();
+        self.task.await.expect("the pump does not panic").expect("the pump ends well");
+    }
+}
+
+/// Waits until the index holds what the referee says.
+pub async fn until_as(pool: &PgPool, model: &Model) -> Duration {
+    let started = Instant::now();
+    loop {
+        let lines = differences(&model.state(), &dump::state(pool).await);
+        if lines.is_empty() {
+            return started.elapsed();
+        }
+        assert!(started.elapsed() < PATIENCE, "the index does not become as the referee says:\n{}", lines.join("\n"));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Waits until a question to the database is answered with yes.
+pub async fn until(pool: &PgPool, question: &'static str) {
+    let started = Instant::now();
+    while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.expect("an answer") {
+        assert!(started.elapsed() < PATIENCE, "in vain: {question}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Between the stamps of two lines.
+const STEP_US: i64 = 1_000;
+
+/// A log on disk, and what each of its lines means.
+pub struct Log {
+    pub file: tempfile::NamedTempFile,
+    pub lines: Vec<String>,
+    pub writes: Vec<Vec<Write>>,
+}
+
+impl Log {
+    pub fn of(history: &History) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let (mut lines, mut writes) = (Vec::new(), Vec::new());
+        let mut time_us = START_US;
+        for commit in &history.commits {
+            for at in 0..commit.operations.len() {
+                time_us += STEP_US;
+                lines.push(String::from_utf8(wire::v1_message(commit, at, time_us)).expect("JSON is UTF-8"));
+                writes.push(commit.write(at).into_iter().collect());
+            }
+        }
+        for line in &lines {
+            writeln!(file, "{line}").expect("room on the disk");
+        }
+        Self { file, lines, writes }
+    }
+
+    /// What all of it comes to.
+    pub fn model(&self) -> Model {
+        self.model_after(self.lines.len())
+    }
+
+    /// What so many of its first lines come to.
+    pub fn model_after(&self, lines: usize) -> Model {
+        Model::of(self.writes[..lines].iter().flatten())
+    }
+
+    /// How many lines are stamped with this position or an earlier one.
+    pub fn lines_until(&self, position: i64) -> usize {
+        lines_before(self.lines.len(), position)
+    }
+
+    /// Starts the program on this log.
+    pub fn replay(&self, database_url: &str) -> Child {
+        command(database_url).arg("replay").arg(self.file.path()).spawn().expect("the program starts")
+    }
+
+    /// Runs the program on this log to its end, and gives its summary.
+    pub fn replay_all(&self, database_url: &str) -> String {
+        let output = self.replay(database_url).wait_with_output().expect("the program can be waited for");
+        let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "replay ended with {}: {summary}{complaint}", output.status);
+        summary
+    }
+}
+
+/// The program with a clean environment and this database.
+pub fn command(database_url: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_plyr-likes"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PLYR_")) {
+        command.env_remove(name);
+    }
+    command.env("DATABASE_URL", database_url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The number behind a word of the summary.
+pub fn figure(summary: &str, word: &str) -> u64 {
+    let found = summary.split_whitespace().find_map(|part| part.strip_prefix(word)?.strip_prefix('='));
+    found.unwrap_or_else(|| panic!("no {word} in {summary:?}")).parse().expect("a number")
+}
+
+/// The lines of a log that a host sends when asked for this cursor.
+pub fn lines_from(lines: &[String], cursor: Option<i64>) -> &[String] {
+    &lines[lines_before(lines.len(), cursor.unwrap_or_default() - 1)..]
+}
+
+/// How many of so many lines are stamped with this position or an earlier one.
+fn lines_before(lines: usize, position: i64) -> usize {
+    usize::try_from((position - START_US).max(0) / STEP_US).expect("not negative").min(lines)
+}

@@ -1,0 +1,319 @@
+//! An upstream that does what it is told, faults included. It speaks the websocket level of Jetstream v1 and of
+//! subscribeRepos; what the messages hold is the test's business.
+//!
+//! For each connection a script is asked what to do, given the request. Everything that is done is noted, so that a test can
+//! prove that its fault happened.
+
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Bytes, Message,
+        handshake::derive_accept_key,
+        protocol::{CloseFrame, Role},
+    },
+};
+
+/// What the client asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which connection this is, from 0.
+    pub connection: usize,
+    /// Without the query.
+    pub path: String,
+    /// In order, as they came.
+    pub query: Vec<(String, String)>,
+}
+
+impl Request {
+    /// All values of a parameter, in order.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// The cursor, if one was sent.
+    pub fn cursor(&self) -> Option<i64> {
+        self.all("cursor").first().map(|text| text.parse().expect("a cursor is a number"))
+    }
+}
+
+/// A thing to do on a connection.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Answer the request with this status instead of the upgrade, and close.
+    Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    /// Never answer the request.
+    HangBeforeUpgrade,
+    /// Send a text message.
+    Text(String),
+    /// Send a binary message.
+    Binary(Vec<u8>),
+    /// Send many messages, flushing once.
+    Burst(Vec<Message>),
+    /// Ping, and wait for the pong.
+    Ping,
+    /// Close with a code, and wait for the client's answer.
+    Close(u16),
+    /// End the TCP connection in order, without a close frame (the client sees 1006).
+    Drop,
+    /// Send a frame's header and half of its content, then reset the TCP connection.
+    ResetInsideFrame,
+    /// Send these bytes as they are.
+    Raw(Vec<u8>),
+    /// Read what the client sends, pings included, and answer nothing.
+    Mute,
+    /// Stay, answering pings and noting each as `pinged`.
+    Stay,
+    /// Wait until the test calls [`Upstream::go`].
+    WaitForGo,
+}
+
+impl Act {
+    /// The name under which the act is noted.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Answer { status, .. } => format!("answer {status}"),
+            Self::HangBeforeUpgrade => "hang".to_owned(),
+            Self::Text(_) => "text".to_owned(),
+            Self::Binary(_) => "binary".to_owned(),
+            Self::Burst(_) => "burst".to_owned(),
+            Self::Ping => "ping".to_owned(),
+            Self::Close(code) => format!("close {code}"),
+            Self::Drop => "drop".to_owned(),
+            Self::ResetInsideFrame => "reset".to_owned(),
+            Self::Raw(_) => "raw".to_owned(),
+            Self::Mute => "mute".to_owned(),
+            Self::Stay => "stay".to_owned(),
+            Self::WaitForGo => "wait".to_owned(),
+        }
+    }
+}
+
+type Script = dyn Fn(&Request) -> Vec<Act> + Send + Sync;
+
+#[derive(Default)]
+struct Notes {
+    requests: Vec<Request>,
+    done: Vec<(usize, String)>,
+}
+
+/// A running upstream; ends with the value.
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    notes: Arc<Mutex<Notes>>,
+    changes: Arc<watch::Sender<u64>>,
+    go: Arc<Notify>,
+    _tasks: JoinSet<()>,
+}
+
+impl Upstream {
+    /// Listens on a free port of loopback.
+    pub async fn start(script: impl Fn(&Request) -> Vec<Act> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let notes = Arc::new(Mutex::new(Notes::default()));
+        let changes = Arc::new(watch::Sender::new(0));
+        let go = Arc::new(Notify::new());
+        let server =
+            Server { script: Arc::new(script), notes: notes.clone(), changes: changes.clone(), go: go.clone() };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.expect("accept");
+                let server = server.clone();
+                connections.spawn(async move { server.serve(connection, stream).await });
+            }
+        });
+        Self { address, notes, changes, go, _tasks: tasks }
+    }
+
+    /// Lets one waiting [`Act::WaitForGo`] go on, now or when it comes.
+    pub fn go(&self) {
+        self.go.notify_one();
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.notes.lock().expect("no panic").requests.clone()
+    }
+
+    /// What was done so far, with the number of its connection.
+    pub fn done(&self) -> Vec<(usize, String)> {
+        self.notes.lock().expect("no panic").done.clone()
+    }
+
+    /// Whether an act of this name was done.
+    pub fn has_done(&self, name: &str) -> bool {
+        self.done().iter().any(|(_, done)| done == name)
+    }
+
+    /// Waits until something holds of the upstream.
+    pub async fn wait_until(&self, mut holds: impl FnMut(&Self) -> bool) {
+        let mut changes = self.changes.subscribe();
+        let wait = async {
+            while !holds(self) {
+                changes.changed().await.expect("the upstream runs");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+            panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done())
+        });
+    }
+}
+
+#[derive(Clone)]
+struct Server {
+    script: Arc<Script>,
+    notes: Arc<Mutex<Notes>>,
+    changes: Arc<watch::Sender<u64>>,
+    go: Arc<Notify>,
+}
+
+impl Server {
+    fn note(&self, change: impl FnOnce(&mut Notes)) {
+        change(&mut self.notes.lock().expect("no panic"));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    async fn serve(&self, connection: usize, mut stream: TcpStream) {
+        let Some((request, key)) = read_request(connection, &mut stream).await else { return };
+        let acts = (self.script)(&request);
+        self.note(|notes| notes.requests.push(request));
+        let done = |act: &Act| {
+            let name = act.name();
+            self.note(|notes| notes.done.push((connection, name)));
+        };
+        match acts.first() {
+            Some(act @ Act::Answer { status, headers, body }) => {
+                let mut head = format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n", body.len());
+                for (name, value) in headers {
+                    let _ = write!(head, "{name}: {value}\r\n");
+                }
+                let answer = format!("{head}\r\n{body}");
+                if stream.write_all(answer.as_bytes()).await.is_ok() {
+                    done(act);
+                }
+                let _ = stream.shutdown().await;
+                return;
+            }
+            Some(act @ Act::HangBeforeUpgrade) => {
+                done(act);
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+                return;
+            }
+            _ => {}
+        }
+        let accept = derive_accept_key(key.as_bytes());
+        let upgrade = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        if stream.write_all(upgrade.as_bytes()).await.is_err() {
+            return;
+        }
+        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+        for act in &acts {
+            // What never ends is noted when it begins.
+            if matches!(act, Act::Mute | Act::Stay) {
+                done(act);
+            }
+            if self.act(connection, &mut socket, act).await.is_none() {
+                return;
+            }
+            if !matches!(act, Act::Mute | Act::Stay) {
+                done(act);
+            }
+        }
+    }
+
+    /// Does one thing. None: the connection is gone.
+    async fn act(&self, connection: usize, socket: &mut WebSocketStream<TcpStream>, act: &Act) -> Option<()> {
+        match act {
+            Act::Text(text) => socket.send(Message::text(text.clone())).await.ok(),
+            Act::Binary(bytes) => socket.send(Message::binary(bytes.clone())).await.ok(),
+            Act::Burst(messages) => {
+                for message in messages {
+                    socket.feed(message.clone()).await.ok()?;
+                }
+                socket.flush().await.ok()
+            }
+            Act::Ping => {
+                socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.ok()?;
+                loop {
+                    if let Message::Pong(bytes) = socket.next().await?.ok()? {
+                        assert_eq!(bytes, "there?");
+                        return Some(());
+                    }
+                }
+            }
+            Act::Close(code) => {
+                let frame = CloseFrame { code: (*code).into(), reason: "as told".into() };
+                socket.send(Message::Close(Some(frame))).await.ok()?;
+                while let Some(Ok(_)) = socket.next().await {}
+                Some(())
+            }
+            Act::Drop => socket.get_mut().shutdown().await.ok(),
+            Act::ResetInsideFrame => {
+                let stream = socket.get_mut();
+                // A text frame of 1,000 bytes, of which 500 come.
+                stream.write_all(&[0x81, 126, 0x03, 0xe8]).await.ok()?;
+                stream.write_all(&[b'x'; 500]).await.ok()?;
+                stream.set_zero_linger().ok()
+            }
+            Act::Raw(bytes) => socket.get_mut().write_all(bytes).await.ok(),
+            Act::Mute => {
+                let _ = socket.get_mut().read_to_end(&mut Vec::new()).await;
+                None
+            }
+            Act::Stay => {
+                while let Some(Ok(message)) = socket.next().await {
+                    if message.is_ping() {
+                        self.note(|notes| notes.done.push((connection, "pinged".to_owned())));
+                    }
+                }
+                None
+            }
+            Act::WaitForGo => {
+                self.go.notified().await;
+                Some(())
+            }
+            Act::Answer { .. } | Act::HangBeforeUpgrade => panic!("too late for that"),
+        }
+    }
+}
+
+async fn read_request(connection: usize, stream: &mut TcpStream) -> Option<(Request, String)> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).ok()?;
+    let mut lines = head.lines();
+    let target = lines.next()?.split(' ').nth(1)?;
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let query = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let key = lines
+        .filter_map(|line| line.split_once(": "))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
+        .map(|(_, value)| value.to_owned())?;
+    Some((Request { connection, path: path.to_owned(), query }, key))
+}

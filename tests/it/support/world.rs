@@ -1,0 +1,180 @@
+//! Decode and apply over a real database, with the referee beside them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use plyr_likes::{
+    apply::{Applied, Applier, Batch, Origin, Reached},
+    clock::Clock,
+    decode::{Collections, Frame, Item, firehose, jetstream_v1},
+};
+use sqlx::PgConnection;
+
+use super::{
+    database::{TestDatabase, fresh},
+    dump,
+    history::{Dialect, Message},
+    model::{Model, Write, differences},
+    wire::{self, Commit},
+};
+
+/// An index, and what should be in it.
+pub struct World {
+    pub database: TestDatabase,
+    pub model: Model,
+    collections: Collections,
+    applier: Applier,
+    connection: PgConnection,
+    positions: BTreeMap<usize, i64>,
+    time_us: i64,
+}
+
+fn collections() -> Collections {
+    Collections::of_namespace("fm.plyr").expect("a valid namespace")
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let database = fresh().await;
+        let connection = database.pool.acquire().await.expect("a connection").detach();
+        let applier = Applier::new(collections(), Clock::system());
+        let time_us = super::history::START_US;
+        let (model, positions) = (Model::default(), BTreeMap::new());
+        Self { database, model, collections: collections(), applier, connection, positions, time_us }
+    }
+
+    /// Forgets everything, as if the database were new and the program had just started.
+    pub async fn clear(&mut self) {
+        // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
+        sqlx::raw_sql(
+            "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM actors",
+        )
+        .execute(&self.database.pool)
+        .await
+        .expect("the tables are there");
+        self.restart();
+        self.model = Model::default();
+        self.positions.clear();
+    }
+
+    /// A new program over the same database: what the old one remembered is lost.
+    pub fn restart(&mut self) {
+        self.applier = Applier::new(collections(), Clock::system());
+    }
+
+    /// Decodes and applies messages as one batch.
+    pub async fn deliver(&mut self, messages: &[Message]) -> Applied {
+        let mut batch = Batch::default();
+        for message in messages {
+            message.writes.iter().for_each(|write| self.model.take(write));
+            let source: Arc<str> = format!("host {}", message.host).into();
+            let (frame, kind) = decode(&self.collections, message);
+            let origin = Origin { source, kind: Some(kind), position: frame.position };
+            for item in frame.items {
+                match item {
+                    Item::Event(event) => batch.events.push(event),
+                    Item::Reject(reject) => batch.rejects.push((origin.clone(), *reject)),
+                }
+            }
+            let reached = self.positions.entry(message.host).or_default();
+            *reached = message.position.max(*reached);
+            let value = *reached;
+            batch.positions.retain(|earlier| earlier.source != origin.source);
+            batch.positions.push(Reached { source: origin.source, kind, value, event_at: frame.time, ours_at: None });
+        }
+        self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
+    }
+
+    /// The operations of these commits as Jetstream v1 messages, in one batch.
+    pub async fn commit(&mut self, commits: &[Commit]) -> Applied {
+        let messages = self.v1_messages(commits);
+        self.deliver(&messages).await
+    }
+
+    /// One batch for each commit.
+    pub async fn commit_each(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            self.commit(std::slice::from_ref(commit)).await;
+        }
+    }
+
+    /// The messages by which a Jetstream v1 host tells of these commits.
+    pub fn v1_messages(&mut self, commits: &[Commit]) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for commit in commits {
+            for at in 0..commit.operations.len() {
+                self.time_us += 1;
+                messages.push(Message {
+                    host: 0,
+                    dialect: Dialect::JetstreamV1,
+                    position: self.time_us,
+                    bytes: wire::v1_message(commit, at, self.time_us),
+                    writes: commit.write(at).into_iter().collect(),
+                    garbage: false,
+                });
+            }
+        }
+        messages
+    }
+
+    /// One message with these bytes, meaning these writes.
+    pub async fn raw(&mut self, bytes: Vec<u8>, writes: Vec<Write>) -> Applied {
+        self.time_us += 1;
+        let (position, dialect) = (self.time_us, Dialect::JetstreamV1);
+        self.deliver(&[Message { host: 0, dialect, position, bytes, writes, garbage: false }]).await
+    }
+
+    /// The commit as one firehose message, in a batch of its own.
+    pub async fn firehose(&mut self, commit: &Commit) -> Applied {
+        self.time_us += 1;
+        let bytes = wire::firehose_message(commit, self.time_us, self.time_us);
+        let (position, writes) = (self.time_us, commit.writes());
+        self.deliver(&[Message { host: 1, dialect: Dialect::Firehose, position, bytes, writes, garbage: false }]).await
+    }
+
+    /// What index and referee disagree about, in lines.
+    pub async fn disagreements(&self) -> Vec<String> {
+        let mut lines = differences(&self.model.state(), &dump::state(&self.database.pool).await);
+        lines.extend(dump::miscounted(&self.database.pool).await);
+        let refused = dump::refused(&self.database.pool).await;
+        let missing = self.model.refused().difference(&refused).map(|path| format!("no reject for {path:?}"));
+        lines.extend(missing);
+        lines.extend(refused.difference(self.model.refused()).map(|path| format!("an unjust reject of {path:?}")));
+        lines
+    }
+
+    /// Fails with the differences when index and referee disagree.
+    pub async fn check(&self) {
+        let lines = self.disagreements().await;
+        assert!(lines.is_empty(), "the index is not as the referee says:\n{}", lines.join("\n"));
+    }
+
+    /// The like count that the index keeps for a track.
+    pub async fn like_count(&self, uri: &str) -> i64 {
+        sqlx::query_scalar("SELECT like_count FROM track_counts c JOIN tracks t ON t.id = c.track_id WHERE t.uri = $1")
+            .bind(uri)
+            .fetch_optional(&self.database.pool)
+            .await
+            .expect("the tables are there")
+            .unwrap_or(0)
+    }
+
+    /// The reasons in the rejects table, each with its field.
+    pub async fn reasons(&self) -> Vec<(String, Option<String>)> {
+        sqlx::query_as("SELECT reason, field FROM rejects ORDER BY id")
+            .fetch_all(&self.database.pool)
+            .await
+            .expect("the table is there")
+    }
+}
+
+/// What a message holds, and the word for its number space.
+fn decode(collections: &Collections, message: &Message) -> (Frame, &'static str) {
+    match message.dialect {
+        Dialect::JetstreamV1 => (jetstream_v1::decode_message(collections, &message.bytes), "jetstream_v1_us"),
+        Dialect::Firehose => match firehose::decode_message(collections, &message.bytes) {
+            firehose::Message::Frame(frame) => (frame, "firehose_seq"),
+            other => panic!("the tests send no such message: {other:?}"),
+        },
+    }
+}
