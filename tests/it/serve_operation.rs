@@ -23,11 +23,7 @@ use crate::support::{
 async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
     let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
         ON CONFLICT (source) DO UPDATE SET state = $1";
-<<<<<<< HEAD
     sqlx::query(set).bind(state).execute(api.pool()).await.expect("a source");
-=======
-    sqlx::query(set).bind(state).execute(api.pool()).await.unwrap();
->>>>>>> main
     let set =
         "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
         ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
@@ -290,76 +286,6 @@ async fn s5_readers_never_see_half_a_batch() {
     assert_eq!(seen, [true, true]);
 }
 
-<<<<<<< HEAD
-=======
-/// Whether a value is of a schema, with the parts of JSON Schema that the document uses; no field goes undocumented.
-fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    let no = |why: String| Err(format!("{why}: {value} is not {schema}"));
-    if let Some(link) = schema["$ref"].as_str() {
-        return fits(document, &document["components"]["schemas"][link.rsplit('/').next().unwrap()], value);
-    }
-    if let Some(either) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
-        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) {
-            Ok(())
-        } else {
-            no("none of".into())
-        };
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        let merged = merge(document, all);
-        return fits(document, &merged, value);
-    }
-    let types: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => return no("a schema without a type".into()),
-    };
-    let actual = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    if !types.contains(&actual) && !(actual == "integer" && types.contains(&"number")) {
-        return no(format!("type {actual}"));
-    }
-    if let Some(items) = value.as_array() {
-        return items.iter().try_for_each(|item| fits(document, &schema["items"], item));
-    }
-    let Some(fields) = value.as_object() else { return Ok(()) };
-    for required in schema["required"].as_array().into_iter().flatten() {
-        if !fields.contains_key(required.as_str().unwrap()) {
-            return no(format!("{required} missing"));
-        }
-    }
-    for (name, field) in fields {
-        let of_field = schema["properties"].get(name).or(schema.get("additionalProperties"));
-        match of_field {
-            Some(of_field) => fits(document, of_field, field)?,
-            None => return no(format!("{name} undocumented")),
-        }
-    }
-    Ok(())
-}
-
-/// The object schema that several make together.
-fn merge(document: &Value, all: &[Value]) -> Value {
-    let mut merged = json!({"type": "object", "properties": {}, "required": []});
-    for part in all {
-        let link = part["$ref"].as_str().and_then(|link| link.rsplit('/').next());
-        let part = link.map_or(part, |name| &document["components"]["schemas"][name]);
-        for (name, schema) in part["properties"].as_object().unwrap() {
-            merged["properties"][name] = schema.clone();
-        }
-        merged["required"].as_array_mut().unwrap().extend(part["required"].as_array().cloned().unwrap_or_default());
-    }
-    merged
-}
-
->>>>>>> main
 #[tokio::test]
 async fn openapi_tells_the_truth() {
     let api = Api::start().await;
