@@ -4,6 +4,7 @@ use std::{
     str::FromStr,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use plyr_likes::{
