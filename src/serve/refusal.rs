@@ -49,7 +49,7 @@ impl Refusal {
 
     /// A cursor that we did not give for this query.
     pub fn cursor() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", "cursor: not one that was given for this query")
+        Self::new(StatusCode::BAD_REQUEST, "InvalidCursor", "cursor: not one that was given for this query")
     }
 
     /// There is no such thing.

@@ -4,15 +4,20 @@ use std::{
     str::FromStr,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
-use plyr_likes::serve::connect;
+use plyr_likes::{
+    clock::Clock,
+    serve::{ServeSettings, connect, router, run},
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    api::{Api, ORIGIN, json_of, settings, start, tid},
+    api::{Api, ORIGIN, json_of, now, settings, start, tid},
     schema::fits,
 };
 
@@ -189,6 +194,47 @@ async fn s1_connections_that_died_are_replaced() {
         api.ok("/tracks/").await;
         json_of(api.batch(&token, &body).await, StatusCode::OK).await;
     }
+}
+
+#[tokio::test]
+async fn s1_what_takes_too_long_is_given_up() {
+    let api = Api::with(ServeSettings { time_limit: Duration::from_millis(300), ..settings() }).await;
+    api.ok("/tracks/").await;
+    let mut lock = api.pool().begin().await.unwrap();
+    sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
+    for _ in 0..3 {
+        let answer = api.get("/tracks/").await;
+        assert_eq!(answer.headers()["retry-after"], "1");
+        json_of(answer, StatusCode::SERVICE_UNAVAILABLE).await;
+    }
+    assert_eq!(api.ok("/health").await["status"], "ok");
+    lock.rollback().await.unwrap();
+    // Connections whose question was given up are not used for the next one before they have answered it.
+    for _ in 0..20 {
+        api.ok("/tracks/").await;
+    }
+}
+
+#[tokio::test]
+async fn s6_a_stop_ends_what_has_begun() {
+    let database = crate::support::database::fresh().await;
+    let pool = connect(PgConnectOptions::from_str(&database.url).unwrap(), 4);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(listener, router(pool, settings(), Clock::of(now)), stop.clone()));
+    let mut lock = database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
+    let asked = tokio::spawn(reqwest::get(format!("http://{address}/tracks/")));
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database
+        WHERE datname = current_database())";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() == 0 {}
+    stop.cancel();
+    // Nobody new is let in while the old are answered.
+    while reqwest::get(format!("http://{address}/health")).await.is_ok() {}
+    lock.rollback().await.unwrap();
+    json_of(asked.await.unwrap().unwrap(), StatusCode::OK).await;
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

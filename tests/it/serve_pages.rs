@@ -261,7 +261,7 @@ async fn r3_cursors_are_closed() {
     let cursor = likers["next_cursor"].as_str().unwrap();
     api.refused(&format!("/tracks/{}/likes?cursor={cursor}", tracks[1].id), 400).await;
     let xrpc = format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={}&cursor={cursor}", tracks[0].name);
-    assert_eq!(api.refused(&xrpc, 400).await["error"], "InvalidRequest");
+    assert_eq!(api.refused(&xrpc, 400).await["error"], "InvalidCursor");
 }
 
 #[tokio::test]

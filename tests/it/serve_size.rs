@@ -170,7 +170,7 @@ async fn r4_a_track_with_a_hundred_thousand_likes() {
         assert!(read < 2000, "{plan:#}");
         assert!(nodes.iter().any(|node| node["Node Type"] == "Incremental Sort"), "{plan:#}");
     }
-    assert!(took[10].as_millis() < 250, "{took:?}");
+    assert!(took[10].as_millis() < 2000, "{took:?}");
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn r4_an_actor_with_twenty_thousand_likes_and_many_tracks() {
         }
         took.sort();
         println!("{path}: median {:?}, worst {:?}", took[7], took[14]);
-        assert!(took[7].as_millis() < 500, "{path}: {took:?}");
+        assert!(took[7].as_millis() < 2000, "{path}: {took:?}");
     }
     let first = api.ok("/users/liker.test/likes?limit=3").await;
     assert_eq!((ids(&first), &first["count"]), (vec![100_000, 99_995, 99_990], &Value::from(20_000)));

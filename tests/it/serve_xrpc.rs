@@ -109,7 +109,7 @@ async fn likers_and_tracks() {
     let found = found["tracks"].as_array().unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!((&found[0]["uri"], &found[0]["likeCount"]), (&json!(track.name), &json!(1)));
-    assert_eq!(found[0]["author"], json!({"did": "did:plc:artist", "handle": "artist.test"}));
+    assert_eq!((&found[0]["fileType"], &found[0]["features"]), (&json!("mp3"), &json!([])));
     assert!(found[0].get("duration").is_none());
 }
 

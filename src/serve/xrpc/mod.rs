@@ -107,7 +107,7 @@ fn statuses_answer(
     ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
 ), responses(
     (status = 200, body = TrackLikesAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, or `ActorNotFound`: nobody is known to have the handle."),
+    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ActorNotFound`: nobody is known to have the handle."),
     (status = 401, body = XrpcError, description = "`InvalidToken`"),
 ))]
 pub async fn get_track_likes(
@@ -150,7 +150,7 @@ pub async fn get_track_likes(
     ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
 ), responses(
     (status = 200, body = ActorLikesAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, or `ActorNotFound`: nobody is known to have the handle."),
+    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ActorNotFound`: nobody is known to have the handle."),
     (status = 401, body = XrpcError, description = "`InvalidToken`"),
 ))]
 pub async fn get_actor_likes(
@@ -209,7 +209,7 @@ pub async fn get_tracks(
     ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
 ), responses(
     (status = 200, body = ActorListsAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, or `ActorNotFound`: nobody is known to have the handle."),
+    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ActorNotFound`: nobody is known to have the handle."),
     (status = 401, body = XrpcError, description = "`InvalidToken`"),
 ))]
 pub async fn get_actor_lists(
@@ -239,7 +239,7 @@ pub async fn get_actor_lists(
     ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
 ), responses(
     (status = 200, body = ListAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, or `ListNotFound`."),
+    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ListNotFound`."),
     (status = 401, body = XrpcError, description = "`InvalidToken`"),
 ))]
 pub async fn get_list(

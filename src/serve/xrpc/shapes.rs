@@ -3,10 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::{app::App, lists::uri_of, shapes::text};
 use crate::{
     atproto::{Did, Handle, Timestamp},
     decode::Collection,
-    serve::{app::App, lists::uri_of, shapes::text},
     store::views::{lists::ListView, tracks::TrackView},
 };
 
@@ -120,15 +120,16 @@ pub struct XrpcTrack {
     /// Where the record is.
     pub uri: String,
     /// Which version of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cid: Option<String>,
-    /// Whose repo.
-    pub author: ActorBasic,
+    pub cid: String,
     /// Title as written.
     pub title: String,
     /// Artist's name as written.
+    pub artist: String,
+    /// Such as `mp3`.
+    pub file_type: String,
+    /// Where the audio is, when the record says so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub artist: Option<String>,
+    pub audio_url: Option<String>,
     /// Album's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub album: Option<String>,
@@ -138,22 +139,19 @@ pub struct XrpcTrack {
     /// Where the cover is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
-    /// Where the audio is, when the record says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub audio_url: Option<String>,
     /// Text of the artist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// The DIDs of featured artists.
+    pub features: Vec<String>,
+    /// Values of the artist's own labels.
+    pub labels: Vec<String>,
     /// Distinct actors who like it.
     pub like_count: i64,
     /// What the record says.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Timestamp>,
-    /// When it came to us.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub indexed_at: Option<Timestamp>,
 }
 
 /// A page of an actor's lists, newest first.
@@ -223,18 +221,19 @@ impl From<TrackView> for XrpcTrack {
     fn from(view: TrackView) -> Self {
         Self {
             uri: view.uri.to_string(),
-            cid: text(view.cid.as_ref()),
-            author: actor_basic(&view.artist_did, view.artist_handle.as_ref()),
+            cid: text(view.cid.as_ref()).unwrap_or_default(),
             title: view.title,
-            artist: view.artist,
+            artist: view.artist.unwrap_or_default(),
+            file_type: view.file_type.unwrap_or_default(),
+            audio_url: view.audio_url,
             album: view.album,
             duration: view.duration,
             image_url: view.image_url,
-            audio_url: view.audio_url,
             description: view.description,
+            features: view.features.iter().map(|(did, _)| did.to_string()).collect(),
+            labels: view.labels,
             like_count: view.like_count,
             created_at: view.created_at,
-            indexed_at: view.indexed_at,
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct TrackView {
     pub title: String,
     /// Artist's name as written.
     pub artist: Option<String>,
+    /// Such as `mp3`.
+    pub file_type: Option<String>,
     /// Album's name.
     pub album: Option<String>,
     /// Seconds.
@@ -73,7 +75,7 @@ pub async fn load_tracks(
     viewer: Option<i64>,
 ) -> sqlx::Result<Vec<TrackView>> {
     let rows = sqlx::query!(
-        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", t.title AS \"title!\", t.artist, t.album,
+        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
             t.duration, t.image_url, t.audio_url, t.description, t.features, t.labels, t.created_at, t.indexed_at,
             ARRAY(SELECT f.handle FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
                 LEFT JOIN actors f ON f.did = named.did ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
@@ -102,6 +104,7 @@ pub async fn load_tracks(
                 artist_avatar: row.avatar,
                 title: row.title,
                 artist: row.artist,
+                file_type: row.file_type,
                 album: row.album,
                 duration: row.duration,
                 image_url: row.image_url,
