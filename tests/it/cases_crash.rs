@@ -42,7 +42,9 @@ async fn t1_the_program_replays_a_log_twice() {
     let second = log.replay_all(&database.url);
     assert_eq!(figure(&second, "applied"), 0, "{second}");
     assert_eq!(state, dump::state(&database.pool).await);
-    assert_eq!(ids, dump::track_ids(&database.pool).await);
+    // Other cuts into batches may mention a track by a like that is overtaken; what has an id keeps it.
+    let later = dump::track_ids(&database.pool).await;
+    assert!(ids.iter().all(|(uri, id)| later.get(uri) == Some(id)), "a track's id changed");
     assert_eq!(rejects, dump::count_rejects(&database.pool).await);
 }
 

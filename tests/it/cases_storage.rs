@@ -106,7 +106,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if Path::new(&self.cluster().join("postmaster.pid")).exists() {
-            let _ = Self::program("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
+            let _ = Self::program("pg_ctl").args(["-s", "stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
         }
     }
 }
