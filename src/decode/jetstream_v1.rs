@@ -10,40 +10,22 @@ use serde_json::value::RawValue;
 
 use super::{
     AccountStatus, Body, Collection, Collections, Event, Frame, Item, MESSAGE_MAX, RawFormat, Reason, RecordPath,
-    operation::{RawRecord, Refusal, decode_delete, decode_put},
+    operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
 };
 use crate::atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp};
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
-    let reject = |path, refusal: Refusal| Item::Reject(Box::new(refusal.about(path, RawFormat::JetstreamV1, message)));
+    let reject = |fault: Fault| fault.into_item(RawFormat::JetstreamV1, message);
     let envelope = match read_message(message) {
         Ok(envelope) => envelope,
-        Err(refusal) => return Frame { items: vec![reject(None, refusal)], ..Frame::default() },
+        Err(refusal) => return Frame { items: vec![reject(refusal.into())], ..Frame::default() },
     };
     let items = match decode_envelope(collections, &envelope) {
         Ok(item) => item.into_iter().collect(),
-        Err(fault) => vec![reject(fault.path.map(|path| *path), fault.refusal)],
+        Err(fault) => vec![reject(fault)],
     };
     Frame { position: envelope.time_us, time: envelope.time(), items }
-}
-
-/// A message in which something is missing, of the wrong type, or unknown.
-struct Fault {
-    path: Option<Box<RecordPath>>,
-    refusal: Refusal,
-}
-
-impl Fault {
-    fn about(path: RecordPath, refusal: Refusal) -> Self {
-        Self { path: Some(Box::new(path)), refusal }
-    }
-}
-
-impl From<Refusal> for Fault {
-    fn from(refusal: Refusal) -> Self {
-        Self { path: None, refusal }
-    }
 }
 
 /// A text that is copied only where it holds escapes.
@@ -109,7 +91,7 @@ impl<'a> Parts<'a> {
     }
 
     fn field<T: Deserialize<'a>>(&self, name: &str) -> Option<T> {
-        serde_json::from_str(self.0.get(name)?.get()).ok()
+        serde_json::from_str::<Option<T>>(self.0.get(name)?.get()).ok().flatten()
     }
 
     fn part(&self, name: &str) -> Option<Self> {
@@ -170,7 +152,7 @@ fn decode_envelope(collections: &Collections, envelope: &Envelope<'_>) -> Result
 
 fn decode_commit(collections: &Collections, envelope: &Envelope<'_>) -> Result<Option<Item>, Fault> {
     let Some(commit) = &envelope.commit else {
-        return Err(missing("commit").into());
+        return Err(Refusal::missing("commit").into());
     };
     let Some(collection) = collections.find(required(commit.collection.as_ref(), "commit.collection")?) else {
         return Ok(None);
@@ -180,25 +162,25 @@ fn decode_commit(collections: &Collections, envelope: &Envelope<'_>) -> Result<O
         return Ok(None);
     }
     let mut path = read_path(envelope, commit, collection)?;
-    if let Some(cid) = &commit.cid {
+    if let Some(cid) = commit.cid.as_ref().filter(|_| operation != "delete") {
         match Cid::parse(&cid.0) {
             Ok(cid) => path.cid = Some(cid),
             Err(error) => {
-                let refusal = Refusal::of(Reason::Identifier, "commit.cid", error.to_string());
+                let refusal = Refusal::invalid("commit.cid", error);
                 return Err(Fault::about(path, refusal));
             }
         }
     }
     if envelope.time_us.is_none() {
-        return Err(Fault::about(path, missing("time_us")));
+        return Err(Fault::about(path, Refusal::missing("time_us")));
     }
     match operation {
         "create" | "update" => {
             if path.cid.is_none() {
-                return Err(Fault::about(path, missing("commit.cid")));
+                return Err(Fault::about(path, Refusal::missing("commit.cid")));
             }
             let Some(record) = commit.record else {
-                return Err(Fault::about(path, missing("commit.record")));
+                return Err(Fault::about(path, Refusal::missing("commit.record")));
             };
             let raw = RawRecord { format: RawFormat::RecordJson, bytes: record.get().as_bytes() };
             Ok(Some(decode_put(collections, path, raw)))
@@ -218,16 +200,15 @@ fn read_path(envelope: &Envelope<'_>, commit: &CommitPart<'_>, collection: Colle
     Ok(RecordPath {
         did: read_did(envelope)?,
         collection,
-        rkey: RecordKey::parse(rkey)
-            .map_err(|error| Refusal::of(Reason::Identifier, "commit.rkey", error.to_string()))?,
-        rev: Tid::parse(rev).map_err(|error| Refusal::of(Reason::Identifier, "commit.rev", error.to_string()))?,
+        rkey: RecordKey::parse(rkey).map_err(|error| Refusal::invalid("commit.rkey", error))?,
+        rev: Tid::parse(rev).map_err(|error| Refusal::invalid("commit.rev", error))?,
         cid: None,
     })
 }
 
 fn decode_identity(envelope: &Envelope<'_>) -> Result<Item, Fault> {
     let Some(identity) = &envelope.identity else {
-        return Err(missing("identity").into());
+        return Err(Refusal::missing("identity").into());
     };
     let did = read_did(envelope)?;
     let handle = identity.handle.as_ref().and_then(|handle| Handle::parse_any_case(&handle.0).ok());
@@ -238,14 +219,14 @@ fn decode_identity(envelope: &Envelope<'_>) -> Result<Item, Fault> {
 
 fn decode_account(envelope: &Envelope<'_>) -> Result<Item, Fault> {
     let Some(account) = &envelope.account else {
-        return Err(missing("account").into());
+        return Err(Refusal::missing("account").into());
     };
     let did = read_did(envelope)?;
-    let active = account.active.ok_or_else(|| missing("account.active"))?;
+    let active = account.active.ok_or_else(|| Refusal::missing("account.active"))?;
     let status = match account.status {
         None => None,
         Some(raw) => {
-            let Text(word) = serde_json::from_str(raw.get()).map_err(|_| missing("account.status"))?;
+            let Text(word) = serde_json::from_str(raw.get()).map_err(|_| Refusal::missing("account.status"))?;
             Some(AccountStatus::from_event(&word, "account.status")?)
         }
     };
@@ -255,21 +236,16 @@ fn decode_account(envelope: &Envelope<'_>) -> Result<Item, Fault> {
 
 /// When it happened by the host that told it first, or else when the upstream saw it.
 fn read_time(envelope: &Envelope<'_>, time: Option<&Text<'_>>) -> Result<Timestamp, Refusal> {
-    let seen = envelope.time().ok_or_else(|| missing("time_us"))?;
+    let seen = envelope.time().ok_or_else(|| Refusal::missing("time_us"))?;
     Ok(time.and_then(|time| Timestamp::parse(&time.0).ok()).unwrap_or(seen))
 }
 
 fn read_did(envelope: &Envelope<'_>) -> Result<Did, Refusal> {
-    Did::parse(required(envelope.did.as_ref(), "did")?)
-        .map_err(|error| Refusal::of(Reason::Identifier, "did", error.to_string()))
+    Did::parse(required(envelope.did.as_ref(), "did")?).map_err(|error| Refusal::invalid("did", error))
 }
 
 fn required<'t>(text: Option<&'t Text<'_>>, name: &str) -> Result<&'t str, Refusal> {
-    text.map(|text| text.0.as_ref()).ok_or_else(|| missing(name))
-}
-
-fn missing(name: &str) -> Refusal {
-    Refusal::of(Reason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
+    text.map(|text| text.0.as_ref()).ok_or_else(|| Refusal::missing(name))
 }
 
 impl Envelope<'_> {

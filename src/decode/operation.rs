@@ -4,7 +4,7 @@ use super::{
     Body, Collections, Commit, Event, Item, Operation, RawFormat, Reason, RecordPath, Reject, firehose, jetstream_v1,
     record,
 };
-use crate::atproto::Cid;
+use crate::atproto::{Cid, SyntaxError};
 
 /// The bytes of a record as its commit carries them.
 #[derive(Debug, Clone, Copy)]
@@ -98,6 +98,16 @@ impl Refusal {
         Self { reason, field: None, detail: detail.into() }
     }
 
+    /// Because a field of the envelope is not what its dialect says.
+    pub(super) fn missing(name: &str) -> Self {
+        Self::of(Reason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
+    }
+
+    /// Because a field of the envelope is no identifier.
+    pub(super) fn invalid(name: &str, error: SyntaxError) -> Self {
+        Self::of(Reason::Identifier, name, error.to_string())
+    }
+
     /// The reject, with as much of the bytes as is kept.
     pub(super) fn about(self, path: Option<RecordPath>, raw_format: RawFormat, raw: &[u8]) -> Reject {
         Reject {
@@ -110,5 +120,30 @@ impl Refusal {
             raw: raw[..raw.len().min(Reject::RAW_MAX)].to_vec(),
             raw_length: raw.len(),
         }
+    }
+}
+
+/// Something in a message for which the whole message is kept.
+#[derive(Debug)]
+pub(super) struct Fault {
+    path: Option<Box<RecordPath>>,
+    refusal: Refusal,
+}
+
+impl Fault {
+    /// In what the message says of a record.
+    pub(super) fn about(path: RecordPath, refusal: Refusal) -> Self {
+        Self { path: Some(Box::new(path)), refusal }
+    }
+
+    /// The reject that keeps the message.
+    pub(super) fn into_item(self, format: RawFormat, message: &[u8]) -> Item {
+        Item::Reject(Box::new(self.refusal.about(self.path.map(|path| *path), format, message)))
+    }
+}
+
+impl From<Refusal> for Fault {
+    fn from(refusal: Refusal) -> Self {
+        Self { path: None, refusal }
     }
 }

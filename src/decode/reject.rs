@@ -24,8 +24,8 @@ pub struct Reject {
     pub path: Option<RecordPath>,
     /// How to read `raw`.
     pub raw_format: RawFormat,
-    /// The bytes as they came: of the record where `path` is given and the frame carries one, of the frame otherwise; none
-    /// where a firehose commit names a block that it does not carry. Cut to [`Reject::RAW_MAX`].
+    /// The bytes as they came: of the record where it is the record that is at fault, of the whole message otherwise; none
+    /// where a commit names a block that it does not carry. Of one message, one reject at most keeps the whole. Cut to [`Reject::RAW_MAX`].
     pub raw: Vec<u8>,
     /// How many bytes there were.
     pub raw_length: usize,

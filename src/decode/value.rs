@@ -1,6 +1,6 @@
 //! The data model of atproto, <https://atproto.com/specs/data-model>, read from either of its encodings.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, cell::Cell, fmt};
 
 use data_encoding::BASE64_NOPAD;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -11,6 +11,10 @@ use crate::atproto::Cid;
 /// whichever way it came, and long before the stack ends.
 const DEPTH_MAX: usize = 100;
 
+/// How many values one record or message may hold. A list has 2,500 of them, a commit 2,000; and a sender must not turn each
+/// of his bytes into a value of ours.
+const VALUES_MAX: u32 = 100_000;
+
 /// A value that borrows its texts and bytes from what it was read from, where they needed no unescaping.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Value<'a> {
@@ -19,7 +23,8 @@ pub(super) enum Value<'a> {
     Integer(i64),
     Text(Cow<'a, str>),
     Bytes(Cow<'a, [u8]>),
-    Link(Cid),
+    /// Boxed, because it is three times as large as the others.
+    Link(Box<Cid>),
     List(Vec<Value<'a>>),
     Map(Map<'a>),
 }
@@ -30,19 +35,23 @@ pub(super) type Map<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 /// Why something is not of the data model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("{TOO_DEEP}")]
-    Deep,
+    /// Larger or deeper than any honest one.
+    #[error("{0}")]
+    Bound(&'static str),
+    /// Not of the encoding, or something that the data model has not.
     #[error("{0}")]
     Encoding(String),
 }
 
 const TOO_DEEP: &str = "nested too deep";
+const TOO_MANY: &str = "more values than any honest sender needs";
 
 impl Fault {
     /// Our own words come back through the readers' errors, which can carry nothing but words.
     fn of(error: impl fmt::Display) -> Self {
         let detail = error.to_string();
-        if detail.contains(TOO_DEEP) { Self::Deep } else { Self::Encoding(detail) }
+        let bound = [TOO_DEEP, TOO_MANY].into_iter().find(|bound| detail.contains(bound));
+        bound.map_or(Self::Encoding(detail), Self::Bound)
     }
 }
 
@@ -50,7 +59,7 @@ impl<'a> Value<'a> {
     /// Reads JSON. Links and bytes stay the maps that stand for them.
     pub(super) fn from_json(bytes: &'a [u8]) -> Result<Self, Fault> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = Seed { depth: 0 }.deserialize(&mut reader).map_err(Fault::of)?;
+        let value = read(&mut reader).map_err(Fault::of)?;
         reader.end().map_err(Fault::of)?;
         Ok(value)
     }
@@ -58,7 +67,7 @@ impl<'a> Value<'a> {
     /// Reads one DAG-CBOR object and nothing behind it.
     pub(super) fn from_cbor(bytes: &'a [u8]) -> Result<Self, Fault> {
         let mut reader = serde_ipld_dagcbor::de::Deserializer::from_slice(bytes);
-        let value = Seed { depth: 0 }.deserialize(&mut reader).map_err(Fault::of)?;
+        let value = read(&mut reader).map_err(Fault::of)?;
         reader.end().map_err(Fault::of)?;
         Ok(value)
     }
@@ -66,8 +75,8 @@ impl<'a> Value<'a> {
     /// Reads two DAG-CBOR objects, one behind the other, and nothing behind them.
     pub(super) fn pair_from_cbor(bytes: &'a [u8]) -> Result<(Self, Self), Fault> {
         let mut reader = serde_ipld_dagcbor::de::Deserializer::from_slice(bytes);
-        let first = Seed { depth: 0 }.deserialize(&mut reader).map_err(Fault::of)?;
-        let second = Seed { depth: 0 }.deserialize(&mut reader).map_err(Fault::of)?;
+        let first = read(&mut reader).map_err(Fault::of)?;
+        let second = read(&mut reader).map_err(Fault::of)?;
         reader.end().map_err(Fault::of)?;
         Ok((first, second))
     }
@@ -131,7 +140,7 @@ impl<'a> Value<'a> {
     /// What a link names, in either encoding's form of a link.
     pub(super) fn as_link(&self) -> Option<Cid> {
         match self {
-            Self::Link(cid) => Some(*cid),
+            Self::Link(cid) => Some(**cid),
             Self::Map(entries) => match entries.as_slice() {
                 [(name, Self::Text(text))] if name == "$link" => Cid::parse(text).ok(),
                 _ => None,
@@ -146,26 +155,34 @@ pub(super) fn find<'v, 'a>(entries: &'v Map<'a>, name: &str) -> Option<&'v Value
     entries.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-/// Reads a value that lies `depth` lists and maps deep.
-struct Seed {
-    depth: usize,
+fn read<'de, D: Deserializer<'de>>(reader: D) -> Result<Value<'de>, D::Error> {
+    Seed { depth: 0, room: &Cell::new(VALUES_MAX) }.deserialize(reader)
 }
 
-impl Seed {
-    fn deeper<E: Error>(&self) -> Result<usize, E> {
-        if self.depth < DEPTH_MAX { Ok(self.depth + 1) } else { Err(E::custom(TOO_DEEP)) }
+/// Reads a value that lies `depth` lists and maps deep, while there is room for more values.
+#[derive(Clone, Copy)]
+struct Seed<'s> {
+    depth: usize,
+    room: &'s Cell<u32>,
+}
+
+impl Seed<'_> {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth < DEPTH_MAX { Ok(Self { depth: self.depth + 1, ..self }) } else { Err(E::custom(TOO_DEEP)) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Seed {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value<'de>, D::Error> {
+        let room = self.room.get().checked_sub(1).ok_or_else(|| D::Error::custom(TOO_MANY))?;
+        self.room.set(room);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Seed {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Value<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -223,19 +240,19 @@ impl<'de> Visitor<'de> for Seed {
 
     // No room is made ahead of the elements: the length is the sender's word.
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
-        let depth = self.deeper()?;
+        let deeper = self.deeper()?;
         let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(Self { depth })? {
+        while let Some(item) = access.next_element_seed(deeper)? {
             items.push(item);
         }
         Ok(Value::List(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value<'de>, A::Error> {
-        let depth = self.deeper()?;
+        let deeper = self.deeper()?;
         let mut entries = Vec::new();
         while let Some(name) = access.next_key_seed(NameSeed)? {
-            entries.push((name, access.next_value_seed(Self { depth })?));
+            entries.push((name, access.next_value_seed(deeper)?));
         }
         Ok(Value::Map(entries))
     }
@@ -251,7 +268,7 @@ impl<'de> Visitor<'de> for LinkVisitor {
     }
 
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Value<'de>, E> {
-        Cid::from_bytes(bytes).map(Value::Link).map_err(E::custom)
+        Cid::from_bytes(bytes).map(|cid| Value::Link(Box::new(cid))).map_err(E::custom)
     }
 }
 

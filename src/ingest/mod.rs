@@ -15,7 +15,7 @@ mod writer;
 
 pub use follow::{Options, run};
 pub use replay::{Summary, replay};
-pub use retry::{Retried, retry};
+pub use retry::{Retried, retry_rejects};
 
 /// The pump has stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]

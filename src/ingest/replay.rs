@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Instant};
+use std::{io::Read, sync::Arc, time::Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,7 +15,7 @@ use crate::{
     apply::Applier,
     clock::Clock,
     decode::Collections,
-    source::{Delivery, LogError},
+    source,
 };
 
 /// What a replay did.
@@ -31,20 +31,20 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// Applies a recorded log. `read` reads it, on a thread of its own, and hands over what it finds.
+/// Applies a recorded Jetstream v1 log, plain or zstd. `progress` is told how many bytes have been read.
 ///
-/// A log that breaks off is applied as far as it goes, and then reported. Cancelling stops the reading; what was read is
-/// committed.
+/// A log that breaks off is applied as far as it goes, and then reported.
 pub async fn replay(
     pool: PgPool,
     collections: Collections,
     clock: Clock,
-    read: impl FnOnce(mpsc::Sender<Delivery>) -> Result<(), LogError> + Send + 'static,
+    log: Box<dyn Read + Send>,
+    progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Summary, IngestError> {
     let started = Instant::now();
     let feeders: Arc<[Feeder]> = Arc::new([Feeder::of_log()]);
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
-    let reader = tokio::task::spawn_blocking(move || read(deliveries));
+    let reader = tokio::task::spawn_blocking(move || source::read_log(log, deliveries, progress));
     let wanted = Arc::new(Semaphore::new(0));
     let (shipments, shipments_receiver) = mpsc::channel(1);
     let feed = Feed {

@@ -4,16 +4,22 @@
 //! exists. Reads that clients see are in `views`; writes are called by the apply floor alone.
 
 pub mod actors;
+mod connect;
 pub mod likes;
 pub mod lists;
+pub mod operator;
 pub mod positions;
+pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
 pub mod tracks;
 mod transaction;
+pub mod views;
 
+pub use connect::{open_pool, parse_database_url};
 pub use transaction::{analyze, begin_apply};
 
 use sqlx::migrate::Migrator;

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::Cid,
     decode::{
@@ -13,6 +14,8 @@ use plyr_likes::{
     },
 };
 use serde_json::{Value, json};
+
+use super::wire::{commit, message, set};
 
 fn find_corpus() -> Option<PathBuf> {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/corpus"));
@@ -148,5 +151,29 @@ fn every_cut_of_a_real_frame_is_one_reject() {
             panic!("a cut frame is neither info nor error")
         };
         assert!(matches!(decoded.items.as_slice(), [Item::Reject(_)]), "cut at {length}: {:?}", decoded.items);
+    }
+}
+
+/// The repo is put into a commit as its slice: the slice of a commit is a smaller one of the same kind.
+#[test]
+fn a_whole_repo_holds_what_another_tool_found_in_it() {
+    let Some(corpus) = find_corpus() else { return };
+    let expected = std::fs::read_to_string(corpus.join("car_expected_records.tsv")).unwrap();
+    let expected: Vec<(&str, Cid)> = expected
+        .lines()
+        .map(|line| line.split_once('\t').unwrap())
+        .map(|(path, cid)| (path, Cid::parse(cid).unwrap()))
+        .collect();
+    assert_eq!(expected.len(), 23);
+    let mut payload = commit(&[]);
+    set(&mut payload, "blocks", Ipld::Bytes(std::fs::read(corpus.join("repo.car")).unwrap()));
+    let frame = message(&json!({"op": 1, "t": "#commit"}), &payload);
+    let read = firehose::read_message(&frame).unwrap();
+    let blocks = read.commit().unwrap().blocks().unwrap();
+    for (path, cid) in expected {
+        let block = blocks.find(&cid).expect(path);
+        assert_eq!(Cid::of_record(block), cid, "{path}");
+        let record = record_json(RawFormat::RecordCbor, block).unwrap();
+        assert_eq!(record["$type"].as_str(), path.split('/').next());
     }
 }

@@ -1,41 +1,36 @@
 //! The operations of a commit on our collections.
 
-use std::cell::LazyCell;
+use std::cell::OnceCell;
 
 use super::{
     super::{
         Collection, Collections, Item, RawFormat, Reason, RecordPath,
-        operation::{RawRecord, Refusal, decode_delete, decode_put},
+        operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
     },
-    Found, RawCommit, RawMessage, RawOperation, missing,
+    Blocks, Found, RawCommit, RawMessage, RawOperation,
 };
 use crate::atproto::{Did, RecordKey, Tid};
 
 /// Reads a commit. The refusal is one that concerns the commit as a whole.
 pub(super) fn decode_commit(collections: &Collections, raw: &RawMessage<'_>) -> Result<Found, Refusal> {
-    let commit = raw.commit().ok_or_else(|| missing("t"))?;
-    let mut operations = commit.operations().ok_or_else(|| missing("ops"))?.enumerate().peekable();
+    let commit = raw.commit().ok_or_else(|| Refusal::missing("t"))?;
+    let mut operations = commit.operations().ok_or_else(|| Refusal::missing("ops"))?.enumerate().peekable();
     if operations.peek().is_none() && commit.is_too_big() {
         let repo = commit.did().unwrap_or("an unknown repo");
         return Err(Refusal::of(Reason::TooBig, "tooBig", format!("a commit of {repo} was too big to be carried")));
     }
-    let blocks = LazyCell::new(|| commit.blocks().ok());
+    let slice = Slice { raw, commit, blocks: OnceCell::new() };
     let mut found = Found::default();
     for (index, sent) in operations {
         let item = match find_ours(collections, index, sent) {
-            Ok(None) => continue,
-            Ok(Some(ours)) => read_path(raw, commit, &ours).map(|path| {
-                let block = || sent.cid.and_then(|cid| blocks.as_ref()?.find(&cid)).unwrap_or_default();
-                let big = commit.is_too_big();
-                let item = decode_operation(collections, &ours, path, block);
-                if big { too_big(item) } else { item }
-            }),
-            Err(refusal) => Err(refusal),
+            Ok(Some(ours)) => slice.decode_operation(collections, &ours),
+            Ok(None) => Ok(None),
+            Err(refusal) => Err(refusal.into()),
         };
         match item {
             Ok(item) => found.items.extend(item),
-            Err(refusal) => {
-                found.fault.get_or_insert(refusal);
+            Err(fault) => {
+                found.fault.get_or_insert(fault);
             }
         }
     }
@@ -61,56 +56,64 @@ fn field(index: usize, name: &str) -> String {
 }
 
 fn find_ours<'m>(collections: &Collections, index: usize, sent: RawOperation<'m>) -> Result<Option<Ours<'m>>, Refusal> {
-    let path = sent.path.ok_or_else(|| missing(&field(index, "path")))?;
+    let path = sent.path.ok_or_else(|| Refusal::missing(&field(index, "path")))?;
     let (collection, rkey) = path.split_once('/').unwrap_or((path, ""));
     Ok(collections.find(collection).map(|collection| Ours { index, sent, collection, rkey }))
 }
 
-/// `None` for the delete of a key that no record can have.
-fn read_path(raw: &RawMessage<'_>, commit: RawCommit<'_>, ours: &Ours<'_>) -> Result<Option<RecordPath>, Refusal> {
-    let rkey = match (RecordKey::parse(ours.rkey), ours.sent.action) {
-        (Ok(rkey), _) => rkey,
-        (Err(_), Some("delete")) => return Ok(None),
-        (Err(error), _) => return Err(Refusal::of(Reason::Identifier, ours.field("path"), error.to_string())),
-    };
-    let did = Did::parse(commit.did().ok_or_else(|| missing("repo"))?)
-        .map_err(|error| Refusal::of(Reason::Identifier, "repo", error.to_string()))?;
-    let rev = Tid::parse(commit.rev().ok_or_else(|| missing("rev"))?)
-        .map_err(|error| Refusal::of(Reason::Identifier, "rev", error.to_string()))?;
-    raw.position().ok_or_else(|| missing("seq"))?;
-    Ok(Some(RecordPath { did, collection: ours.collection, rkey, rev, cid: ours.sent.cid }))
+/// What the operations of one commit share.
+struct Slice<'m> {
+    raw: &'m RawMessage<'m>,
+    commit: RawCommit<'m>,
+    /// Read when the first operation of ours asks for a block; `None` where they cannot be read.
+    blocks: OnceCell<Option<Blocks<'m>>>,
 }
 
-fn decode_operation<'m>(
-    collections: &Collections,
-    ours: &Ours<'_>,
-    path: Option<RecordPath>,
-    block: impl FnOnce() -> &'m [u8],
-) -> Option<Item> {
-    let path = path?;
-    let reject =
-        |path, refusal: Refusal| Some(Item::Reject(Box::new(refusal.about(Some(path), RawFormat::RecordCbor, &[]))));
-    match ours.sent.action {
-        Some("delete") => decode_delete(path),
-        Some("create" | "update") if path.cid.is_none() => reject(path, missing(&ours.field("cid"))),
-        Some("create" | "update") => {
-            Some(decode_put(collections, path, RawRecord { format: RawFormat::RecordCbor, bytes: block() }))
+impl Slice<'_> {
+    fn decode_operation(&self, collections: &Collections, ours: &Ours<'_>) -> Result<Option<Item>, Fault> {
+        let action = ours.sent.action;
+        if action == Some("delete") && RecordKey::parse(ours.rkey).is_err() {
+            return Ok(None);
         }
-        Some(other) => {
-            let detail = format!("the action {other:?} is not known");
-            reject(path, Refusal::of(Reason::UnknownKind, ours.field("action"), detail))
+        let path = self.read_path(ours)?;
+        match action {
+            Some("delete") => Ok(decode_delete(path)),
+            Some("create" | "update") if path.cid.is_none() => {
+                Err(Fault::about(path, Refusal::missing(&ours.field("cid"))))
+            }
+            Some("create" | "update") => Ok(Some(self.decode_put(collections, path))),
+            Some(other) => {
+                let detail = format!("the action {other:?} is not known");
+                Err(Fault::about(path, Refusal::of(Reason::UnknownKind, ours.field("action"), detail)))
+            }
+            None => Err(Fault::about(path, Refusal::missing(&ours.field("action")))),
         }
-        None => reject(path, missing(&ours.field("action"))),
     }
-}
 
-/// In a commit that says it is too big, that is why a block is missing.
-fn too_big(item: Option<Item>) -> Option<Item> {
-    match item {
-        Some(Item::Reject(mut reject)) if reject.reason == Reason::BlockMissing => {
-            reject.reason = Reason::TooBig;
-            Some(Item::Reject(reject))
+    fn decode_put(&self, collections: &Collections, path: RecordPath) -> Item {
+        let block = path.cid.and_then(|cid| self.blocks().and_then(|blocks| blocks.find(&cid)));
+        let raw = RawRecord { format: RawFormat::RecordCbor, bytes: block.unwrap_or_default() };
+        match decode_put(collections, path, raw) {
+            Item::Reject(mut reject) if reject.reason == Reason::BlockMissing && self.commit.is_too_big() => {
+                reject.reason = Reason::TooBig;
+                Item::Reject(reject)
+            }
+            item => item,
         }
-        other => other,
+    }
+
+    fn read_path(&self, ours: &Ours<'_>) -> Result<RecordPath, Refusal> {
+        let invalid = Refusal::invalid;
+        let rkey = RecordKey::parse(ours.rkey).map_err(|error| invalid(&ours.field("path"), error))?;
+        let did = Did::parse(self.commit.did().ok_or_else(|| Refusal::missing("repo"))?)
+            .map_err(|error| invalid("repo", error))?;
+        let rev = Tid::parse(self.commit.rev().ok_or_else(|| Refusal::missing("rev"))?)
+            .map_err(|error| invalid("rev", error))?;
+        self.raw.position().ok_or_else(|| Refusal::missing("seq"))?;
+        Ok(RecordPath { did, collection: ours.collection, rkey, rev, cid: ours.sent.cid })
+    }
+
+    fn blocks(&self) -> Option<&Blocks<'_>> {
+        self.blocks.get_or_init(|| self.commit.blocks().ok()).as_ref()
     }
 }

@@ -54,7 +54,7 @@ pub fn read_message(message: &[u8]) -> Result<RawMessage<'_>, ReadError> {
     }
     match Value::pair_from_cbor(message) {
         Ok((header, payload)) => Ok(RawMessage { header, payload }),
-        Err(fault @ Fault::Deep) => Err(ReadError { reason: Reason::FrameBound, detail: fault.to_string() }),
+        Err(fault @ Fault::Bound(_)) => Err(ReadError { reason: Reason::FrameBound, detail: fault.to_string() }),
         Err(fault @ Fault::Encoding(_)) => Err(ReadError { reason: Reason::FrameEncoding, detail: fault.to_string() }),
     }
 }

@@ -9,7 +9,9 @@ mod message;
 pub use message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message};
 
 use super::{
-    AccountStatus, Body, Collections, Event, Frame, Item, RawFormat, Reason, operation::Refusal, value::Value,
+    AccountStatus, Body, Collections, Event, Frame, Item, RawFormat, Reason,
+    operation::{Fault, Refusal},
+    value::Value,
 };
 use crate::atproto::{Did, Handle, Tid, Timestamp};
 
@@ -36,11 +38,11 @@ pub enum Message {
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
-    let reject = |refusal: Refusal| Item::Reject(Box::new(refusal.about(None, RawFormat::Firehose, message)));
+    let reject = |fault: Fault| fault.into_item(RawFormat::Firehose, message);
     let raw = match read_message(message) {
         Ok(raw) => raw,
         Err(error) => {
-            let items = vec![reject(Refusal::whole(error.reason, error.detail))];
+            let items = vec![reject(Refusal::whole(error.reason, error.detail).into())];
             return Message::Frame(Frame { items, ..Frame::default() });
         }
     };
@@ -55,16 +57,16 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
         (Some(1), Some("#account")) => decode_account(&raw).map(only),
         (Some(1), Some("#sync")) => decode_sync(&raw).map(only),
         (Some(1), Some(kind)) => Err(Refusal::of(Reason::UnknownKind, "t", format!("the type {kind:?} is not known"))),
-        (Some(1), None) => Err(missing("t")),
+        (Some(1), None) => Err(Refusal::missing("t")),
         (Some(op), _) => Err(Refusal::of(Reason::UnknownKind, "op", format!("the operation {op} is not known"))),
-        (None, _) => Err(missing("op")),
+        (None, _) => Err(Refusal::missing("op")),
     };
     let items = match found {
         Ok(Found { mut items, fault }) => {
             items.extend(fault.map(reject));
             items
         }
-        Err(refusal) => vec![reject(refusal)],
+        Err(refusal) => vec![reject(refusal.into())],
     };
     Message::Frame(Frame { position: raw.position(), time: raw.time(), items })
 }
@@ -73,9 +75,8 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
 #[derive(Debug, Default)]
 struct Found {
     items: Vec<Item>,
-    /// The first thing of which not even the path could be read. Its reject keeps the whole message, so that one tells of
-    /// all.
-    fault: Option<Refusal>,
+    /// The first thing that is wrong with the message itself. Its reject keeps the whole message, so that one tells of all.
+    fault: Option<Fault>,
 }
 
 fn only(event: Event) -> Found {
@@ -91,33 +92,29 @@ fn decode_identity(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
 
 fn decode_account(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let did = read_did(raw)?;
-    let active = raw.field("active").and_then(Value::as_boolean).ok_or_else(|| missing("active"))?;
+    let active = raw.field("active").and_then(Value::as_boolean).ok_or_else(|| Refusal::missing("active"))?;
     let status = match raw.field("status") {
         None | Some(Value::Null) => None,
         Some(Value::Text(word)) => Some(AccountStatus::from_event(word, "status")?),
-        Some(_) => return Err(missing("status")),
+        Some(_) => return Err(Refusal::missing("status")),
     };
     Ok(Event { did, body: Body::Account { active, status, at: read_time(raw)? } })
 }
 
 fn decode_sync(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let did = read_did(raw)?;
-    let rev = raw.text("rev").ok_or_else(|| missing("rev"))?;
-    let rev = Tid::parse(rev).map_err(|error| Refusal::of(Reason::Identifier, "rev", error.to_string()))?;
-    raw.position().ok_or_else(|| missing("seq"))?;
+    let rev = raw.text("rev").ok_or_else(|| Refusal::missing("rev"))?;
+    let rev = Tid::parse(rev).map_err(|error| Refusal::invalid("rev", error))?;
+    raw.position().ok_or_else(|| Refusal::missing("seq"))?;
     Ok(Event { did, body: Body::Sync { rev } })
 }
 
 fn read_did(raw: &RawMessage<'_>) -> Result<Did, Refusal> {
-    let did = raw.text("did").ok_or_else(|| missing("did"))?;
-    Did::parse(did).map_err(|error| Refusal::of(Reason::Identifier, "did", error.to_string()))
+    let did = raw.text("did").ok_or_else(|| Refusal::missing("did"))?;
+    Did::parse(did).map_err(|error| Refusal::invalid("did", error))
 }
 
 fn read_time(raw: &RawMessage<'_>) -> Result<Timestamp, Refusal> {
-    raw.position().ok_or_else(|| missing("seq"))?;
-    raw.time().ok_or_else(|| missing("time"))
-}
-
-fn missing(name: &str) -> Refusal {
-    Refusal::of(Reason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
+    raw.position().ok_or_else(|| Refusal::missing("seq"))?;
+    raw.time().ok_or_else(|| Refusal::missing("time"))
 }

@@ -165,6 +165,7 @@ async fn t9_jetstream_closing_every_few_messages_still_makes_progress() {
         assert!(highest == 0 || time <= highest + 60_000, "nothing is left out: {time} after {highest}");
         highest = highest.max(time);
         followed.committed.send_replace(Some(micros(highest)));
+        assert!(upstream.requests().len() < 500, "it goes round in circles at {highest}");
     }
     assert!(upstream.done().iter().filter(|(_, name)| name == "close 1001").count() >= 20);
     followed.stop().await;
@@ -189,6 +190,34 @@ async fn t9_firehose_closing_after_every_message_still_makes_progress() {
     }
     assert!(upstream.has_done("close 1001"));
     followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_backoff_begins_anew_once_messages_flow() {
+    // Without that the fifteenth wait would already be half a minute.
+    let upstream = Upstream::start(|_| vec![text("one"), text("two"), Act::Close(1011)]).await;
+    let tuning = Tuning { backoff_max: Duration::from_mins(1), ..quick() };
+    let mut followed = Setting { tuning, ..Setting::of(Dialect::Firehose) }.follow(&upstream);
+    let mut count = 0;
+    while count < 60 {
+        count += followed.delivery().await.messages.len();
+    }
+    assert!(upstream.requests().len() >= 30);
+    followed.stop().await;
+}
+
+#[tokio::test]
+async fn t9_backoff_grows_while_nothing_but_an_error_comes() {
+    for acts in [vec![text("FutureCursor"), Act::Close(1008)], vec![Act::Drop]] {
+        let upstream = Upstream::start(move |_| acts.clone()).await;
+        let tuning = Tuning { backoff_max: Duration::from_mins(1), ..quick() };
+        let followed = Setting { tuning, ..Setting::of(Dialect::Firehose) }.follow(&upstream);
+        // How seldom it comes can only be seen by waiting; without growth it comes every few milliseconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let count = upstream.requests().len();
+        assert!((2..40).contains(&count), "{count} connections in a second");
+        followed.stop().await;
+    }
 }
 
 fn number(message: &tokio_tungstenite::tungstenite::Bytes) -> i64 {

@@ -1,9 +1,12 @@
-//! What the tests stand on.
+//! What the tests stand on: real upstreams and those that misbehave on purpose, and real programs.
 
+pub mod api;
+pub mod comparison;
 pub mod database;
 pub mod dump;
 pub mod history;
 pub mod model;
+pub mod network;
 pub mod program;
 pub mod run;
 pub mod upstream;

@@ -85,10 +85,15 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until it says where it answers.
+    /// Starts `serve` and waits until it says where it answers.
     pub async fn serve(settings: &Settings) -> Self {
+        Self::start("serve", settings).await
+    }
+
+    /// Starts a command that answers over HTTP, and waits until it says where.
+    pub async fn start(command: &str, settings: &Settings) -> Self {
         let mut child = settings
-            .command(&["serve"])
+            .command(&[command])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -105,6 +110,11 @@ impl Program {
         };
         let client = Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing");
         Self { api, admin, child: Mutex::new(child), log, client }
+    }
+
+    /// The process, for those who look at it from outside.
+    pub fn pid(&self) -> u32 {
+        self.child().id()
     }
 
     /// Ends it as the power does: no time to do anything.

@@ -1,0 +1,42 @@
+# What is missing is installed on Debian (as root or with sudo); elsewhere you are told what to install.
+
+# Only `sqlx` and the SQL checks ask a database while compiling.
+export SQLX_OFFLINE = true
+
+.PHONY: help up test checks bench doctor sqlx
+
+help:
+	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
+	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
+	@echo 'make bench   measure and print the figures'
+	@echo 'make doctor  check settings, database, upstreams and clock'
+	@echo 'make sqlx    write .sqlx anew, after a change of SQL'
+
+up:
+	@sh .ci/install.sh up
+	cargo build --release --locked
+	@exec target/release/plyr-likes serve
+
+test:
+	@sh .ci/install.sh test
+	cargo fmt --check
+	@sh .ci/with_postgres.sh $(MAKE) --no-print-directory checks
+
+checks:
+	sh .ci/sql.sh
+	cargo clippy --locked --quiet --all-targets -- --deny warnings
+	cargo test --locked --lib --bins --tests
+
+bench:
+	@sh .ci/install.sh test
+	cargo build --release --locked
+	@sh .ci/with_postgres.sh cargo bench --locked --bench figures
+
+doctor:
+	@sh .ci/install.sh up
+	cargo build --release --locked
+	@target/release/plyr-likes doctor
+
+sqlx:
+	@sh .ci/install.sh up
+	@sh .ci/with_postgres.sh sh .ci/sql.sh refresh

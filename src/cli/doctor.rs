@@ -1,0 +1,114 @@
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use tokio::time::timeout;
+use tokio_tungstenite::{connect_async, tungstenite::http::header};
+
+use super::Settings;
+use crate::{
+    clock::Clock,
+    lifecycle,
+    source::{Dialect, SourceSpec},
+    store::{
+        operator::{find_server_time, find_server_version},
+        private_postgres::VERSION_MIN,
+        views::operation::is_schema_current,
+    },
+    telemetry::sentence,
+};
+
+/// How long an upstream may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// A clock that is further off makes lag and the order of pages wrong. The `Date` of an answer has whole seconds.
+const CLOCK_OFF_MAX_S: i64 = 5;
+
+/// What was looked at, and what came of it: a finding, or what is wrong and what to do.
+struct Check {
+    name: String,
+    outcome: anyhow::Result<String>,
+}
+
+/// Looks at everything, one line each; fails if anything does.
+pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let count = settings.index.sources.len();
+    let mut checks = vec![Check { name: "settings".to_owned(), outcome: check_settings(&settings, count) }];
+    let (database, database_time) = check_database(&settings).await;
+    checks.push(database);
+    let mut times = Vec::new();
+    for source in &settings.index.sources {
+        let answer = check_source(source).await;
+        times.extend(answer.as_ref().ok().copied().flatten());
+        let outcome = answer.map(|_| "takes our connection".to_owned());
+        checks.push(Check { name: format!("source {source}"), outcome });
+    }
+    let others = times.first().copied().or(database_time);
+    checks.push(Check { name: "clock".to_owned(), outcome: check_clock(others) });
+
+    let mut code = ExitCode::SUCCESS;
+    for Check { name, outcome } in checks {
+        match outcome {
+            Ok(finding) => super::print(&format!("ok    {name}: {finding}\n")),
+            Err(error) => {
+                code = ExitCode::FAILURE;
+                super::print(&format!("FAIL  {name}: {}\n", sentence(&error)));
+            }
+        }
+    }
+    Ok(code)
+}
+
+fn check_settings(settings: &Settings, sources: usize) -> anyhow::Result<String> {
+    settings.serve_settings()?;
+    Ok(format!("{sources} sources, namespace {}", settings.index.namespace.namespace()))
+}
+
+/// Also tells the database's time, where it has a clock of its own.
+async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
+    let mut time = None;
+    let outcome = lifecycle::with_database(&settings.database, async |database| {
+        let mut connection = database
+            .pool
+            .acquire()
+            .await
+            .context("it does not answer: see that it runs and that DATABASE_URL is right")?;
+        let version = find_server_version(&mut connection).await?;
+        anyhow::ensure!(
+            version / 10_000 >= i32::try_from(VERSION_MIN)?,
+            "Postgres {} is too old: it must be {VERSION_MIN} or newer",
+            version / 10_000
+        );
+        let current = is_schema_current(&mut connection).await?;
+        anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
+        if !database.is_private() {
+            time = Some(find_server_time(&mut connection).await?.utc());
+        }
+        Ok(format!("Postgres {}.{}, schema current", version / 10_000, version % 10_000))
+    })
+    .await;
+    (Check { name: "database".to_owned(), outcome }, time)
+}
+
+/// Asks for the stream, as the index does, and answers what time the upstream says it is.
+async fn check_source(source: &SourceSpec) -> anyhow::Result<Option<DateTime<Utc>>> {
+    let path = match source.dialect {
+        Dialect::JetstreamV1 => "/subscribe?wantedCollections=fm.plyr.like",
+        Dialect::Firehose => "/xrpc/com.atproto.sync.subscribeRepos",
+    };
+    let connect = connect_async(format!("{}{path}", source.origin()));
+    let (_stream, answer) = timeout(ANSWER_MAX, connect)
+        .await
+        .with_context(|| format!("no answer within {ANSWER_MAX:?}: see that this machine may connect to it"))?
+        .context("cannot be followed: see that the host is right and that this machine may connect to it")?;
+    let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+    Ok(date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc()))
+}
+
+fn check_clock(others: Option<DateTime<Utc>>) -> anyhow::Result<String> {
+    let Some(others) = others else {
+        return Ok("nobody to compare it with".to_owned());
+    };
+    let off_s = (Clock::system().now().utc() - others).num_seconds();
+    anyhow::ensure!(off_s.abs() <= CLOCK_OFF_MAX_S, "it is {off_s} s off: let NTP set it");
+    Ok(format!("right within {CLOCK_OFF_MAX_S} s"))
+}

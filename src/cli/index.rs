@@ -1,0 +1,11 @@
+use super::Settings;
+use crate::{
+    lifecycle::{self, Plan},
+    telemetry::Telemetry,
+};
+
+/// The half that writes.
+pub(super) async fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let index = Some(settings.ingest_options());
+    lifecycle::run(Plan { database: settings.database, listen: settings.listen, index, api: None }, telemetry).await
+}

@@ -1,0 +1,15 @@
+use anyhow::Context as _;
+
+use super::Settings;
+use crate::{lifecycle, store::MIGRATOR};
+
+/// Brings the schema up to date and says how far it is.
+pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
+    lifecycle::with_database(&settings.database, async |database| {
+        MIGRATOR.run(&database.pool).await.context("the schema cannot be brought up to date")
+    })
+    .await?;
+    let version = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    super::print(&format!("the schema is current: version {version}\n"));
+    Ok(())
+}

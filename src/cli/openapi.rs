@@ -1,0 +1,8 @@
+use crate::decode::Collections;
+
+/// Prints the document.
+pub(super) fn run(collections: &Collections) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(&crate::serve::openapi(collections))?;
+    super::print(&format!("{text}\n"));
+    Ok(())
+}

@@ -1,0 +1,61 @@
+use super::{
+    Settings,
+    table::{or_dash, render},
+};
+use crate::{
+    atproto::Timestamp,
+    clock::Clock,
+    lifecycle,
+    source::SourceSpec,
+    store::positions::{self, NewPosition},
+};
+
+/// Shows or sets.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Set where a source goes on at the next start. Stop the index first: a running one stores its own
+    Set {
+        /// The source, as in `PLYR_SOURCES`
+        #[arg(value_parser = SourceSpec::parse)]
+        source: SourceSpec,
+        /// Microseconds since 1970 for a Jetstream, a sequence number for a firehose
+        #[arg(value_parser = clap::value_parser!(i64).range(0..))]
+        value: i64,
+    },
+}
+
+/// Prints the positions, after setting one if asked to.
+pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
+    let stored = lifecycle::with_database(&settings.database, async |database| {
+        let mut connection = database.pool.acquire().await?;
+        if let Some(Action::Set { source, value }) = options.action {
+            let (name, kind) = (source.to_string(), source.dialect.position_kind().as_str());
+            let position = NewPosition { source: &name, kind, value, event_at: None, ours_at: None };
+            positions::write(&mut connection, position, Clock::system().now().utc()).await?;
+        }
+        Ok(positions::list(&mut connection).await?)
+    })
+    .await?;
+    let shown = |moment| or_dash(Option::map(moment, Timestamp::from_utc));
+    let rows: Vec<Vec<String>> = stored
+        .into_iter()
+        .map(|position| {
+            vec![
+                position.source,
+                position.kind,
+                position.value.to_string(),
+                shown(position.event_at),
+                shown(position.ours_at),
+                shown(Some(position.updated_at)),
+            ]
+        })
+        .collect();
+    super::print(&render(&["SOURCE", "KIND", "POSITION", "EVENT AT", "OURS AT", "STORED AT"], &rows));
+    Ok(())
+}

@@ -1,0 +1,11 @@
+use super::Settings;
+use crate::{
+    lifecycle::{self, Plan},
+    telemetry::Telemetry,
+};
+
+/// Everything in one process.
+pub(super) async fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
+    let (index, api) = (Some(settings.ingest_options()), Some(settings.serve_settings()?));
+    lifecycle::run(Plan { database: settings.database, listen: settings.listen, index, api }, telemetry).await
+}

@@ -1,0 +1,165 @@
+use std::{error::Error as _, ffi::OsString};
+
+use axum::http::HeaderValue;
+use clap::error::{ContextKind, ContextValue};
+
+use super::secret_key::{self, SecretKey};
+use crate::{
+    decode::Collections,
+    ingest,
+    lifecycle::DatabaseSettings,
+    serve::ServeSettings,
+    source::{SourceSpec, Start, Tuning},
+};
+
+/// Of settings to come, and so no mistakes.
+const RESERVED: [&str; 4] = ["PLYR_PLC_URL", "PLYR_RELAY_URL", "PLYR_PUBLIC_URL", "PLYR_ALLOW_PRIVATE_HOSTS"];
+/// Begins variables of the tests, which start this program among other things.
+const TEST_PREFIX: &str = "PLYR_TEST_";
+
+const SOURCES_DEFAULT: &str =
+    "jetstream+wss://jetstream1.us-east.bsky.network,jetstream+wss://jetstream2.us-west.bsky.network";
+
+/// Where a source begins that has no position yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum StartFrom {
+    /// With all that the upstream still keeps.
+    Oldest,
+    /// With what happens from now on.
+    Live,
+}
+
+/// What is indexed, and from where.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Index")]
+pub(super) struct IndexSettings {
+    /// Upstreams to follow, comma-separated: jetstream+wss://host or firehose+wss://host, ws:// for local ones
+    /// (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
+    #[arg(long, env = "PLYR_SOURCES", value_name = "SOURCES", value_delimiter = ',', default_value = SOURCES_DEFAULT,
+        value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
+    pub(super) sources: Vec<SourceSpec>,
+
+    /// Namespace of the indexed records (`PLYR_NAMESPACE`, default fm.plyr)
+    #[arg(long, env = "PLYR_NAMESPACE", value_name = "NSID", default_value = "fm.plyr",
+        value_parser = parse_namespace, global = true, hide_env = true, hide_default_value = true)]
+    pub(super) namespace: Collections,
+
+    /// Where a source begins that has no position yet (`PLYR_START`, default oldest)
+    #[arg(
+        long,
+        env = "PLYR_START",
+        value_enum,
+        default_value = "oldest",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub(super) start: StartFrom,
+}
+
+/// How clients are answered.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "API")]
+pub(super) struct ApiSettings {
+    /// 32 bytes in hex or base64 that seal page cursors; the same for all `api` of one index (`PLYR_SECRET_KEY`, default:
+    /// generated into the data folder)
+    #[arg(long, env = "PLYR_SECRET_KEY", value_name = "KEY", value_parser = secret_key::parse, global = true,
+        hide_env = true)]
+    secret_key: Option<SecretKey>,
+
+    /// Origins whose pages may ask, comma-separated, such as `https://plyr.fm` (`PLYR_CORS_ORIGINS`, default none)
+    #[arg(long, env = "PLYR_CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',', value_parser = parse_origin,
+        global = true, hide_env = true)]
+    cors_origins: Vec<HeaderValue>,
+
+    /// Seconds behind the network from which on `/ready` says no (`PLYR_LAG_LIMIT_S`, default 300)
+    #[arg(long, env = "PLYR_LAG_LIMIT_S", value_name = "SECONDS", default_value_t = 300,
+        value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
+    lag_limit_s: u32,
+}
+
+impl super::Settings {
+    /// What the index half needs.
+    pub(super) fn ingest_options(&self) -> ingest::Options {
+        let start = match self.index.start {
+            StartFrom::Oldest => Start::Oldest,
+            StartFrom::Live => Start::Live,
+        };
+        ingest::Options {
+            sources: self.index.sources.clone(),
+            start,
+            tuning: Tuning::default(),
+            collections: self.index.namespace.clone(),
+        }
+    }
+
+    /// What the API half needs. Makes the secret key where there is none.
+    pub(super) fn serve_settings(&self) -> anyhow::Result<ServeSettings> {
+        let DatabaseSettings { data_dir, .. } = &self.database;
+        let secret_key = match &self.api.secret_key {
+            Some(key) => key.clone(),
+            None => secret_key::load_or_make(data_dir)?,
+        };
+        let mut settings = ServeSettings::new(self.index.namespace.clone(), secret_key.0);
+        settings.cors_origins.clone_from(&self.api.cors_origins);
+        settings.lag_limit_s = f64::from(self.api.lag_limit_s);
+        Ok(settings)
+    }
+}
+
+fn parse_namespace(text: &str) -> Result<Collections, String> {
+    Collections::of_namespace(text).map_err(|error| error.to_string())
+}
+
+fn parse_origin(text: &str) -> Result<HeaderValue, &'static str> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.filter(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']))
+        .and_then(|_| HeaderValue::try_from(text.to_ascii_lowercase()).ok())
+        .ok_or("an origin is https:// and a host, nothing behind it")
+}
+
+/// Refuses `PLYR_` variables that no setting reads: most likely misspelt.
+pub(super) fn check_variables(
+    command: &clap::Command,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<(), String> {
+    let known: Vec<&str> = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str()).collect();
+    for (name, _) in variables {
+        let name = name.to_string_lossy();
+        let ours = name.starts_with("PLYR_") && !name.starts_with(TEST_PREFIX);
+        if ours && !known.contains(&&*name) && !RESERVED.contains(&&*name) {
+            return Err(format!("{name} is no setting of this program (see plyr-likes --help)"));
+        }
+    }
+    Ok(())
+}
+
+/// One sentence that names the setting at fault.
+pub(super) fn sentence_of(error: &clap::Error, command: &clap::Command) -> String {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else {
+        let rendered = error.render().to_string();
+        let paragraph = rendered.split("\n\n").next().unwrap_or_default();
+        let words: Vec<&str> = paragraph.trim_start_matches("error: ").split_whitespace().collect();
+        return format!("{} (see plyr-likes --help)", words.join(" "));
+    };
+    let flag = argument.trim_start_matches("--").split([' ', '=']).next().unwrap_or_default();
+    let setting = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+    let name = match setting.and_then(|setting| setting.get_env()) {
+        Some(variable) => format!("{} (--{flag})", variable.to_string_lossy()),
+        None => argument.to_owned(),
+    };
+    let why = match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(source), _) => source.to_string(),
+        (None, Some(ContextValue::Strings(valid))) => format!("it must be one of {}", valid.join(", ")),
+        _ => "it is empty".to_owned(),
+    };
+    // A secret that was mistyped is still a secret.
+    if setting.is_some_and(|setting| matches!(setting.get_long(), Some("secret-key" | "database-url"))) {
+        return format!("{name} cannot be used: {why}");
+    }
+    format!("{name} cannot be `{value}`: {why}")
+}

@@ -1,0 +1,63 @@
+use super::{
+    Settings,
+    table::{ago, or_dash, render},
+};
+use crate::{
+    clock::Clock,
+    lifecycle,
+    store::views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+};
+
+/// Prints sources, rejects by reason, and counts.
+pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
+    let text = lifecycle::with_database(&settings.database, async |database| {
+        let mut connection = database.pool.acquire().await?;
+        if !is_schema_current(&mut connection).await? {
+            anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
+        }
+        let sources = list_sources(&mut connection).await?;
+        let rejects = count_rejects(&mut connection).await?;
+        let counts = count_rows(&mut connection).await?;
+        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
+    })
+    .await?;
+    super::print(&text);
+    Ok(())
+}
+
+fn render_sources(sources: &[SourceView]) -> String {
+    if sources.is_empty() {
+        return "no source has been followed yet\n".to_owned();
+    }
+    let now = Clock::system().now();
+    let rows: Vec<Vec<String>> = sources
+        .iter()
+        .map(|source| {
+            vec![
+                source.source.clone(),
+                source.state.clone().unwrap_or_else(|| "-".to_owned()),
+                or_dash(source.position),
+                or_dash(source.event_at.map(|at| ago(now, at))),
+                or_dash(source.ours_at.map(|at| ago(now, at))),
+                or_dash(source.updated_at.map(|at| ago(now, at))),
+                source.reason.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+fn render_rejects(rejects: &[(String, i64)]) -> String {
+    if rejects.is_empty() {
+        return "nothing was refused\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> =
+        rejects.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]).collect();
+    render(&["REFUSED", "COUNT"], &rows)
+}
+
+fn render_counts(counts: Counts) -> String {
+    let Counts { actors, tracks, likes, lists, exact } = counts;
+    let about = if exact { "" } else { "about " };
+    format!("{about}{actors} actors, {tracks} tracks, {likes} likes, {lists} lists\n")
+}

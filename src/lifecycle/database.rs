@@ -1,0 +1,180 @@
+use std::{fs::File, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError, postgres::PgConnectOptions};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    store::{
+        MIGRATOR, open_pool, parse_database_url,
+        private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
+    },
+    telemetry::sentence,
+};
+
+/// How often a database that is away is spoken of.
+const WARN_EVERY: Duration = Duration::from_mins(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long the owner of the private Postgres may take to start it, or a command to let go of it.
+const JOIN_MAX: Duration = Duration::from_secs(60);
+const JOIN_PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may take to be closed politely.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// Where the database is.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Database")]
+pub struct DatabaseSettings {
+    /// Postgres 15 or newer, as postgres://user:password@host/database (`DATABASE_URL`, default: a private Postgres under the
+    /// data folder)
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", value_parser = parse_address, global = true,
+        hide_env = true)]
+    database_url: Option<DatabaseAddress>,
+
+    /// Folder for the private Postgres and the generated secret key (`PLYR_DATA_DIR`, default ./data)
+    #[arg(
+        long,
+        env = "PLYR_DATA_DIR",
+        value_name = "FOLDER",
+        default_value = "./data",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub data_dir: PathBuf,
+}
+
+/// An address; none where the variable is set to nothing.
+#[derive(Debug, Clone)]
+struct DatabaseAddress(Option<PgConnectOptions>);
+
+fn parse_address(text: &str) -> Result<DatabaseAddress, String> {
+    if text.is_empty() {
+        return Ok(DatabaseAddress(None));
+    }
+    parse_database_url(text).map(|options| DatabaseAddress(Some(options.application_name("plyr-likes"))))
+}
+
+/// What a command needs of the private Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To be its owner, or nothing.
+    Own,
+    /// To connect to it, whoever owns it; to own it for as long as the program runs if nobody does.
+    Share,
+    /// Likewise for a moment: whoever wants to own it meanwhile waits.
+    Visit,
+}
+
+/// The database, however it is had.
+#[derive(Debug)]
+pub struct Database {
+    /// Connects when first asked.
+    pub pool: PgPool,
+    server: Option<PrivatePostgres>,
+    /// Reaches a socket whose path is too long for an address.
+    _socket: Option<File>,
+}
+
+impl Database {
+    /// The database of the settings. Starts the private Postgres where it must.
+    pub async fn open(settings: &DatabaseSettings, access: Access) -> anyhow::Result<Self> {
+        if let Some(DatabaseAddress(Some(options))) = &settings.database_url {
+            let (host, name) = (options.get_host(), options.get_database().unwrap_or("(default)"));
+            tracing::info!(host, name, "database: the one of DATABASE_URL");
+            return Ok(Self { pool: open_pool(options.clone()), server: None, _socket: None });
+        }
+        let begin = Instant::now();
+        let mut has_said = false;
+        loop {
+            let folder = Folder::open(&settings.data_dir)?;
+            let error = match folder.clone().lock(access == Access::Visit) {
+                Ok(lock) => return Self::start(lock).await,
+                Err(PrivatePostgresError::InUse { .. }) if access != Access::Own => match Self::join(&folder).await {
+                    Ok(database) => return Ok(database),
+                    Err(error) => error,
+                },
+                Err(error @ PrivatePostgresError::InUse { is_brief: true, .. }) => error.into(),
+                Err(error) => return Err(error.into()),
+            };
+            if begin.elapsed() > JOIN_MAX {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut has_said, true) {
+                tracing::info!("waiting for another plyr-likes: {}", sentence(&error));
+            }
+            sleep(JOIN_PAUSE).await;
+        }
+    }
+
+    async fn start(lock: Lock) -> anyhow::Result<Self> {
+        let server = private_postgres::start(lock).await?;
+        tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
+        Ok(Self { pool: open_pool(server.connect_options()), server: Some(server), _socket: None })
+    }
+
+    async fn join(folder: &Folder) -> anyhow::Result<Self> {
+        let (options, _socket) = folder.connect_options()?;
+        PgConnection::connect_with(&options).await?.close().await?;
+        tracing::info!("database: the private Postgres of the plyr-likes that is running");
+        Ok(Self { pool: open_pool(options), server: None, _socket })
+    }
+
+    /// Whether this process owns a private Postgres, and so its schema.
+    pub fn is_private(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Keeps the private Postgres running until cancelled, then closes.
+    pub(super) async fn keep(mut self, cancel: CancellationToken) -> anyhow::Result<()> {
+        match &mut self.server {
+            Some(server) => server.supervise(cancel).await,
+            None => cancel.cancelled().await,
+        }
+        self.close().await;
+        Ok(())
+    }
+
+    /// Closes the connections and stops the private Postgres.
+    pub async fn close(self) {
+        if timeout(CLOSE_MAX, self.pool.close()).await.is_err() {
+            tracing::warn!("connections to the database are still busy");
+        }
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+/// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
+/// at once.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    let mut pause = Duration::from_millis(100);
+    let mut last_word: Option<Instant> = None;
+    loop {
+        let error = match MIGRATOR.run(pool).await {
+            Ok(()) => return Ok(()),
+            Err(MigrateError::Execute(error)) if is_away(&error) => error,
+            Err(error) => return Err(error).context("the schema cannot be brought up to date"),
+        };
+        if last_word.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+            last_word = Some(Instant::now());
+            tracing::warn!(%error, "the database cannot be reached: trying on");
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
+    }
+}
+
+/// Whether the database may come back by itself: as opposed to a wrong password, say.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // Class 08: the connection broke; 53300: too many connections; 57P01 to 57P03: it stops or starts.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P0") || code == "53300")
+        }
+        _ => false,
+    }
+}

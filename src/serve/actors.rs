@@ -1,0 +1,46 @@
+//! Actors as cards.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+
+use super::{
+    app::{App, Credentials},
+    parameters::actor_name,
+    refusal::{Detail, Refusal},
+    shapes::Artist,
+};
+use crate::store::views::actors::{ActorName, find_actor};
+
+/// An actor that the index knows.
+#[utoipa::path(get, path = "/artists/{did}", tag = "artists", params(
+    ("did" = String, Path, description = "A DID, or a handle in any case."),
+), responses(
+    (status = 200, body = Artist),
+    (status = 401, body = Detail, description = "A token was given and is not valid."),
+    (status = 404, body = Detail, description = "Nothing has been seen of this actor."),
+    (status = 422, body = Detail, description = "Neither a DID nor a handle."),
+))]
+pub async fn show_artist(
+    State(app): State<App>,
+    credentials: Credentials,
+    Path(name): Path<String>,
+) -> Result<Json<Artist>, Refusal> {
+    let name = actor_name(&name).map_err(|why| Refusal::parameter("did", why))?;
+    let mut reading = app.read(&credentials).await?;
+    let actor = find_actor(reading.database(), &name).await?;
+    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::not_found("artist"))
+}
+
+/// The viewer.
+#[utoipa::path(get, path = "/artists/me", tag = "artists", responses(
+    (status = 200, body = Artist),
+    (status = 401, body = Detail, description = "No token, or one that is not valid."),
+), security(("bearer" = []), ("session" = [])))]
+pub async fn show_me(State(app): State<App>, credentials: Credentials) -> Result<Json<Artist>, Refusal> {
+    let mut reading = app.read(&credentials).await?;
+    let viewer = reading.require_viewer()?;
+    let actor = find_actor(reading.database(), &ActorName::Did(viewer.did)).await?;
+    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::broken("a session without its actor"))
+}

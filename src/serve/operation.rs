@@ -1,0 +1,205 @@
+//! For operators and their machines: alive, ready, and how it stands.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    app::{App, Credentials},
+    page::status_page,
+    refusal::{Detail, Refusal},
+};
+use crate::{
+    atproto::Timestamp,
+    store::views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+};
+
+/// Alive.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    pub status: &'static str,
+    /// Of the program.
+    pub version: &'static str,
+}
+
+/// Ready to answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// Always true: what is not ready answers 503.
+    pub ready: bool,
+    /// How far the index is behind, in seconds; null while no source has delivered anything yet, which does not hinder.
+    pub lag_s: Option<f64>,
+}
+
+/// How it stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// Of the program.
+    pub version: &'static str,
+    /// How far the index is behind: the least of the sources' lags, in seconds.
+    pub lag_s: Option<f64>,
+    /// By name.
+    pub sources: Vec<SourceStatus>,
+    /// By reason.
+    pub rejects: std::collections::BTreeMap<String, i64>,
+    /// Rows.
+    pub counts: RowCounts,
+}
+
+/// One source.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceStatus {
+    /// Its name.
+    pub source: String,
+    /// `starting`, `connected`, `waiting` or `refused`; null when it never told.
+    pub state: Option<String>,
+    /// Why it waits or was refused.
+    pub reason: Option<String>,
+    /// Since when it has been in that state.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub changed_at: Option<Timestamp>,
+    /// The number space of the position.
+    pub kind: Option<String>,
+    /// The number of the last message applied.
+    pub position: Option<i64>,
+    /// Seconds between an upstream's event and the index: while connected, as it was when the last one was applied; else until
+    /// now. Null while nothing has been applied.
+    pub lag_s: Option<f64>,
+    /// When the upstream saw the last message applied.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub event_at: Option<Timestamp>,
+    /// When the upstream saw the last message of our collections.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ours_at: Option<Timestamp>,
+}
+
+/// How many rows there are.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RowCounts {
+    /// Actors ever seen.
+    pub actors: i64,
+    /// Tracks whose record is there.
+    pub tracks: i64,
+    /// Live like records.
+    pub likes: i64,
+    /// Live lists.
+    pub lists: i64,
+    /// False: there are so many that these are the database's estimates.
+    pub exact: bool,
+}
+
+/// The program is alive. Asks nothing of the database.
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
+pub async fn health() -> Response {
+    fresh(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
+}
+
+/// The database answers, its schema is current, and the index is not further behind than the limit. An index to which no source
+/// has delivered anything yet is ready: it knows of nothing that it is behind.
+#[utoipa::path(get, path = "/ready", tag = "operation", responses(
+    (status = 200, body = Readiness),
+    (status = 503, body = Detail, description = "Not ready, and why."),
+))]
+pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
+    let mut reading = app.read(&Credentials::None).await?;
+    if !is_schema_current(reading.database()).await? {
+        return Err(Refusal::unavailable("the schema of the database is not current", "migrations are missing"));
+    }
+    let sources = list_sources(reading.database()).await?;
+    let lag_s = least_lag_s(&sources, app.now());
+    if lag_s.is_some_and(|lag_s| lag_s > app.settings.lag_limit_s) {
+        let cause = format_args!("{lag_s:?} s behind");
+        return Err(Refusal::unavailable("the index is further behind than the limit", cause));
+    }
+    Ok(fresh(Json(Readiness { ready: true, lag_s })))
+}
+
+/// Sources, lag, rejects and counts, as JSON or, for a browser, as a page.
+#[utoipa::path(get, path = "/status", tag = "operation", responses(
+    (status = 200, content((Status = "application/json"), (String = "text/html"))),
+    (status = 503, body = Detail, description = "The database does not answer."),
+))]
+pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let mut reading = app.read(&Credentials::None).await?;
+    let now = app.now();
+    let sources = list_sources(reading.database()).await?;
+    let counts = count_rows(reading.database()).await?;
+    let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let status = Status {
+        version: env!("CARGO_PKG_VERSION"),
+        lag_s: least_lag_s(&sources, now),
+        sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
+        rejects,
+        counts: RowCounts {
+            actors: counts.actors.max(0),
+            tracks: counts.tracks.max(0),
+            likes: counts.likes.max(0),
+            lists: counts.lists.max(0),
+            exact: counts.exact,
+        },
+    };
+    let mut response =
+        if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}
+
+/// Seconds between an upstream's event and the index.
+///
+/// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
+/// that is not connected may have anything: its lag grows.
+fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
+    let (event_at, updated_at) = (source.event_at?, source.updated_at?);
+    let until = if source.state.as_deref() == Some("connected") { updated_at } else { now };
+    let lag = until.utc().signed_duration_since(event_at.utc());
+    Some(lag.as_seconds_f64().max(0.0))
+}
+
+/// What one source delivers the index has: the least lag counts.
+fn least_lag_s(sources: &[SourceView], now: Timestamp) -> Option<f64> {
+    sources.iter().filter_map(|source| lag_s(source, now)).min_by(f64::total_cmp)
+}
+
+fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
+    SourceStatus {
+        lag_s: lag_s(&source, now),
+        source: source.source,
+        state: source.state,
+        reason: source.reason,
+        changed_at: source.changed_at,
+        kind: source.kind,
+        position: source.position,
+        event_at: source.event_at,
+        ours_at: source.ours_at,
+    }
+}
+
+/// An answer that nobody may keep.
+fn fresh(answer: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
+}
+
+/// Whether HTML comes before JSON in what the client accepts. Whoever accepts anything gets JSON.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match (accept.find("text/html"), accept.find("application/json")) {
+        (Some(html), Some(json)) => html < json,
+        (html, _) => html.is_some(),
+    }
+}
+
+/// The answer to paths that nothing is at.
+pub async fn refuse_path() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "NotFound", "nothing is at this path")
+}
+
+/// The answer to methods that a path does not take.
+pub async fn refuse_method() -> Refusal {
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", "this path does not take this method")
+}

@@ -1,0 +1,180 @@
+//! Tracks, and pages of them.
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+};
+
+use super::{
+    app::{App, Credentials, Reading},
+    parameters::{Parameters, actor_name, named_uri},
+    refusal::{Detail, Refusal},
+    shapes::{Track, TrackPage},
+};
+use crate::store::views::{
+    actors::{ActorName, find_actor},
+    tracks::{find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks},
+};
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+/// Keys for one page out of one row more than it shows, and the last key shown if another page follows.
+pub fn cut<K: Clone>(mut keys: Vec<K>, limit: i64) -> (Vec<K>, Option<K>) {
+    let shown = usize::try_from(limit - 1).unwrap_or_default();
+    let has_more = keys.len() > shown;
+    keys.truncate(shown);
+    let last = keys.last().filter(|_| has_more).cloned();
+    (keys, last)
+}
+
+/// The tracks behind keys, as this viewer sees them.
+pub async fn tracks_of(reading: &mut Reading, ids: &[i64]) -> Result<Vec<Track>, Refusal> {
+    let viewer = reading.viewer_id();
+    let views = load_tracks(reading.database(), ids, viewer).await?;
+    Ok(views.into_iter().map(Track::from).collect())
+}
+
+/// The number in a path.
+pub fn track_id(path: Result<Path<i64>, PathRejection>) -> Result<i64, Refusal> {
+    path.map(|Path(id)| id).map_err(|_| Refusal::parameter("track_id", "must be a whole number of 64 bits"))
+}
+
+/// Tracks, newest or most liked first.
+#[utoipa::path(get, path = "/tracks/", tag = "tracks", params(
+    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Tracks on a page, 50 unless given."),
+    ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ("sort" = Option<String>, Query, description = "`recent` (unless given) or `popular`."),
+    ("artist_did" = Option<String>, Query, description = "Of this artist alone: a DID or a handle."),
+), responses(
+    (status = 200, body = TrackPage),
+    (status = 400, body = Detail, description = "The cursor is not one that was given for this query."),
+    (status = 401, body = Detail, description = "A token was given and is not valid."),
+    (status = 422, body = Detail, description = "A parameter breaks its rule."),
+))]
+pub async fn list_tracks(
+    State(app): State<App>,
+    credentials: Credentials,
+    parameters: Parameters,
+) -> Answer<TrackPage> {
+    let artist = match parameters.one("artist_did") {
+        Some(_) => Some(parameters.actor("artist_did")?),
+        None => None,
+    };
+    match parameters.one("sort").unwrap_or("recent") {
+        "recent" => answer_recent(&app, &credentials, &parameters, artist).await,
+        "popular" => answer_popular(&app, &credentials, &parameters, artist).await,
+        _ => Err(Refusal::parameter("sort", "must be recent or popular")),
+    }
+}
+
+/// One artist's tracks, newest first. Empty for an actor without tracks or never seen.
+#[utoipa::path(get, path = "/artists/{did}/tracks", tag = "artists", params(
+    ("did" = String, Path, description = "A DID or a handle."),
+    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Tracks on a page, 50 unless given."),
+    ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+), responses(
+    (status = 200, body = TrackPage),
+    (status = 400, body = Detail, description = "The cursor is not one that was given for this query."),
+    (status = 401, body = Detail, description = "A token was given and is not valid."),
+    (status = 422, body = Detail, description = "A parameter breaks its rule."),
+))]
+pub async fn list_artist_tracks(
+    State(app): State<App>,
+    credentials: Credentials,
+    Path(artist): Path<String>,
+    parameters: Parameters,
+) -> Answer<TrackPage> {
+    let artist = actor_name(&artist).map_err(|why| Refusal::parameter("did", why))?;
+    answer_recent(&app, &credentials, &parameters, Some(artist)).await
+}
+
+async fn answer_recent(
+    app: &App,
+    credentials: &Credentials,
+    parameters: &Parameters,
+    artist: Option<ActorName>,
+) -> Answer<TrackPage> {
+    let query = format!("tracks recent {}", artist.as_ref().map_or("", ActorName::as_str));
+    let page = parameters.page(&app.cursors, &query)?;
+    let mut reading = app.read(credentials).await?;
+    let keys = match artist {
+        None => list_recent(reading.database(), &page).await?,
+        Some(artist) => match find_actor(reading.database(), &artist).await? {
+            Some(artist) => list_of_artist(reading.database(), artist.id, &page).await?,
+            None => Vec::new(),
+        },
+    };
+    let (keys, last) = cut(keys, page.limit);
+    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+    let tracks = tracks_of(&mut reading, &ids).await?;
+    let next_cursor = last.map(|key| app.cursors.seal(&query, &key.place));
+    Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
+}
+
+async fn answer_popular(
+    app: &App,
+    credentials: &Credentials,
+    parameters: &Parameters,
+    artist: Option<ActorName>,
+) -> Answer<TrackPage> {
+    let query = format!("tracks popular {}", artist.as_ref().map_or("", ActorName::as_str));
+    let page = parameters.page(&app.cursors, &query)?;
+    let mut reading = app.read(credentials).await?;
+    let keys = match artist {
+        None => list_popular(reading.database(), &page).await?,
+        Some(artist) => match find_actor(reading.database(), &artist).await? {
+            Some(artist) => list_popular_of_artist(reading.database(), artist.id, &page).await?,
+            None => Vec::new(),
+        },
+    };
+    let (keys, last) = cut(keys, page.limit);
+    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+    let tracks = tracks_of(&mut reading, &ids).await?;
+    let next_cursor = last.map(|key| app.cursors.seal(&query, &key));
+    Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
+}
+
+/// A track by its number.
+#[utoipa::path(get, path = "/tracks/{track_id}", tag = "tracks", params(
+    ("track_id" = i64, Path, description = "The track's number."),
+), responses(
+    (status = 200, body = Track),
+    (status = 401, body = Detail, description = "A token was given and is not valid."),
+    (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
+    (status = 422, body = Detail, description = "Not a number."),
+))]
+pub async fn show_track(
+    State(app): State<App>,
+    credentials: Credentials,
+    path: Result<Path<i64>, PathRejection>,
+) -> Answer<Track> {
+    let id = track_id(path)?;
+    let mut reading = app.read(&credentials).await?;
+    show(&mut reading, id).await
+}
+
+/// A track by its URI.
+#[utoipa::path(get, path = "/tracks/by-uri", tag = "tracks", params(
+    ("uri" = String, Query, description = "The AT-URI of the record, with a DID or a handle."),
+), responses(
+    (status = 200, body = Track),
+    (status = 401, body = Detail, description = "A token was given and is not valid."),
+    (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
+    (status = 422, body = Detail, description = "Not an AT-URI."),
+))]
+pub async fn show_track_by_uri(
+    State(app): State<App>,
+    credentials: Credentials,
+    parameters: Parameters,
+) -> Answer<Track> {
+    let uri = named_uri(parameters.required("uri")?).map_err(|why| Refusal::parameter("uri", why))?;
+    let mut reading = app.read(&credentials).await?;
+    let uri = reading.resolve_uri(uri).await?.ok_or_else(|| Refusal::not_found("track"))?;
+    let id = find_track_id(reading.database(), &uri).await?.ok_or_else(|| Refusal::not_found("track"))?;
+    show(&mut reading, id).await
+}
+
+async fn show(reading: &mut Reading, id: i64) -> Answer<Track> {
+    let track = tracks_of(reading, &[id]).await?.pop();
+    track.map(Json).ok_or_else(|| Refusal::not_found("track"))
+}

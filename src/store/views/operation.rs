@@ -1,0 +1,123 @@
+//! What an operator looks at: sources, rejects, counts, schema.
+
+use sqlx::PgConnection;
+
+use super::moment;
+use crate::atproto::Timestamp;
+
+/// One source: how far it has been read, and what it last told of its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceView {
+    /// Its name.
+    pub source: String,
+    /// What it last told, if it ever did.
+    pub state: Option<String>,
+    /// Why it waits or was refused.
+    pub reason: Option<String>,
+    /// Since when.
+    pub changed_at: Option<Timestamp>,
+    /// The number space of the position.
+    pub kind: Option<String>,
+    /// The number of the last message applied.
+    pub position: Option<i64>,
+    /// When the upstream saw that message.
+    pub event_at: Option<Timestamp>,
+    /// When the upstream saw the last message of our collections.
+    pub ours_at: Option<Timestamp>,
+    /// When the position was last stored.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// How many rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Actors ever seen.
+    pub actors: i64,
+    /// Tracks whose record is there.
+    pub tracks: i64,
+    /// Live like records.
+    pub likes: i64,
+    /// Live lists.
+    pub lists: i64,
+    /// Counted, and not estimated.
+    pub exact: bool,
+}
+
+/// Above this many rows counting costs more than it tells.
+const COUNTED_MAX: i64 = 100_000;
+
+/// All sources, by name.
+pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
+    let rows = sqlx::query!(
+        "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", p.kind AS \"kind?\",
+            p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\"
+        FROM sources s FULL JOIN positions p USING (source) ORDER BY source"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SourceView {
+            source: row.source,
+            state: row.state,
+            reason: row.reason,
+            changed_at: moment(row.changed_at),
+            kind: row.kind,
+            position: row.position,
+            event_at: moment(row.event_at),
+            ours_at: moment(row.ours_at),
+            updated_at: moment(row.updated_at),
+        })
+        .collect())
+}
+
+/// How many rejects there are of each reason, by reason.
+pub async fn count_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!("SELECT reason, count(*) AS \"count!\" FROM rejects GROUP BY reason ORDER BY reason")
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.reason, row.count)).collect())
+}
+
+/// How many rows there are: counted while they are few, and else what the last ANALYZE or VACUUM found.
+pub async fn count_rows(connection: &mut PgConnection) -> sqlx::Result<Counts> {
+    let estimate = sqlx::query_as!(
+        Counts,
+        "SELECT (SELECT reltuples::bigint FROM pg_class WHERE oid = 'actors_pkey'::regclass) AS \"actors!\",
+            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'tracks_recent'::regclass) AS \"tracks!\",
+            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'likes_actor_subject'::regclass) AS \"likes!\",
+            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'lists_actor'::regclass) AS \"lists!\",
+            pg_relation_size('likes') < 32 * 1024 * 1024 AS \"exact!\""
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let greatest = estimate.actors.max(estimate.tracks).max(estimate.likes).max(estimate.lists);
+    if greatest > COUNTED_MAX || !estimate.exact {
+        return Ok(Counts { exact: false, ..estimate });
+    }
+    sqlx::query_as!(
+        Counts,
+        "SELECT (SELECT count(*) FROM actors) AS \"actors!\",
+            (SELECT count(*) FROM tracks WHERE title IS NOT NULL) AS \"tracks!\",
+            (SELECT count(*) FROM likes WHERE subject_id IS NOT NULL) AS \"likes!\",
+            (SELECT count(*) FROM lists WHERE cid IS NOT NULL) AS \"lists!\",
+            true AS \"exact!\""
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether every migration that this program knows has been applied, as it knows it. Migrations of a later program are fine.
+pub async fn is_schema_current(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // The migrations' own table is made by their first run: checked statements cannot name it.
+    let applied: Result<Vec<(i64, Vec<u8>)>, _> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(connection).await;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(super::super::MIGRATOR.iter().all(|known| {
+        applied.iter().any(|(version, checksum)| *version == known.version && **checksum == *known.checksum)
+    }))
+}

@@ -1,0 +1,225 @@
+//! Tracks: the keys of a page in its order, and the tracks behind keys. A track is shown while its record is there.
+
+use sqlx::PgConnection;
+
+use super::{Page, Place, moment, stored_cid, stored_did, stored_handle, stored_uri};
+use crate::atproto::{AtUri, Cid, Did, Handle, Timestamp};
+
+/// A track with what is known to show of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackView {
+    /// Our number, stable for the URI.
+    pub id: i64,
+    /// Where its record is.
+    pub uri: AtUri,
+    /// Which version of its record.
+    pub cid: Option<Cid>,
+    /// Whose repo.
+    pub artist_did: Did,
+    /// Their handle, if known.
+    pub artist_handle: Option<Handle>,
+    /// Where their picture is.
+    pub artist_avatar: Option<String>,
+    /// Title as written.
+    pub title: String,
+    /// Artist's name as written.
+    pub artist: Option<String>,
+    /// Album's name.
+    pub album: Option<String>,
+    /// Seconds.
+    pub duration: Option<i64>,
+    /// Where the cover is.
+    pub image_url: Option<String>,
+    /// Where the audio is, when the record says so.
+    pub audio_url: Option<String>,
+    /// Text of the artist.
+    pub description: Option<String>,
+    /// Featured artists, with the handle where it is known.
+    pub features: Vec<(Did, Option<Handle>)>,
+    /// Values of the artist's own labels.
+    pub labels: Vec<String>,
+    /// What the artist's clock said.
+    pub created_at: Option<Timestamp>,
+    /// When the record came to us.
+    pub indexed_at: Option<Timestamp>,
+    /// Distinct actors who like it.
+    pub like_count: i64,
+    /// Whether the viewer does.
+    pub liked: bool,
+}
+
+/// A track's key in a page by time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackKey {
+    /// The track.
+    pub id: i64,
+    /// Where it stands.
+    pub place: Place<String>,
+}
+
+/// A track's key in a page by popularity. Of equally popular tracks the later met comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PopularKey {
+    /// Distinct actors who like it.
+    pub like_count: i64,
+    /// The track.
+    pub id: i64,
+}
+
+/// The tracks of these ids whose record is there, in the order asked. `viewer` is the id of the actor who looks.
+pub async fn load_tracks(
+    connection: &mut PgConnection,
+    ids: &[i64],
+    viewer: Option<i64>,
+) -> sqlx::Result<Vec<TrackView>> {
+    let rows = sqlx::query!(
+        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", t.title AS \"title!\", t.artist, t.album,
+            t.duration, t.image_url, t.audio_url, t.description, t.features, t.labels, t.created_at, t.indexed_at,
+            ARRAY(SELECT f.handle FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
+                LEFT JOIN actors f ON f.did = named.did ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
+            coalesce(c.like_count, 0) AS \"like_count!\",
+            EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id) AS \"liked!\"
+        FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, n)
+        JOIN tracks t ON t.id = asked.id AND t.title IS NOT NULL
+        JOIN actors a ON a.id = t.artist_id
+        LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
+        LEFT JOIN track_counts c ON c.track_id = t.id
+        ORDER BY asked.n",
+        ids,
+        viewer
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let features = row.features.iter().zip(&row.handles);
+            Ok(TrackView {
+                id: row.id,
+                uri: stored_uri(&row.uri)?,
+                cid: stored_cid(row.cid.as_deref())?,
+                artist_did: stored_did(&row.did)?,
+                artist_handle: stored_handle(row.handle.as_deref())?,
+                artist_avatar: row.avatar,
+                title: row.title,
+                artist: row.artist,
+                album: row.album,
+                duration: row.duration,
+                image_url: row.image_url,
+                audio_url: row.audio_url,
+                description: row.description,
+                features: features
+                    .map(|(did, handle)| Ok((stored_did(did)?, stored_handle(handle.as_deref())?)))
+                    .collect::<sqlx::Result<_>>()?,
+                labels: row.labels,
+                created_at: moment(row.created_at),
+                indexed_at: moment(row.indexed_at),
+                like_count: row.like_count,
+                liked: row.liked,
+            })
+        })
+        .collect()
+}
+
+/// The id that stands for a URI, whether or not its record is there.
+pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT id FROM tracks WHERE uri = $1", uri.to_string()).fetch_optional(connection).await
+}
+
+/// The ids that stand for URIs, in the order asked; URIs never mentioned are left out.
+pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "SELECT t.id FROM unnest($1::text[]) WITH ORDINALITY AS asked (uri, n) JOIN tracks t ON t.uri = asked.uri
+        ORDER BY asked.n",
+        uris
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Distinct actors who like a track.
+pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sqlx::Result<i64> {
+    let count = sqlx::query_scalar!("SELECT like_count FROM track_counts WHERE track_id = $1", track_id)
+        .fetch_optional(connection)
+        .await?;
+    Ok(count.unwrap_or_default())
+}
+
+/// All tracks, newest first.
+pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<String>>) -> sqlx::Result<Vec<TrackKey>> {
+    let after = page.after.as_ref();
+    let rows = sqlx::query!(
+        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks
+        WHERE title IS NOT NULL AND sort_at <= coalesce($1::timestamptz, 'infinity')
+            AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
+        ORDER BY sort_at DESC, uri DESC LIMIT $3",
+        after.map(|after| after.sort_at.utc()),
+        after.map_or("", |after| after.key.as_str()),
+        page.limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
+}
+
+/// One artist's tracks, newest first.
+pub async fn list_of_artist(
+    connection: &mut PgConnection,
+    artist_id: i64,
+    page: &Page<Place<String>>,
+) -> sqlx::Result<Vec<TrackKey>> {
+    let after = page.after.as_ref();
+    let rows = sqlx::query!(
+        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks
+        WHERE title IS NOT NULL AND artist_id = $4 AND sort_at <= coalesce($1::timestamptz, 'infinity')
+            AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
+        ORDER BY sort_at DESC, uri DESC LIMIT $3",
+        after.map(|after| after.sort_at.utc()),
+        after.map_or("", |after| after.key.as_str()),
+        page.limit,
+        artist_id
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
+}
+
+/// All tracks, most liked first.
+pub async fn list_popular(connection: &mut PgConnection, page: &Page<PopularKey>) -> sqlx::Result<Vec<PopularKey>> {
+    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
+    sqlx::query_as!(
+        PopularKey,
+        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN tracks t ON t.id = c.track_id
+        WHERE t.title IS NOT NULL AND (c.like_count, c.track_id) < ($1, $2)
+        ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
+        after.like_count,
+        after.id,
+        page.limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// One artist's tracks, most liked first.
+pub async fn list_popular_of_artist(
+    connection: &mut PgConnection,
+    artist_id: i64,
+    page: &Page<PopularKey>,
+) -> sqlx::Result<Vec<PopularKey>> {
+    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
+    sqlx::query_as!(
+        PopularKey,
+        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN tracks t ON t.id = c.track_id
+        WHERE t.title IS NOT NULL AND t.artist_id = $4 AND (c.like_count, c.track_id) < ($1, $2)
+        ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
+        after.like_count,
+        after.id,
+        page.limit,
+        artist_id
+    )
+    .fetch_all(connection)
+    .await
+}
+
+fn track_key(id: i64, uri: String, sort_at: chrono::DateTime<chrono::Utc>) -> TrackKey {
+    TrackKey { id, place: Place { sort_at: Timestamp::from_utc(sort_at), key: uri } }
+}

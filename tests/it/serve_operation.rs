@@ -1,0 +1,355 @@
+//! Around the answers: health, status, documents, caching, origins, compression, ids; and a database that is away.
+
+use std::{str::FromStr, sync::atomic::{AtomicBool, Ordering}, sync::Arc};
+
+use plyr_likes::serve::connect;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::support::api::{Api, ORIGIN, json_of, settings, start, tid};
+
+async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
+    let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
+        ON CONFLICT (source) DO UPDATE SET state = $1";
+    sqlx::query(set).bind(state).execute(api.pool()).await.unwrap();
+    let set = "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
+        ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
+    sqlx::query(set).bind(event_at).bind(updated_at).execute(api.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn ready_when_schema_and_lag_allow() {
+    let api = Api::start().await;
+    // It is twelve o'clock. Nothing has been delivered yet: nothing is known that the index is behind.
+    assert_eq!(api.ok("/ready").await, json!({"ready": true, "lag_s": null}));
+    source(&api, "connected", "2026-06-01T11:59:58.5Z", "2026-06-01T12:00:00Z").await;
+    assert_eq!(api.ok("/ready").await["lag_s"], 1.5);
+    // Quiet for an hour, and connected: what there was is in.
+    source(&api, "connected", "2026-06-01T11:00:00Z", "2026-06-01T11:00:01Z").await;
+    assert_eq!(api.ok("/ready").await["lag_s"], 1.0);
+    // Not connected for an hour: who knows.
+    source(&api, "waiting", "2026-06-01T11:00:00Z", "2026-06-01T11:00:01Z").await;
+    let behind = api.get("/ready").await;
+    assert_eq!(behind.headers()["retry-after"], "1");
+    json_of(behind, StatusCode::SERVICE_UNAVAILABLE).await;
+    // Working off a backlog.
+    source(&api, "connected", "2026-06-01T11:00:00Z", "2026-06-01T12:00:00Z").await;
+    api.refused("/ready", 503).await;
+    source(&api, "connected", "2026-06-01T12:00:00Z", "2026-06-01T12:00:00Z").await;
+    api.ok("/ready").await;
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = 2").execute(api.pool()).await.unwrap();
+    assert_eq!(api.refused("/ready", 503).await["detail"], "the schema of the database is not current");
+    sqlx::query("DROP TABLE _sqlx_migrations").execute(api.pool()).await.unwrap();
+    api.refused("/ready", 503).await;
+    assert_eq!(api.ok("/health").await["status"], "ok");
+}
+
+#[tokio::test]
+async fn status_for_programs_and_people() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    let track = api.track(&artist, 1).await;
+    api.like(&artist, 1, &track, 2).await;
+    source(&api, "waiting", "2026-06-01T11:59:00Z", "2026-06-01T11:59:01Z").await;
+    sqlx::query(
+        "INSERT INTO rejects (digest, source, reason, detail, raw_format, raw, raw_length, at)
+        SELECT n::text::bytea, 's', 'lexicon', 'd', 'frame', '', 0, now() FROM generate_series(1, 3) AS n",
+    )
+    .execute(api.pool())
+    .await
+    .unwrap();
+    let status = api.ok("/status").await;
+    assert_eq!(status["lag_s"], 60.0);
+    assert_eq!((&status["sources"][0]["position"], &status["sources"][0]["state"]), (&json!(42), &json!("waiting")));
+    assert_eq!(status["rejects"], json!({"lexicon": 3}));
+    assert_eq!(status["counts"], json!({"actors": 1, "tracks": 1, "likes": 1, "lists": 0, "exact": true}));
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let page = api.request(Method::GET, "/status").header("accept", browser).send().await.unwrap();
+    assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(page.headers()["cache-control"], "no-store");
+    let text = page.text().await.unwrap();
+    assert!(text.contains("60.0 s behind") && text.contains("because &lt;b&gt;") && !text.contains("<script"), "{text}");
+}
+
+#[tokio::test]
+async fn r6_what_nobody_sees_may_be_shared_and_what_a_viewer_sees_not() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    let track = api.track(&artist, 1).await;
+    api.like(&artist, 1, &track, 2).await;
+    let token = api.token(&artist).await;
+    let paths = [
+        "/tracks/".to_owned(),
+        format!("/tracks/{}", track.id),
+        format!("/tracks/by-uri?uri={}", track.name),
+        "/users/artist.test/likes".to_owned(),
+        "/artists/artist.test/tracks".to_owned(),
+    ];
+    for path in paths {
+        let anonymous = api.get(&path).await;
+        assert_eq!(anonymous.headers()["cache-control"], "public, max-age=1", "{path}");
+        let vary: Vec<_> = anonymous.headers().get_all("vary").iter().map(|value| value.to_str().unwrap()).collect();
+        assert!(vary.contains(&"authorization, cookie"), "{path}: {vary:?}");
+        let anonymous = anonymous.text().await.unwrap();
+        assert!(anonymous.contains("\"liked\":false"), "{path}");
+        let viewer = api.request(Method::GET, &path).bearer_auth(&token).send().await.unwrap();
+        assert_eq!(viewer.headers()["cache-control"], "private, no-store", "{path}");
+        assert_eq!(viewer.text().await.unwrap(), anonymous.replace("\"liked\":false", "\"liked\":true"), "{path}");
+    }
+    let gone = api.get("/tracks/424242").await;
+    assert_eq!(gone.headers()["cache-control"], "private, no-store");
+}
+
+#[tokio::test]
+async fn paths_methods_ids_origins_and_compression() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    for second in 0..40 {
+        api.track(&artist, second).await;
+    }
+    assert!(api.refused("/nothing/here", 404).await["detail"].is_string());
+    let wrong = api.request(Method::DELETE, "/tracks/").send().await.unwrap();
+    assert_eq!(wrong.headers()["allow"], "GET,HEAD");
+    assert!(json_of(wrong, StatusCode::METHOD_NOT_ALLOWED).await["detail"].is_string());
+    let named = api.request(Method::GET, "/tracks/").header("x-request-id", "my-id.7").send().await.unwrap();
+    assert_eq!(named.headers()["x-request-id"], "my-id.7");
+    let forged = api.request(Method::GET, "/tracks/").header("x-request-id", "a b\u{e9}").send().await.unwrap();
+    assert_eq!(forged.headers()["x-request-id"].len(), 16);
+    let preflight = |origin: &str| {
+        api.request(Method::OPTIONS, "/tracks/likes/batch")
+            .header("origin", origin.to_owned())
+            .header("access-control-request-method", "POST")
+            .send()
+    };
+    let ours = preflight(ORIGIN).await.unwrap();
+    assert_eq!(ours.headers()["access-control-allow-origin"], ORIGIN);
+    assert_eq!(ours.headers()["access-control-allow-credentials"], "true");
+    assert!(preflight("https://evil.test").await.unwrap().headers().get("access-control-allow-origin").is_none());
+    let refused = api.request(Method::GET, "/tracks/0x").header("origin", ORIGIN).send().await.unwrap();
+    assert_eq!(refused.headers()["access-control-allow-origin"], ORIGIN);
+    for encoding in ["gzip", "br"] {
+        let page = api.request(Method::GET, "/tracks/").header("accept-encoding", encoding).send().await.unwrap();
+        assert_eq!(page.headers()["content-encoding"], encoding);
+    }
+    let plain = api.get("/tracks/?limit=1").await;
+    assert!(plain.headers().get("content-encoding").is_none());
+}
+
+#[tokio::test]
+async fn s1_away_is_said_and_not_guessed() {
+    let nowhere = connect(PgConnectOptions::from_str("postgres://x@127.0.0.1:1/x").unwrap(), 4);
+    let (url, _stop) = start(nowhere, settings()).await;
+    let client = reqwest::Client::new();
+    for path in ["/tracks/", "/ready", "/status", "/users/did:plc:a/likes"] {
+        let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+        assert_eq!(answer.headers()["retry-after"], "1");
+        assert!(json_of(answer, StatusCode::SERVICE_UNAVAILABLE).await["detail"].is_string());
+    }
+    let answer = client.post(format!("{url}/tracks/likes/batch")).bearer_auth("x").body("{\"track_ids\":[1]}");
+    json_of(answer.send().await.unwrap(), StatusCode::SERVICE_UNAVAILABLE).await;
+    let statuses = "/xrpc/fm.plyr.feed.getLikeStatuses?actor=did:plc:a&uris=at://did:plc:a/fm.plyr.track/b";
+    let answer = client.get(format!("{url}{statuses}")).send().await.unwrap();
+    assert_eq!(json_of(answer, StatusCode::SERVICE_UNAVAILABLE).await["error"], "ServiceUnavailable");
+    json_of(client.get(format!("{url}/health")).send().await.unwrap(), StatusCode::OK).await;
+}
+
+#[tokio::test]
+async fn s1_connections_that_died_are_replaced() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    let track = api.track(&artist, 1).await;
+    let token = api.token(&artist).await;
+    let body = format!("{{\"track_ids\":[{}]}}", track.id);
+    for _ in 0..3 {
+        let all = futures_util::future::join_all((0..8).map(|_| async {
+            api.ok("/tracks/").await;
+            json_of(api.batch(&token, &body).await, StatusCode::OK).await;
+        }));
+        all.await;
+        let killed: i64 = sqlx::query_scalar(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'plyr-likes api'",
+        )
+        .fetch_one(api.pool())
+        .await
+        .unwrap();
+        assert!(killed > 0);
+        api.ok("/tracks/").await;
+        json_of(api.batch(&token, &body).await, StatusCode::OK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s5_readers_never_see_half_a_batch() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    let track = api.track(&artist, 1).await;
+    let other = api.track(&artist, 2).await;
+    for number in 0..5 {
+        api.actor(&format!("liker{number}")).await;
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = tokio::spawn({
+        let (done, pool, (a, b)) = (done.clone(), api.pool().clone(), (track.id, other.id));
+        async move {
+            let mut rounds = 0_i64;
+            while !done.load(Ordering::Relaxed) {
+                rounds += 1;
+                let mut batch = pool.begin().await.unwrap();
+                // All five like the one track or the other, in turns, in two statements of one transaction.
+                sqlx::query("DELETE FROM likes").execute(&mut *batch).await.unwrap();
+                sqlx::query(
+                    "INSERT INTO likes (actor_id, rkey, rev, indexed_at, subject_id, sort_at)
+                    SELECT id, 1, $2, now(), $1, '2026-01-01Z' FROM actors WHERE did LIKE 'did:plc:liker%'",
+                )
+                .bind(if rounds % 2 == 0 { a } else { b })
+                .bind(rounds)
+                .execute(&mut *batch)
+                .await
+                .unwrap();
+                batch.commit().await.unwrap();
+            }
+            rounds
+        }
+    });
+    let mut seen = [false; 2];
+    for _ in 0..300 {
+        let page = api.ok(&format!("/tracks/{}/likes", track.id)).await;
+        let users = page["users"].as_array().unwrap().len();
+        assert_eq!(page["count"], users);
+        assert!(users == 0 || users == 5, "{users}");
+        seen[usize::from(users > 0)] = true;
+        let both = api.ok("/tracks/").await;
+        let counts: i64 = both["tracks"].as_array().unwrap().iter().map(|track| track["like_count"].as_i64().unwrap()).sum();
+        assert!(counts == 5 || counts == 0, "{both}");
+    }
+    done.store(true, Ordering::Relaxed);
+    assert!(writer.await.unwrap() > 10);
+    assert_eq!(seen, [true, true]);
+}
+
+/// Whether a value is of a schema, with the parts of JSON Schema that the document uses; no field goes undocumented.
+fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
+    let no = |why: String| Err(format!("{why}: {value} is not {schema}"));
+    if let Some(link) = schema["$ref"].as_str() {
+        return fits(document, &document["components"]["schemas"][link.rsplit('/').next().unwrap()], value);
+    }
+    if let Some(either) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
+        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) { Ok(()) } else { no("none of".into()) };
+    }
+    if let Some(all) = schema["allOf"].as_array() {
+        let merged = merge(document, all);
+        return fits(document, &merged, value);
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Value::String(one) => vec![one],
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        _ => return no("a schema without a type".into()),
+    };
+    let actual = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !types.contains(&actual) && !(actual == "integer" && types.contains(&"number")) {
+        return no(format!("type {actual}"));
+    }
+    if let Some(items) = value.as_array() {
+        return items.iter().try_for_each(|item| fits(document, &schema["items"], item));
+    }
+    let Some(fields) = value.as_object() else { return Ok(()) };
+    for required in schema["required"].as_array().into_iter().flatten() {
+        if !fields.contains_key(required.as_str().unwrap()) {
+            return no(format!("{required} missing"));
+        }
+    }
+    for (name, field) in fields {
+        let of_field = schema["properties"].get(name).or(schema.get("additionalProperties"));
+        match of_field {
+            Some(of_field) => fits(document, of_field, field)?,
+            None => return no(format!("{name} undocumented")),
+        }
+    }
+    Ok(())
+}
+
+/// The object schema that several make together.
+fn merge(document: &Value, all: &[Value]) -> Value {
+    let mut merged = json!({"type": "object", "properties": {}, "required": []});
+    for part in all {
+        let link = part["$ref"].as_str().and_then(|link| link.rsplit('/').next());
+        let part = link.map_or(part, |name| &document["components"]["schemas"][name]);
+        for (name, schema) in part["properties"].as_object().unwrap() {
+            merged["properties"][name] = schema.clone();
+        }
+        merged["required"].as_array_mut().unwrap().extend(part["required"].as_array().cloned().unwrap_or_default());
+    }
+    merged
+}
+
+#[tokio::test]
+async fn openapi_tells_the_truth() {
+    let api = Api::start().await;
+    let artist = api.actor("artist").await;
+    let track = api.track(&artist, 1).await;
+    api.track(&artist, 2).await;
+    api.like(&artist, 1, &track, 2).await;
+    api.list(&artist, 5, "liked", &[&track]).await;
+    source(&api, "connected", "2026-06-01T12:00:00Z", "2026-06-01T12:00:00Z").await;
+    sqlx::query("UPDATE tracks SET features = '{did:plc:artist}'").execute(api.pool()).await.unwrap();
+    let token = api.token(&artist).await;
+    let document = api.ok("/openapi.json").await;
+    assert_eq!(document["openapi"], "3.1.0");
+    let list = format!("at://did:plc:artist/fm.plyr.list/{}", tid(5));
+    let fill = |path: &str| {
+        let path = path.replace("{track_id}", &track.id.to_string()).replace("{did}", &artist.name);
+        let query = match path.as_str() {
+            "/lists" => "?actor=artist.test".to_owned(),
+            "/lists/by-uri" => format!("?uri={list}"),
+            "/tracks/by-uri" | "/xrpc/fm.plyr.feed.getTrackLikes" => format!("?uri={}", track.name),
+            "/xrpc/fm.plyr.feed.getLikeStatuses" | "/xrpc/fm.plyr.feed.getTracks" => format!("?uris={}", track.name),
+            "/xrpc/fm.plyr.feed.getActorLikes" | "/xrpc/fm.plyr.graph.getActorLists" => "?actor=artist.test".to_owned(),
+            "/xrpc/fm.plyr.graph.getList" => format!("?list={list}"),
+            "/tracks/" => "?limit=1".to_owned(),
+            _ => String::new(),
+        };
+        format!("{}{query}", path.replace("{handle_or_did}", "artist.test"))
+    };
+    let mut asked = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            asked += 1;
+            let wire = Method::from_str(&method.to_uppercase()).unwrap();
+            let mut request = api.request(wire, &fill(path)).bearer_auth(&token);
+            if path == "/tracks/likes/batch" {
+                request = request.body(format!("{{\"track_ids\":[{},5]}}", track.id));
+            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status();
+            let documented = &operation["responses"][status.as_str()];
+            assert!(documented.is_object(), "{method} {path} answered {status}");
+            let is_writing = operation["tags"][0] == "writing";
+            assert_eq!(status, if is_writing { StatusCode::FORBIDDEN } else { StatusCode::OK }, "{method} {path}");
+            let body: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+            let schema = &documented["content"]["application/json"]["schema"];
+            fits(&document, schema, &body).unwrap_or_else(|why| panic!("{method} {path}: {why}"));
+            // What is refused is documented too.
+            let refused = api.request(Method::from_str(&method.to_uppercase()).unwrap(), &fill(path)).bearer_auth("bad");
+            let refused = refused.send().await.unwrap();
+            if refused.status() != StatusCode::OK {
+                let documented = &operation["responses"][refused.status().as_str()];
+                let body: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+                let schema = &documented["content"]["application/json"]["schema"];
+                fits(&document, schema, &body).unwrap_or_else(|why| panic!("{method} {path}: {why}"));
+            }
+        }
+    }
+    assert_eq!(asked, 27);
+    let docs = api.get("/docs").await.text().await.unwrap();
+    assert!(docs.contains("/tracks/likes/batch") && !docs.contains("<script"));
+}

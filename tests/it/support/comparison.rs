@@ -1,0 +1,321 @@
+//! What the API says, held against what the PDS says, record by record.
+//!
+//! The PDS's `listRecords` is the truth; every view of the API follows from it. Nothing is taken from the program's database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::network::{Account, Stored};
+use super::program::Program;
+
+/// The most addresses that one question may name.
+const URIS_MAX: usize = 100;
+/// Small enough that every test turns pages.
+const PAGE_LIMIT: &str = "30";
+
+/// What the PDS holds of some accounts.
+pub struct Truth<'a> {
+    accounts: &'a [Account],
+    likes: BTreeMap<String, Vec<Stored>>,
+    lists: BTreeMap<String, Vec<Stored>>,
+    tracks: BTreeMap<String, Stored>,
+    /// Who likes, by the URI of the subject.
+    likers: BTreeMap<String, BTreeSet<String>>,
+    /// URIs of tracks that are gone.
+    absent: BTreeSet<String>,
+    handles_told: bool,
+}
+
+impl<'a> Truth<'a> {
+    /// Reads all records of the accounts. `other` are addresses of tracks to ask for besides those that exist.
+    pub async fn read(accounts: &'a [Account], other: &BTreeSet<String>) -> Self {
+        let mut truth = Self {
+            accounts,
+            likes: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            likers: BTreeMap::new(),
+            absent: BTreeSet::new(),
+            handles_told: false,
+        };
+        for account in accounts {
+            let likes = account.list_records("fm.plyr.like").await;
+            for like in &likes {
+                truth.likers.entry(subject(like).0.to_owned()).or_default().insert(account.did.clone());
+            }
+            truth.likes.insert(account.did.clone(), likes);
+            truth.lists.insert(account.did.clone(), account.list_records("fm.plyr.list").await);
+            let tracks = account.list_records("fm.plyr.track").await;
+            truth.tracks.extend(tracks.into_iter().map(|track| (track.uri.clone(), track)));
+        }
+        let liked = truth.likers.keys();
+        truth.absent = liked.chain(other).filter(|uri| !truth.tracks.contains_key(*uri)).cloned().collect();
+        truth
+    }
+
+    /// From now on every handle is expected: the stream has told each when the account was known already.
+    #[must_use]
+    pub fn with_handles(mut self, told: bool) -> Self {
+        self.handles_told = told;
+        self
+    }
+
+    /// How many likes there are, to show that a test has compared something.
+    pub fn like_count(&self) -> usize {
+        self.likes.values().map(Vec::len).sum()
+    }
+
+    /// Compares every view of the API. The first difference ends the test, with the end of the program's log.
+    pub async fn assert_shown_by(&self, program: &Program) {
+        if let Err(difference) = self.compare(program).await {
+            panic!("{difference}\nthe log ends:\n{}", program.log_tail());
+        }
+    }
+
+    async fn compare(&self, program: &Program) -> Result<(), String> {
+        for account in self.accounts {
+            self.compare_actor_likes(program, account).await?;
+            self.compare_statuses(program, account).await?;
+            self.compare_lists(program, account).await?;
+            self.compare_liked_tracks(program, account).await?;
+        }
+        for uri in self.tracks.keys().chain(&self.absent) {
+            self.compare_likers(program, uri).await?;
+        }
+        for track in self.tracks.values() {
+            self.compare_track(program, track).await?;
+        }
+        for uri in &self.absent {
+            let answer = program.get("/tracks/by-uri", &[("uri", uri)]).await;
+            ensure_that(answer.as_ref().is_err_and(|error| error.contains(": 404 ")), || {
+                format!("{uri} is no track, but by-uri says {answer:?}")
+            })?;
+        }
+        self.compare_track_views(program).await
+    }
+
+    async fn compare_actor_likes(&self, program: &Program, account: &Account) -> Result<(), String> {
+        let shown = all_pages(program, "fm.plyr.feed.getActorLikes", ("actor", &account.did), "likes").await?;
+        let newest_first = shown.iter().map(|like| time(like, "createdAt")).collect::<Result<Vec<_>, _>>()?;
+        ensure_that(newest_first.is_sorted_by(|newer, older| newer >= older), || {
+            format!("the likes of {} are not newest first: {newest_first:?}", account.handle)
+        })?;
+        let mut told = BTreeMap::new();
+        for like in &shown {
+            let row = (word(&like["subject"], "uri")?, word(&like["subject"], "cid")?, time(like, "createdAt")?);
+            let twice = told.insert(word(like, "uri")?, row).is_some();
+            ensure_that(!twice, || format!("shown twice: {like}"))?;
+        }
+        let mut expected = BTreeMap::new();
+        for like in &self.likes[&account.did] {
+            let (uri, cid) = subject(like);
+            expected.insert(like.uri.clone(), (uri.to_owned(), cid.to_owned(), time(&like.value, "createdAt")?));
+        }
+        ensure_same_rows(&format!("likes of {}", account.handle), &told, &expected)
+    }
+
+    async fn compare_statuses(&self, program: &Program, account: &Account) -> Result<(), String> {
+        let uris: Vec<&str> = self.tracks.keys().chain(&self.absent).map(String::as_str).collect();
+        for asked in uris.chunks(URIS_MAX) {
+            let mut query = vec![("actor", account.did.as_str())];
+            query.extend(asked.iter().map(|uri| ("uris", *uri)));
+            let answer = program.get("/xrpc/fm.plyr.feed.getLikeStatuses", &query).await?;
+            let statuses = array(&answer, "statuses")?;
+            let order: Vec<&str> = statuses.iter().filter_map(|status| status["uri"].as_str()).collect();
+            ensure_that(order == asked, || format!("statuses are not in the order asked: {answer}"))?;
+            for (uri, status) in asked.iter().zip(statuses) {
+                let mut likes = self.likes[&account.did].iter().filter(|like| subject(like).0 == *uri);
+                let is_right = match (&status["liked"], status["like"].as_str()) {
+                    (Value::Bool(false), None) => likes.next().is_none(),
+                    (Value::Bool(true), Some(shown)) => likes.any(|like| like.uri == shown),
+                    _ => false,
+                };
+                ensure_that(is_right, || format!("{} and {uri}: {status}", account.handle))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare_likers(&self, program: &Program, uri: &str) -> Result<(), String> {
+        let method = "fm.plyr.feed.getTrackLikes";
+        let shown = all_pages(program, method, ("uri", uri), "likes").await?;
+        let mut told = BTreeSet::new();
+        for like in &shown {
+            let did = word(&like["actor"], "did")?;
+            let like_uri = word(like, "uri")?;
+            let is_theirs = self
+                .likes
+                .get(&did)
+                .is_some_and(|likes| likes.iter().any(|record| record.uri == like_uri && subject(record).0 == uri));
+            ensure_that(is_theirs, || format!("{uri} is not liked by {like}"))?;
+            ensure_that(told.insert(did), || format!("{uri}: one actor is shown twice: {shown:?}"))?;
+        }
+        let expected = self.likers_of(uri);
+        ensure_same(&format!("likers of {uri}"), &told, &expected)?;
+        let answer = program.get(&format!("/xrpc/{method}"), &[("uri", uri)]).await?;
+        ensure_same(&format!("count of {uri}"), &answer["count"].as_u64(), &Some(expected.len() as u64))
+    }
+
+    fn likers_of(&self, uri: &str) -> BTreeSet<String> {
+        self.likers.get(uri).cloned().unwrap_or_default()
+    }
+
+    async fn compare_track(&self, program: &Program, track: &Stored) -> Result<(), String> {
+        let shown = program.get("/tracks/by-uri", &[("uri", &track.uri)]).await?;
+        let owner = self.owner_of(&track.uri)?;
+        let expected = [
+            ("atproto_record_uri", track.uri.as_str().into()),
+            ("atproto_record_cid", track.cid.as_str().into()),
+            ("title", track.value["title"].clone()),
+            ("artist", track.value["artist"].clone()),
+            ("duration", track.value["duration"].clone()),
+            ("audio_url", track.value["audioUrl"].clone()),
+            ("artist_did", owner.did.as_str().into()),
+            ("like_count", self.likers_of(&track.uri).len().into()),
+            ("liked", false.into()),
+        ];
+        for (field, value) in expected {
+            ensure_same(&format!("{field} of {}", track.uri), &shown[field], &value)?;
+        }
+        if self.handles_told || !shown["artist_handle"].is_null() {
+            ensure_same("artist_handle", &shown["artist_handle"].as_str(), &Some(owner.handle.as_str()))?;
+        }
+        let id = shown["id"].as_i64().ok_or_else(|| format!("no id in {shown}"))?;
+        ensure_same("by id and by URI", &program.get(&format!("/tracks/{id}"), &[]).await?, &shown)?;
+        let likers = program.get(&format!("/tracks/{id}/likes"), &[("limit", "100")]).await?;
+        let dids = array(&likers, "users")?.iter().map(|user| word(user, "did")).collect::<Result<BTreeSet<_>, _>>()?;
+        ensure_same(&format!("users who like {}", track.uri), &dids, &self.likers_of(&track.uri))
+    }
+
+    async fn compare_track_views(&self, program: &Program) -> Result<(), String> {
+        let uris: Vec<&str> = self.tracks.keys().chain(&self.absent).map(String::as_str).collect();
+        let mut told = BTreeMap::new();
+        for asked in uris.chunks(URIS_MAX) {
+            let query: Vec<(&str, &str)> = asked.iter().map(|uri| ("uris", *uri)).collect();
+            let answer = program.get("/xrpc/fm.plyr.feed.getTracks", &query).await?;
+            for view in array(&answer, "tracks")? {
+                told.insert(word(view, "uri")?, (word(view, "cid")?, word(view, "title")?, view["likeCount"].as_u64()));
+            }
+        }
+        let view = |track: &Stored| {
+            let title = word(&track.value, "title")?;
+            Ok::<_, String>((track.cid.clone(), title, Some(self.likers_of(&track.uri).len() as u64)))
+        };
+        let mut expected = BTreeMap::new();
+        for track in self.tracks.values() {
+            expected.insert(track.uri.clone(), view(track)?);
+        }
+        ensure_same_rows("views of the tracks", &told, &expected)
+    }
+
+    async fn compare_lists(&self, program: &Program, account: &Account) -> Result<(), String> {
+        let shown = all_pages(program, "fm.plyr.graph.getActorLists", ("actor", &account.did), "lists").await?;
+        let mut told = BTreeMap::new();
+        for list in &shown {
+            let row = (word(list, "cid")?, word(list, "name")?, word(list, "listType")?, list["itemCount"].as_u64());
+            told.insert(word(list, "uri")?, row);
+        }
+        ensure_that(told.len() == shown.len(), || format!("a list of {} is shown twice", account.handle))?;
+        let mut expected = BTreeMap::new();
+        for list in &self.lists[&account.did] {
+            let items = array(&list.value, "items")?;
+            let (name, list_type) = (word(&list.value, "name")?, word(&list.value, "listType")?);
+            expected.insert(list.uri.clone(), (list.cid.clone(), name, list_type, Some(items.len() as u64)));
+            let shown = all_pages(program, "fm.plyr.graph.getList", ("list", &list.uri), "items").await?;
+            let in_order: Vec<&Value> = shown.iter().map(|item| &item["subject"]).collect();
+            let written: Vec<&Value> = items.iter().map(|item| &item["subject"]).collect();
+            ensure_same(&format!("items of {}", list.uri), &in_order, &written)?;
+        }
+        ensure_same_rows(&format!("lists of {}", account.handle), &told, &expected)
+    }
+
+    /// The REST view of what somebody likes, asked for by handle where it must be known: tracks that exist, and no others.
+    async fn compare_liked_tracks(&self, program: &Program, account: &Account) -> Result<(), String> {
+        let path = format!("/users/{}/likes", if self.handles_told { &account.handle } else { &account.did });
+        let mut told = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut query = vec![("limit", PAGE_LIMIT)];
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let page = program.get(&path, &query).await?;
+            ensure_same(&path, &page["user"]["did"].as_str(), &Some(account.did.as_str()))?;
+            for track in array(&page, "tracks")? {
+                told.push(word(track, "atproto_record_uri")?);
+            }
+            let Some(next) = page["next_cursor"].as_str() else { break };
+            cursor = Some(next.to_owned());
+        }
+        let likes = &self.likes[&account.did];
+        let expected: BTreeSet<String> =
+            likes.iter().map(|like| subject(like).0.to_owned()).filter(|uri| self.tracks.contains_key(uri)).collect();
+        let distinct: BTreeSet<String> = told.iter().cloned().collect();
+        ensure_same(&path, &distinct, &expected)?;
+        ensure_that(distinct.len() == told.len(), || format!("{path} shows a track twice: {told:?}"))
+    }
+
+    fn owner_of(&self, uri: &str) -> Result<&Account, String> {
+        let did = uri.split('/').nth(2).unwrap_or_default();
+        self.accounts.iter().find(|account| account.did == did).ok_or_else(|| format!("{uri} belongs to nobody here"))
+    }
+}
+
+/// Turns all pages of an XRPC query.
+async fn all_pages(program: &Program, method: &str, of: (&str, &str), field: &str) -> Result<Vec<Value>, String> {
+    let mut rows = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![of, ("limit", PAGE_LIMIT)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = program.get(&format!("/xrpc/{method}"), &query).await?;
+        rows.extend_from_slice(array(&page, field)?);
+        let Some(next) = page["cursor"].as_str() else { return Ok(rows) };
+        ensure_that(cursor.as_deref() != Some(next), || format!("{method} gives the same cursor for ever"))?;
+        cursor = Some(next.to_owned());
+    }
+}
+
+/// URI and CID that a like names.
+fn subject(like: &Stored) -> (&str, &str) {
+    let subject = &like.value["subject"];
+    (subject["uri"].as_str().unwrap_or_default(), subject["cid"].as_str().unwrap_or_default())
+}
+
+fn word(value: &Value, field: &str) -> Result<String, String> {
+    value[field].as_str().map(str::to_owned).ok_or_else(|| format!("no {field} in {value}"))
+}
+
+fn time(value: &Value, field: &str) -> Result<DateTime<Utc>, String> {
+    word(value, field)?.parse().map_err(|error| format!("{field} of {value}: {error}"))
+}
+
+fn array<'a>(value: &'a Value, field: &str) -> Result<&'a [Value], String> {
+    value[field].as_array().map(Vec::as_slice).ok_or_else(|| format!("no {field} in {value}"))
+}
+
+fn ensure_that(holds: bool, complaint: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(complaint()) }
+}
+
+fn ensure_same<T: PartialEq + std::fmt::Debug>(what: &str, api: &T, pds: &T) -> Result<(), String> {
+    ensure_that(api == pds, || format!("{what}\n  the API says {api:?}\n  the PDS says {pds:?}"))
+}
+
+/// Like [`ensure_same`], but complains only of the rows that differ.
+fn ensure_same_rows<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    api: &BTreeMap<String, T>,
+    pds: &BTreeMap<String, T>,
+) -> Result<(), String> {
+    let keys: BTreeSet<&String> = api.keys().chain(pds.keys()).collect();
+    let differences: Vec<String> = keys
+        .into_iter()
+        .filter(|key| api.get(*key) != pds.get(*key))
+        .map(|key| format!("  {key}\n    the API says {:?}\n    the PDS says {:?}", api.get(key), pds.get(key)))
+        .collect();
+    ensure_that(differences.is_empty(), || {
+        let (api_count, pds_count) = (api.len(), pds.len());
+        format!("{what} ({api_count} by the API, {pds_count} by the PDS)\n{}", differences.join("\n"))
+    })
+}
