@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest, source::read_log};
+use plyr_likes::{clock::Clock, decode::Collections, ingest};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -226,9 +226,8 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
     let mut log = Log::of(&History { commits });
     let reader = std::fs::File::open(log.file.path()).expect("the log");
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
-    let summary = ingest::replay(database.pool.clone(), collections, Clock::system(), move |deliveries| {
-        read_log(reader, deliveries, |_| {}).map(drop)
-    })
+    let pool = database.pool.clone();
+    let summary = ingest::replay(pool, collections, Clock::system(), Box::new(reader), |_| {})
     .await
     .expect("the replay goes on");
     assert_eq!((summary.applied, summary.rejected), (4_999, 1), "{summary:?}");
