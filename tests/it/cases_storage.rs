@@ -227,9 +227,8 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
     let reader = std::fs::File::open(log.file.path()).expect("the log");
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
     let pool = database.pool.clone();
-    let summary = ingest::replay(pool, collections, Clock::system(), Box::new(reader), |_| {})
-    .await
-    .expect("the replay goes on");
+    let summary =
+        ingest::replay(pool, collections, Clock::system(), Box::new(reader), |_| {}).await.expect("the replay goes on");
     assert_eq!((summary.applied, summary.rejected), (4_999, 1), "{summary:?}");
     log.writes[2_500].clear();
     let found = dump::state(&database.pool).await;
