@@ -25,7 +25,7 @@ apt_install() {
     rm -f "$log"
 }
 
-has cargo || fail "there is no Rust toolchain: install it from https://rustup.rs"
+has cargo || fail "there is no Rust toolchain: install it"
 has cc || apt_install gcc libc6-dev || fail "there is no C compiler (cc): install gcc or clang"
 sh .ci/postgres_bin.sh >/dev/null || apt_install postgresql ||
     fail "there is no Postgres server, 15 or newer: install it (Debian: postgresql, Fedora: postgresql-server, Homebrew: postgresql@17)"

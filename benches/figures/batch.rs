@@ -74,9 +74,10 @@ async fn make_questions(connection: &mut PgConnection, settings: &Settings) -> a
     .bind(i64::try_from(VIEWERS)?)
     .fetch_all(&mut *connection)
     .await?;
-    let track_ids: Vec<i64> = sqlx::query_scalar("SELECT track_id FROM track_counts ORDER BY like_count DESC, track_id")
-        .fetch_all(&mut *connection)
-        .await?;
+    let track_ids: Vec<i64> =
+        sqlx::query_scalar("SELECT track_id FROM track_counts ORDER BY like_count DESC, track_id")
+            .fetch_all(&mut *connection)
+            .await?;
     let mut questions = Vec::new();
     for (number, did) in dids.iter().enumerate() {
         let output = settings.run(&["tokens", "create", "--did", did, "--expires", "1d"]);

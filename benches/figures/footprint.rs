@@ -24,8 +24,7 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let source = format!("jetstream+ws://{}", listener.local_addr()?);
     let upstream = tokio::spawn(serve_log(listener, shape));
-    let settings =
-        Settings::new().with("DATABASE_URL", server.fresh("footprint").await?).with("PLYR_SOURCES", source);
+    let settings = Settings::new().with("DATABASE_URL", server.fresh("footprint").await?).with("PLYR_SOURCES", source);
     let started = Instant::now();
     let program = Program::serve(&settings).await;
     let mut connection = server.connect("footprint").await?;

@@ -60,7 +60,12 @@ impl Load {
         Ok(Outcome { rate, latencies_s })
     }
 
-    async fn run_connection(self, first: usize, start: Instant, interval: Option<Duration>) -> anyhow::Result<Vec<f64>> {
+    async fn run_connection(
+        self,
+        first: usize,
+        start: Instant,
+        interval: Option<Duration>,
+    ) -> anyhow::Result<Vec<f64>> {
         let mut stream = TcpStream::connect(&self.address).await?;
         stream.set_nodelay(true)?;
         let mut latencies_s = Vec::new();

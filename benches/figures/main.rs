@@ -54,9 +54,8 @@ async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -
 
 async fn measure_freshness(server: &Server) -> anyhow::Result<()> {
     let network = Network::start_fast().await;
-    let settings = Settings::new()
-        .with("DATABASE_URL", server.fresh("freshness").await?)
-        .with("PLYR_SOURCES", network.source());
+    let settings =
+        Settings::new().with("DATABASE_URL", server.fresh("freshness").await?).with("PLYR_SOURCES", network.source());
     let program = Program::serve(&settings).await;
     let figure = freshness::measure_freshness(&network, &program.api, FRESHNESS_LIKES).await;
     println!(

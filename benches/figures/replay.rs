@@ -30,7 +30,11 @@ pub async fn measure(server: &Server, folder: &Path) -> anyhow::Result<()> {
     for _ in 0..ROUNDS {
         let url = server.fresh("replay").await?;
         let started = Instant::now();
-        let output = Command::new(env!("CARGO_BIN_EXE_plyr-likes")).arg("replay").arg(&path).env("DATABASE_URL", url).output()?;
+        let output = Command::new(env!("CARGO_BIN_EXE_plyr-likes"))
+            .arg("replay")
+            .arg(&path)
+            .env("DATABASE_URL", url)
+            .output()?;
         let seconds = started.elapsed().as_secs_f64();
         anyhow::ensure!(output.status.success(), "replay failed: {}", String::from_utf8_lossy(&output.stderr));
         events_per_s.push(rate(lines, seconds));

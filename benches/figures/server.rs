@@ -24,7 +24,7 @@ pub fn folder() -> anyhow::Result<TempDir> {
 impl Server {
     /// Starts one in a folder.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let postgres = private_postgres::start(Folder::open(folder)?.lock()?).await?;
+        let postgres = private_postgres::start(Folder::open(folder)?.lock(false)?).await?;
         Ok(Self { postgres })
     }
 
@@ -48,7 +48,9 @@ impl Server {
     /// Makes a database anew, with an empty index, and answers with its URL.
     pub async fn fresh(&self, database: &str) -> anyhow::Result<String> {
         let mut connection = self.connect("postgres").await?;
-        for statement in [format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"), format!("CREATE DATABASE {database}")] {
+        for statement in
+            [format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"), format!("CREATE DATABASE {database}")]
+        {
             connection.execute(AssertSqlSafe(statement)).await?;
         }
         connection.execute("CHECKPOINT").await?;

@@ -72,8 +72,8 @@ pub(super) fn has_key_form(collection: Collection, rkey: &RecordKey) -> bool {
 
 fn read_value(format: RawFormat, bytes: &[u8]) -> Result<Value<'_>, RecordError> {
     match format {
-        RawFormat::RecordJson => Value::from_json(bytes).map_err(|fault| encoding_error(fault.to_string())),
-        RawFormat::RecordCbor => Value::from_cbor(bytes).map_err(|fault| encoding_error(fault.to_string())),
+        RawFormat::RecordJson => Value::from_json(bytes).map_err(|error| encoding_error(error.to_string())),
+        RawFormat::RecordCbor => Value::from_cbor(bytes).map_err(|error| encoding_error(error.to_string())),
         RawFormat::JetstreamV1 | RawFormat::Firehose => Err(encoding_error("a whole message is not a record")),
     }
 }

@@ -34,7 +34,7 @@ pub(super) type Map<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
 /// Why something is not of the data model.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum ValueError {
     /// Larger or deeper than any honest one.
     #[error("{0}")]
     Bound(&'static str),
@@ -46,7 +46,7 @@ pub(super) enum Fault {
 const TOO_DEEP: &str = "nested too deep";
 const TOO_MANY: &str = "more values than any honest sender needs";
 
-impl Fault {
+impl ValueError {
     /// Our own words come back through the readers' errors, which can carry nothing but words.
     fn of(error: impl fmt::Display) -> Self {
         let detail = error.to_string();
@@ -57,27 +57,27 @@ impl Fault {
 
 impl<'a> Value<'a> {
     /// Reads JSON. Links and bytes stay the maps that stand for them.
-    pub(super) fn from_json(bytes: &'a [u8]) -> Result<Self, Fault> {
+    pub(super) fn from_json(bytes: &'a [u8]) -> Result<Self, ValueError> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = read(&mut reader).map_err(Fault::of)?;
-        reader.end().map_err(Fault::of)?;
+        let value = read(&mut reader).map_err(ValueError::of)?;
+        reader.end().map_err(ValueError::of)?;
         Ok(value)
     }
 
     /// Reads one DAG-CBOR object and nothing behind it.
-    pub(super) fn from_cbor(bytes: &'a [u8]) -> Result<Self, Fault> {
+    pub(super) fn from_cbor(bytes: &'a [u8]) -> Result<Self, ValueError> {
         let mut reader = serde_ipld_dagcbor::de::Deserializer::from_slice(bytes);
-        let value = read(&mut reader).map_err(Fault::of)?;
-        reader.end().map_err(Fault::of)?;
+        let value = read(&mut reader).map_err(ValueError::of)?;
+        reader.end().map_err(ValueError::of)?;
         Ok(value)
     }
 
     /// Reads two DAG-CBOR objects, one behind the other, and nothing behind them.
-    pub(super) fn pair_from_cbor(bytes: &'a [u8]) -> Result<(Self, Self), Fault> {
+    pub(super) fn pair_from_cbor(bytes: &'a [u8]) -> Result<(Self, Self), ValueError> {
         let mut reader = serde_ipld_dagcbor::de::Deserializer::from_slice(bytes);
-        let first = read(&mut reader).map_err(Fault::of)?;
-        let second = read(&mut reader).map_err(Fault::of)?;
-        reader.end().map_err(Fault::of)?;
+        let first = read(&mut reader).map_err(ValueError::of)?;
+        let second = read(&mut reader).map_err(ValueError::of)?;
+        reader.end().map_err(ValueError::of)?;
         Ok((first, second))
     }
 

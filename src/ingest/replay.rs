@@ -11,12 +11,7 @@ use super::{
     pending::Feeder,
     writer::{Inlet, Writer},
 };
-use crate::{
-    apply::Applier,
-    clock::Clock,
-    decode::Collections,
-    source,
-};
+use crate::{apply::Applier, clock::Clock, decode::Collections, source};
 
 /// What a replay did.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -24,7 +24,12 @@ pub struct Retried {
 const PAGE: i64 = 100;
 
 /// Tries rejects again, oldest first, by the ordinary path: all of them, or those of `ids`.
-pub async fn retry_rejects(pool: PgPool, collections: Collections, clock: Clock, ids: &[i64]) -> Result<Retried, IngestError> {
+pub async fn retry_rejects(
+    pool: PgPool,
+    collections: Collections,
+    clock: Clock,
+    ids: &[i64],
+) -> Result<Retried, IngestError> {
     let mut connection = pool.acquire().await?;
     let mut applier = Applier::new(collections.clone(), clock);
     let mut retried = Retried::default();

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
     clock::Clock,
-    decode::{Event, Reason, Reject},
+    decode::{Body, Event, Operation, Reason, RecordPath, Reject},
     source::{Position, PositionKind},
     store,
 };
@@ -208,7 +208,7 @@ impl Writer {
             reason: Reason::NotStorable,
             field: None,
             detail: format!("the database refused an event of {}: {error}", kind(event)),
-            path: None,
+            path: put_path(event),
             raw_format: trace.format,
             raw: trace.message[..trace.message.len().min(Reject::RAW_MAX)].to_vec(),
             raw_length: trace.message.len(),
@@ -226,4 +226,17 @@ impl Writer {
             self.connection = None;
         }
     }
+}
+
+/// The record that an event puts, if it does: the path no longer holds what it held.
+fn put_path(event: &Event) -> Option<RecordPath> {
+    let Body::Commit(commit) = &event.body else { return None };
+    let Operation::Put { cid, .. } = &commit.operation else { return None };
+    Some(RecordPath {
+        did: event.did.clone(),
+        collection: commit.collection,
+        rkey: commit.rkey.clone(),
+        rev: commit.rev,
+        cid: Some(*cid),
+    })
 }

@@ -84,7 +84,8 @@ fn batch_answer(track_ids: &[i64], liked: &[i64]) -> String {
             continue;
         }
         let comma = if answer.len() > 1 { "," } else { "" };
-        write!(answer, "{comma}\"{id}\":{}", liked.binary_search(id).is_ok()).expect("a string takes all that is written to it");
+        write!(answer, "{comma}\"{id}\":{}", liked.binary_search(id).is_ok())
+            .expect("a string takes all that is written to it");
     }
     answer.push('}');
     answer

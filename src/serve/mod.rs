@@ -62,14 +62,16 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a request waits for a connection.
 const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(3);
 
-/// A pool as the API wants it: connected on demand, without a sign of life asked for before each use, statements ended by the
-/// server when they take longer than any request may. `close` on it waits until the router has been dropped.
+/// A pool as the API wants it: connected on demand, without a sign of life asked for before each use. Its statements are small
+/// and many: the server compiles none, starts no workers for one, and ends those that take longer than any request may.
+/// `close` on the pool waits until the router has been dropped.
 pub fn connect(options: PgConnectOptions, connections_max: u32) -> PgPool {
+    let settings = [("statement_timeout", "10s"), ("jit", "off"), ("max_parallel_workers_per_gather", "0")];
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_TIME_MAX)
         .test_before_acquire(false)
-        .connect_lazy_with(options.application_name("plyr-likes api").options([("statement_timeout", "10s")]))
+        .connect_lazy_with(options.application_name("plyr-likes api").options(settings))
 }
 
 /// All routes over the index behind `pool`.
@@ -148,7 +150,7 @@ fn cors(settings: &ServeSettings) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, observe::REQUEST_ID])
         .expose_headers([observe::REQUEST_ID, header::RETRY_AFTER, xrpc::REPO_REV])
-        .max_age(Duration::from_secs(3600))
+        .max_age(Duration::from_hours(1))
 }
 
 /// Answers on `listener` until `stop`, and then until the open requests have ended, but no longer than ten seconds.

@@ -66,6 +66,7 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
 }
 
 /// The answer to a route that panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the layer that catches panics hands them over")]
 pub fn answer_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&'static str>().copied());

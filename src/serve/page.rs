@@ -39,13 +39,13 @@ fn page(title: &str, body: &str) -> String {
 fn table(heads: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut html = String::from("<table><tr>");
     for head in heads {
-        html += &format!("<th>{}</th>", escape(head));
+        html.extend(["<th>", &escape(head), "</th>"]);
     }
     html += "</tr>";
     for row in rows {
         html += "<tr>";
         for cell in row {
-            html += &format!("<td>{}</td>", escape(&cell));
+            html.extend(["<td>", &escape(&cell), "</td>"]);
         }
         html += "</tr>";
     }

@@ -12,8 +12,11 @@ use super::{
     shapes::{Track, TrackPage},
 };
 use crate::store::views::{
+    Page,
     actors::{ActorName, find_actor},
-    tracks::{find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks},
+    tracks::{
+        PopularKey, find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks,
+    },
 };
 
 type Answer<T> = Result<Json<T>, Refusal>;
@@ -121,7 +124,7 @@ async fn answer_popular(
     let page = parameters.page(&app.cursors, &query)?;
     let mut reading = app.read(credentials).await?;
     let keys = match artist {
-        None => list_popular(reading.database(), &page).await?,
+        None => popular_keys(&mut reading, &page).await?,
         Some(artist) => match find_actor(reading.database(), &artist).await? {
             Some(artist) => list_popular_of_artist(reading.database(), artist.id, &page).await?,
             None => Vec::new(),
@@ -132,6 +135,23 @@ async fn answer_popular(
     let tracks = tracks_of(&mut reading, &ids).await?;
     let next_cursor = last.map(|key| app.cursors.seal(&query, &key));
     Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
+}
+
+/// The keys of a page among all tracks. Those whose record is not there are few, and are passed over.
+async fn popular_keys(reading: &mut Reading, page: &Page<PopularKey>) -> Result<Vec<PopularKey>, Refusal> {
+    let wanted = usize::try_from(page.limit).unwrap_or_default();
+    let mut stretch = Page { after: page.after, limit: 2 * page.limit };
+    let mut keys = Vec::with_capacity(wanted);
+    loop {
+        let found = list_popular(reading.database(), &stretch).await?;
+        keys.extend(found.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key));
+        let is_last = found.len() < usize::try_from(stretch.limit).unwrap_or_default();
+        if is_last || keys.len() >= wanted {
+            keys.truncate(wanted);
+            return Ok(keys);
+        }
+        stretch = Page { after: found.last().map(|(key, _)| *key), limit: 4 * stretch.limit };
+    }
 }
 
 /// A track by its number.

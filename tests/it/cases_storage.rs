@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest};
+use plyr_likes::{clock::Clock, decode::Collections, ingest, source::read_log};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
@@ -106,7 +106,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if Path::new(&self.cluster().join("postmaster.pid")).exists() {
-            let _ = Self::program("pg_ctl").args(["-s", "stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
+            let _ = Self::program("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
         }
     }
 }
@@ -226,9 +226,9 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
     let mut log = Log::of(&History { commits });
     let reader = std::fs::File::open(log.file.path()).expect("the log");
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
-    let pool = database.pool.clone();
-    let summary =
-        ingest::replay(pool, collections, Clock::system(), Box::new(reader), |_| {}).await.expect("the replay goes on");
+    let summary = ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {})
+        .await
+        .expect("the replay goes on");
     assert_eq!((summary.applied, summary.rejected), (4_999, 1), "{summary:?}");
     log.writes[2_500].clear();
     let found = dump::state(&database.pool).await;

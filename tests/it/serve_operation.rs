@@ -1,21 +1,29 @@
 //! Around the answers: health, status, documents, caching, origins, compression, ids; and a database that is away.
 
-use std::{str::FromStr, sync::atomic::{AtomicBool, Ordering}, sync::Arc};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use plyr_likes::serve::connect;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 
-use crate::support::api::{Api, ORIGIN, json_of, settings, start, tid};
+use crate::support::{
+    api::{Api, ORIGIN, json_of, settings, start, tid},
+    schema::fits,
+};
 
 async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
     let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
         ON CONFLICT (source) DO UPDATE SET state = $1";
-    sqlx::query(set).bind(state).execute(api.pool()).await.unwrap();
-    let set = "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
+    sqlx::query(set).bind(state).execute(api.pool()).await.expect("a source");
+    let set =
+        "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
         ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
-    sqlx::query(set).bind(event_at).bind(updated_at).execute(api.pool()).await.unwrap();
+    sqlx::query(set).bind(event_at).bind(updated_at).execute(api.pool()).await.expect("a position");
 }
 
 #[tokio::test]
@@ -69,7 +77,10 @@ async fn status_for_programs_and_people() {
     assert_eq!(page.headers()["content-type"], "text/html; charset=utf-8");
     assert_eq!(page.headers()["cache-control"], "no-store");
     let text = page.text().await.unwrap();
-    assert!(text.contains("60.0 s behind") && text.contains("because &lt;b&gt;") && !text.contains("<script"), "{text}");
+    assert!(
+        text.contains("60.0 s behind") && text.contains("because &lt;b&gt;") && !text.contains("<script"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -221,75 +232,13 @@ async fn s5_readers_never_see_half_a_batch() {
         assert!(users == 0 || users == 5, "{users}");
         seen[usize::from(users > 0)] = true;
         let both = api.ok("/tracks/").await;
-        let counts: i64 = both["tracks"].as_array().unwrap().iter().map(|track| track["like_count"].as_i64().unwrap()).sum();
+        let counts: i64 =
+            both["tracks"].as_array().unwrap().iter().map(|track| track["like_count"].as_i64().unwrap()).sum();
         assert!(counts == 5 || counts == 0, "{both}");
     }
     done.store(true, Ordering::Relaxed);
     assert!(writer.await.unwrap() > 10);
     assert_eq!(seen, [true, true]);
-}
-
-/// Whether a value is of a schema, with the parts of JSON Schema that the document uses; no field goes undocumented.
-fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    let no = |why: String| Err(format!("{why}: {value} is not {schema}"));
-    if let Some(link) = schema["$ref"].as_str() {
-        return fits(document, &document["components"]["schemas"][link.rsplit('/').next().unwrap()], value);
-    }
-    if let Some(either) = schema["oneOf"].as_array().or(schema["anyOf"].as_array()) {
-        return if either.iter().any(|schema| fits(document, schema, value).is_ok()) { Ok(()) } else { no("none of".into()) };
-    }
-    if let Some(all) = schema["allOf"].as_array() {
-        let merged = merge(document, all);
-        return fits(document, &merged, value);
-    }
-    let types: Vec<&str> = match &schema["type"] {
-        Value::String(one) => vec![one],
-        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
-        _ => return no("a schema without a type".into()),
-    };
-    let actual = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_i64() => "integer",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    if !types.contains(&actual) && !(actual == "integer" && types.contains(&"number")) {
-        return no(format!("type {actual}"));
-    }
-    if let Some(items) = value.as_array() {
-        return items.iter().try_for_each(|item| fits(document, &schema["items"], item));
-    }
-    let Some(fields) = value.as_object() else { return Ok(()) };
-    for required in schema["required"].as_array().into_iter().flatten() {
-        if !fields.contains_key(required.as_str().unwrap()) {
-            return no(format!("{required} missing"));
-        }
-    }
-    for (name, field) in fields {
-        let of_field = schema["properties"].get(name).or(schema.get("additionalProperties"));
-        match of_field {
-            Some(of_field) => fits(document, of_field, field)?,
-            None => return no(format!("{name} undocumented")),
-        }
-    }
-    Ok(())
-}
-
-/// The object schema that several make together.
-fn merge(document: &Value, all: &[Value]) -> Value {
-    let mut merged = json!({"type": "object", "properties": {}, "required": []});
-    for part in all {
-        let link = part["$ref"].as_str().and_then(|link| link.rsplit('/').next());
-        let part = link.map_or(part, |name| &document["components"]["schemas"][name]);
-        for (name, schema) in part["properties"].as_object().unwrap() {
-            merged["properties"][name] = schema.clone();
-        }
-        merged["required"].as_array_mut().unwrap().extend(part["required"].as_array().cloned().unwrap_or_default());
-    }
-    merged
 }
 
 #[tokio::test]
@@ -309,11 +258,12 @@ async fn openapi_tells_the_truth() {
     let fill = |path: &str| {
         let path = path.replace("{track_id}", &track.id.to_string()).replace("{did}", &artist.name);
         let query = match path.as_str() {
-            "/lists" => "?actor=artist.test".to_owned(),
             "/lists/by-uri" => format!("?uri={list}"),
             "/tracks/by-uri" | "/xrpc/fm.plyr.feed.getTrackLikes" => format!("?uri={}", track.name),
             "/xrpc/fm.plyr.feed.getLikeStatuses" | "/xrpc/fm.plyr.feed.getTracks" => format!("?uris={}", track.name),
-            "/xrpc/fm.plyr.feed.getActorLikes" | "/xrpc/fm.plyr.graph.getActorLists" => "?actor=artist.test".to_owned(),
+            "/lists" | "/xrpc/fm.plyr.feed.getActorLikes" | "/xrpc/fm.plyr.graph.getActorLists" => {
+                "?actor=artist.test".to_owned()
+            }
             "/xrpc/fm.plyr.graph.getList" => format!("?list={list}"),
             "/tracks/" => "?limit=1".to_owned(),
             _ => String::new(),
@@ -339,7 +289,8 @@ async fn openapi_tells_the_truth() {
             let schema = &documented["content"]["application/json"]["schema"];
             fits(&document, schema, &body).unwrap_or_else(|why| panic!("{method} {path}: {why}"));
             // What is refused is documented too.
-            let refused = api.request(Method::from_str(&method.to_uppercase()).unwrap(), &fill(path)).bearer_auth("bad");
+            let refused =
+                api.request(Method::from_str(&method.to_uppercase()).unwrap(), &fill(path)).bearer_auth("bad");
             let refused = refused.send().await.unwrap();
             if refused.status() != StatusCode::OK {
                 let documented = &operation["responses"][refused.status().as_str()];

@@ -13,19 +13,21 @@ const BATCH: &str = include_str!("../../src/store/views/liked_of_token.sql");
 
 /// Fills tables as fast as it goes: no triggers, and counts at the end.
 async fn load(api: &Api, statements: &[&str]) {
-    let mut connection = PgConnection::connect(&api.database.url).await.unwrap();
-    connection.execute("SET session_replication_role = replica").await.unwrap();
+    let mut connection = PgConnection::connect(&api.database.url).await.expect("a connection");
+    connection.execute("SET session_replication_role = replica").await.expect("a statement");
     for statement in statements {
-        connection.execute(AssertSqlSafe((*statement).to_owned())).await.unwrap();
+        connection.execute(AssertSqlSafe((*statement).to_owned())).await.expect("a statement");
     }
-    let count = "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
+    let count =
+        "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
         GROUP BY 1 ON CONFLICT (track_id) DO UPDATE SET like_count = excluded.like_count";
-    connection.execute(count).await.unwrap();
+    connection.execute(count).await.expect("a statement");
     // Whatever else looks at these tables at the same time can keep a page from being marked as seen by all.
-    let is_all_visible = "SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE relname IN ('likes', 'tracks', 'actors')";
+    let is_all_visible =
+        "SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE relname IN ('likes', 'tracks', 'actors')";
     for _ in 0..100 {
-        connection.execute("VACUUM ANALYZE").await.unwrap();
-        if sqlx::query_scalar(is_all_visible).fetch_one(&mut connection).await.unwrap() {
+        connection.execute("VACUUM ANALYZE").await.expect("a statement");
+        if sqlx::query_scalar(is_all_visible).fetch_one(&mut connection).await.expect("a statement") {
             return;
         }
     }
@@ -42,8 +44,8 @@ fn nodes(plan: &Value) -> Vec<&Value> {
 }
 
 /// Rows that a node gave, over all of its loops.
-fn rows_of(node: &&Value) -> i64 {
-    node["Actual Rows"].as_i64().unwrap() * node["Actual Loops"].as_i64().unwrap()
+fn rows_of(node: &Value) -> i64 {
+    node["Actual Rows"].as_i64().expect("a number") * node["Actual Loops"].as_i64().expect("a number")
 }
 
 #[tokio::test]
@@ -93,7 +95,7 @@ async fn r1_batch_is_answered_by_an_index_alone() {
         }
         let unused = on_likes.iter().filter(|node| node["Actual Loops"] == 0).count();
         assert_eq!(unused, usize::from(liker.name != "did:plc:artist"), "{plan:#}");
-        let read: i64 = on_likes.iter().map(rows_of).sum();
+        let read: i64 = on_likes.iter().map(|node| rows_of(node)).sum();
         assert!(read <= 257 + 100, "{plan:#}");
         let mut scanned: Vec<_> = nodes.iter().filter_map(|node| node["Relation Name"].as_str()).collect();
         scanned.sort_unstable();
@@ -152,17 +154,18 @@ async fn r4_a_track_with_a_hundred_thousand_likes() {
     for mode in ["force_custom_plan", "force_generic_plan"] {
         let mut connection = PgConnection::connect(&api.database.url).await.unwrap();
         connection.execute(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).await.unwrap();
-        let plan: Value = sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {LIKERS}")))
-            .bind(track.id)
-            .bind(None::<chrono::DateTime<chrono::Utc>>)
-            .bind("")
-            .bind(0_i64)
-            .bind(101_i64)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let plan: Value =
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {LIKERS}")))
+                .bind(track.id)
+                .bind(None::<chrono::DateTime<chrono::Utc>>)
+                .bind("")
+                .bind(0_i64)
+                .bind(101_i64)
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
         let nodes = nodes(&plan[0]["Plan"]);
-        let read: i64 = nodes.iter().filter(|node| node["Relation Name"] == "likes").map(rows_of).sum();
+        let read: i64 = nodes.iter().filter(|node| node["Relation Name"] == "likes").map(|node| rows_of(node)).sum();
         println!("{mode}: {read} rows of likes, {} ms", plan[0]["Execution Time"]);
         assert!(read < 2000, "{plan:#}");
         assert!(nodes.iter().any(|node| node["Node Type"] == "Incremental Sort"), "{plan:#}");

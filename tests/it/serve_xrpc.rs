@@ -8,7 +8,7 @@ use crate::support::api::{Api, CID, Known, json_of, settings, tid};
 const STATUSES: &str = "/xrpc/fm.plyr.feed.getLikeStatuses";
 
 fn uris(tracks: &[&str]) -> String {
-    tracks.iter().map(|uri| format!("&uris={uri}")).collect()
+    tracks.iter().flat_map(|uri| ["&uris=", uri]).collect()
 }
 
 async fn some_likes(api: &Api) -> (Known, Vec<Known>) {
@@ -44,11 +44,13 @@ async fn r1_statuses_in_the_order_asked() {
         assert_eq!(api.ok(&format!("{STATUSES}?actor={name}{asked}")).await, expected, "{name}");
     }
     let token = api.token(&liker).await;
-    let own = api.request(Method::GET, &format!("{STATUSES}?{}", &asked[1..])).bearer_auth(&token).send().await.unwrap();
+    let own =
+        api.request(Method::GET, &format!("{STATUSES}?{}", &asked[1..])).bearer_auth(&token).send().await.unwrap();
     // The newest rev of the viewer's repo that we hold.
     assert_eq!(own.headers()["atproto-repo-rev"].to_str().unwrap(), tid(12));
     assert_eq!(json_of(own, StatusCode::OK).await, expected);
-    let handled = api.ok(&format!("{STATUSES}?actor=liker.test{}", uris(&[&by_handle, "at://no.test/fm.plyr.track/a"]))).await;
+    let handled =
+        api.ok(&format!("{STATUSES}?actor=liker.test{}", uris(&[&by_handle, "at://no.test/fm.plyr.track/a"]))).await;
     assert_eq!(handled["statuses"][0], json!({"uri": by_handle, "liked": true, "like": like(10)}));
     assert_eq!(handled["statuses"][1]["liked"], false);
     // Nobody is unknown: of a DID never seen the answer is no.
@@ -80,7 +82,8 @@ async fn r1_statuses_are_bounded() {
     }
     let nobody = api.refused(&format!("{STATUSES}?{}", &many(1)[1..]), 401).await;
     assert_eq!(nobody["error"], "AuthMissing");
-    let bad = api.request(Method::GET, &format!("{STATUSES}?{}", &many(1)[1..])).bearer_auth("bad").send().await.unwrap();
+    let bad =
+        api.request(Method::GET, &format!("{STATUSES}?{}", &many(1)[1..])).bearer_auth("bad").send().await.unwrap();
     assert_eq!(json_of(bad, StatusCode::UNAUTHORIZED).await["error"], "InvalidToken");
 }
 
@@ -89,9 +92,9 @@ async fn likers_and_tracks() {
     let api = Api::start().await;
     let (liker, tracks) = some_likes(&api).await;
     let track = &tracks[2];
-    let likes = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={}", track.name)).await;
+    let page = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={}", track.name)).await;
     assert_eq!(
-        likes,
+        page,
         json!({"uri": track.name, "count": 1, "likes": [{
             "actor": {"did": liker.name, "handle": "liker.test"},
             "uri": format!("at://{}/fm.plyr.like/{}", liker.name, tid(12)),
@@ -131,7 +134,8 @@ async fn lists_and_their_items() {
     let second = api.ok(&format!("/xrpc/fm.plyr.graph.getList?list={uri}&limit=2&cursor={cursor}")).await;
     assert_eq!(subjects(&second), [json!({"uri": tracks[1].name, "cid": CID})]);
     assert!(second.get("cursor").is_none());
-    let missing = api.refused(&format!("/xrpc/fm.plyr.graph.getList?list={}", uri.replace(&tid(5), &tid(6))), 400).await;
+    let missing =
+        api.refused(&format!("/xrpc/fm.plyr.graph.getList?list={}", uri.replace(&tid(5), &tid(6))), 400).await;
     assert_eq!(missing["error"], "ListNotFound");
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::{
     MESSAGE_MAX, Reason, car,
-    value::{Fault, Value},
+    value::{Value, ValueError},
 };
 use crate::atproto::{Cid, Timestamp};
 
@@ -54,8 +54,10 @@ pub fn read_message(message: &[u8]) -> Result<RawMessage<'_>, ReadError> {
     }
     match Value::pair_from_cbor(message) {
         Ok((header, payload)) => Ok(RawMessage { header, payload }),
-        Err(fault @ Fault::Bound(_)) => Err(ReadError { reason: Reason::FrameBound, detail: fault.to_string() }),
-        Err(fault @ Fault::Encoding(_)) => Err(ReadError { reason: Reason::FrameEncoding, detail: fault.to_string() }),
+        Err(error @ ValueError::Bound(_)) => Err(ReadError { reason: Reason::FrameBound, detail: error.to_string() }),
+        Err(error @ ValueError::Encoding(_)) => {
+            Err(ReadError { reason: Reason::FrameEncoding, detail: error.to_string() })
+        }
     }
 }
 

@@ -183,20 +183,28 @@ pub async fn list_of_artist(
     Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
 }
 
-/// All tracks, most liked first.
-pub async fn list_popular(connection: &mut PgConnection, page: &Page<PopularKey>) -> sqlx::Result<Vec<PopularKey>> {
+/// All tracks, most liked first, and of each whether its record is there. The narrow table of counts is put in order alone.
+pub async fn list_popular(
+    connection: &mut PgConnection,
+    page: &Page<PopularKey>,
+) -> sqlx::Result<Vec<(PopularKey, bool)>> {
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
-    sqlx::query_as!(
-        PopularKey,
-        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN tracks t ON t.id = c.track_id
-        WHERE t.title IS NOT NULL AND (c.like_count, c.track_id) < ($1, $2)
-        ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
+    let rows = sqlx::query!(
+        "SELECT c.like_count, c.track_id, t.title IS NOT NULL AS \"is_there!\" FROM (
+            SELECT like_count, track_id FROM track_counts WHERE (like_count, track_id) < ($1, $2)
+            ORDER BY like_count DESC, track_id DESC LIMIT $3
+        ) AS c JOIN tracks t ON t.id = c.track_id
+        ORDER BY c.like_count DESC, c.track_id DESC",
         after.like_count,
         after.id,
         page.limit
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (PopularKey { like_count: row.like_count, id: row.track_id }, row.is_there))
+        .collect())
 }
 
 /// One artist's tracks, most liked first.

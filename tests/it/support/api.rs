@@ -96,7 +96,12 @@ impl Api {
     }
 
     pub async fn batch(&self, token: &str, body: &str) -> Response {
-        self.request(Method::POST, "/tracks/likes/batch").bearer_auth(token).body(body.to_owned()).send().await.expect("an answer")
+        self.request(Method::POST, "/tracks/likes/batch")
+            .bearer_auth(token)
+            .body(body.to_owned())
+            .send()
+            .await
+            .expect("an answer")
     }
 
     pub async fn actor(&self, name: &str) -> Known {
@@ -157,7 +162,11 @@ impl Api {
             .fetch_one(self.pool())
             .await
             .expect("a track");
-        sqlx::query("INSERT INTO track_counts (track_id) VALUES ($1)").bind(id).execute(self.pool()).await.expect("a count");
+        sqlx::query("INSERT INTO track_counts (track_id) VALUES ($1)")
+            .bind(id)
+            .execute(self.pool())
+            .await
+            .expect("a count");
         Known { id, name: uri }
     }
 

@@ -9,6 +9,7 @@ pub mod model;
 pub mod network;
 pub mod program;
 pub mod run;
+pub mod schema;
 pub mod upstream;
 pub mod wire;
 pub mod world;
