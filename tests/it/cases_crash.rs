@@ -42,7 +42,9 @@ async fn t1_the_program_replays_a_log_twice() {
     let second = log.replay_all(&database.url);
     assert_eq!(figure(&second, "applied"), 0, "{second}");
     assert_eq!(state, dump::state(&database.pool).await);
-    assert_eq!(ids, dump::track_ids(&database.pool).await);
+    // Other cuts into batches may mention a track by a like that is overtaken; what has an id keeps it.
+    let later = dump::track_ids(&database.pool).await;
+    assert!(ids.iter().all(|(uri, id)| later.get(uri) == Some(id)), "a track's id changed");
     assert_eq!(rejects, dump::count_rejects(&database.pool).await);
 }
 
@@ -57,6 +59,12 @@ async fn lines_in(pool: &PgPool, log: &Log) -> usize {
     assert!(wrong.is_empty(), "line {lines} is in, but not all before it:\n{}", wrong.join("\n"));
     assert_eq!(dump::miscounted(pool).await, Vec::<String>::new());
     lines
+}
+
+/// Fails unless the whole log is in. Its last lines may be such as change nothing.
+async fn holds_all_of(pool: &PgPool, log: &Log) {
+    assert_eq!(differences(&log.model().state(), &dump::state(pool).await), Vec::<String>::new());
+    assert_eq!(dump::miscounted(pool).await, Vec::<String>::new());
 }
 
 /// Waits until there are more rows than there were, or the child has ended.
@@ -100,7 +108,7 @@ async fn t2_kill_9_at_random_moments_of_a_replay() {
             inside += usize::from(lines > 0 && lines < log.lines.len());
         }
         log.replay_all(&database.url);
-        assert_eq!(lines_in(&database.pool, &log).await, log.lines.len());
+        holds_all_of(&database.pool, &log).await;
     }
     assert!(inside > 0, "no run was killed between its first and its last line: the test proves nothing");
 }
@@ -123,7 +131,7 @@ async fn t2_kill_9_inside_the_transaction() {
         assert_eq!(lines_in(&database.pool, &log).await, 0, "a transaction that never committed left something");
     }
     log.replay_all(&database.url);
-    assert_eq!(lines_in(&database.pool, &log).await, log.lines.len());
+    holds_all_of(&database.pool, &log).await;
 }
 
 #[tokio::test]

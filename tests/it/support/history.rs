@@ -346,7 +346,7 @@ fn stream_of(history: &History, host: usize, order: &[usize], random: &mut Rando
         };
         match dialect {
             Dialect::JetstreamV1 => (0..commit.operations.len()).for_each(|op| {
-                say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), false)
+                say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), false);
             }),
             Dialect::Firehose => say(wire::firehose_message(commit, time_us, time_us), commit.writes(), false),
         }
