@@ -2,7 +2,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use crate::{
     atproto::{Cid, Did, RecordKey, Tid},
-    decode::{Body, Collection, Event, Operation, Record, Reject},
+    decode::{Body, Collection, Event, Like, Operation, Record, Reject},
 };
 
 /// What a batch says of each path in the end: the operation with the greatest rev, the first of equals.
@@ -12,6 +12,8 @@ use crate::{
 pub struct Fold<'a> {
     paths: HashMap<(Collection, &'a str, &'a str), PathState<'a>>,
     anomalies: HashMap<Collection, u64>,
+    /// Likes that another operation of the batch has overtaken: they too have mentioned their track.
+    overtaken: Vec<&'a Like>,
 }
 
 /// What one path comes to.
@@ -39,7 +41,7 @@ impl<'a> PathState<'a> {
 impl<'a> Fold<'a> {
     /// Folds the operations among the events.
     pub fn of_events(events: &'a [Event]) -> Self {
-        let mut fold = Self { paths: HashMap::with_capacity(events.len()), anomalies: HashMap::new() };
+        let mut fold = Self { paths: HashMap::with_capacity(events.len()), ..Self::default() };
         for event in events {
             if let Body::Commit(commit) = &event.body {
                 let record = match &commit.operation {
@@ -73,10 +75,13 @@ impl<'a> Fold<'a> {
             }
             Entry::Occupied(mut occupied) => {
                 let held = occupied.get_mut();
-                if held.rev < state.rev {
-                    *held = state;
-                } else if held.rev == state.rev && held.record.map(|(cid, _)| cid) != state.record.map(|(cid, _)| cid) {
+                let differs = held.record.map(|(cid, _)| cid) != state.record.map(|(cid, _)| cid);
+                if held.rev == state.rev && differs {
                     *self.anomalies.entry(collection).or_default() += 1;
+                }
+                let loser = if held.rev < state.rev { std::mem::replace(held, state) } else { state };
+                if let Some((_, Record::Like(like))) = loser.record {
+                    self.overtaken.push(like);
                 }
             }
         }
@@ -90,6 +95,11 @@ impl<'a> Fold<'a> {
     /// The paths of one collection, in no order.
     pub fn of(&self, collection: Collection) -> impl Iterator<Item = &PathState<'a>> {
         self.paths.iter().filter(move |((of, _, _), _)| *of == collection).map(|(_, state)| state)
+    }
+
+    /// Likes that another operation of the batch has overtaken.
+    pub fn overtaken(&self) -> &[&'a Like] {
+        &self.overtaken
     }
 
     /// All paths with their collections, in no order.

@@ -55,6 +55,9 @@ impl Ids {
         for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
             self.recall(path, track_of(collection, path, track_nsid, &mut uri), &mut met);
         }
+        for like in folds.iter().flat_map(|fold| fold.overtaken()) {
+            self.note_track(&like.subject.did, &like.subject.to_string(), &mut met);
+        }
         met.resolve_actors(connection).await?;
         met.resolve_tracks(connection).await?;
         met.resolve_cids(connection).await?;
@@ -71,11 +74,7 @@ impl Ids {
             met.actors.insert(path.did.as_str().into(), UNMET);
         }
         if let Some((artist, uri)) = track {
-            path.track_id = self.tracks.peek(uri).copied().unwrap_or(UNMET);
-            if path.track_id == UNMET && !met.tracks.contains_key(uri) {
-                met.tracks.insert(uri.into(), (UNMET, artist.as_str().into()));
-                met.actors.entry(artist.as_str().into()).or_insert(UNMET);
-            }
+            path.track_id = self.note_track(artist, uri, met);
         }
         if let Some((_, Record::Like(like))) = path.record {
             let cid = like.subject_cid.to_bytes();
@@ -84,6 +83,16 @@ impl Ids {
                 met.cids.insert(cid.into(), UNMET);
             }
         }
+    }
+
+    /// The id of a track if it is remembered; otherwise it is noted as not.
+    fn note_track(&self, artist: &Did, uri: &str, met: &mut Met) -> i64 {
+        let id = self.tracks.peek(uri).copied().unwrap_or(UNMET);
+        if id == UNMET && !met.tracks.contains_key(uri) {
+            met.tracks.insert(uri.into(), (UNMET, artist.as_str().into()));
+            met.actors.entry(artist.as_str().into()).or_insert(UNMET);
+        }
+        id
     }
 
     /// Remembers the ids of a batch that has been committed.
