@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::decode::{Collection, Reason};
+use crate::{apply::Applied, decode::Reason};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -130,11 +130,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
     }
-    let kinds = Collection::ALL.map(Collection::suffix).into_iter().chain(["identity", "account", "sync"]);
-    for kind in kinds {
-        for outcome in ["applied", "ignored"] {
+    for (kind, _) in Applied::default().by_kind() {
+        for outcome in ["applied", "ignored", "anomaly"] {
             counter!("plyr_events_total", "kind" => kind, "outcome" => outcome).increment(0);
         }
+        counter!("plyr_events_received_total", "kind" => kind).increment(0);
     }
     Ok(handle)
 }
@@ -145,7 +145,14 @@ fn describe() {
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");
-    describe_gauge!("plyr_position_age_seconds", "Time since a source's position last moved.");
+    describe_gauge!("plyr_position_committed_at_seconds", "Unix time when a source's position last moved.");
+    describe_gauge!("plyr_source_connected", "1 while a source's upstream has accepted us.");
+    describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
+    describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
+    describe_counter!("plyr_source_bytes_total", "Bytes that came, by source.");
+    describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
+    describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
+    describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
     describe_gauge!("plyr_pool_connections", "Connections to the database, by state.");
 }
