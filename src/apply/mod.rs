@@ -55,6 +55,11 @@ impl Applier {
         Self { collections, clock, ids: Ids::default() }
     }
 
+    /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
+    pub fn forget(&mut self) {
+        self.ids = Ids::default();
+    }
+
     /// Applies a batch in one transaction on `connection`, which must be in none.
     pub async fn apply(&mut self, connection: &mut PgConnection, batch: &Batch) -> Result<Applied, ApplyError> {
         let now = self.clock.now().utc();

@@ -34,7 +34,24 @@ pub enum IngestError {
     /// The database did not answer.
     #[error("the database did not answer: {0}")]
     Database(#[from] sqlx::Error),
+    /// The database holds less than it had confirmed: it was restored, or another took its place.
+    #[error("the database went back behind what it had confirmed of {name}: start again, to read from where it is now")]
+    WentBack {
+        /// Whose position went back.
+        name: String,
+    },
     /// The database did not take a batch.
     #[error(transparent)]
     Apply(#[from] crate::apply::ApplyError),
+}
+
+impl IngestError {
+    /// Whether trying the same again can't help.
+    fn is_permanent(&self) -> bool {
+        match self {
+            Self::Apply(error) => error.is_about_a_row(),
+            Self::WentBack { .. } => true,
+            Self::Database(_) | Self::Log(_) | Self::TaskEnded { .. } => false,
+        }
+    }
 }

@@ -6,7 +6,7 @@ use super::meter;
 use crate::{
     apply::{Batch, Origin, Reached},
     atproto::Timestamp,
-    decode::{Body, Collections, Event, Frame, Item, RawFormat, firehose, jetstream_v1},
+    decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
 };
 
@@ -209,6 +209,14 @@ impl Shipment {
             received_at: first.received_at,
         };
         (first, second)
+    }
+
+    /// What is left when the only event has become a reject.
+    pub fn refused(self, reject: (Origin, Reject)) -> Self {
+        let Batch { mut rejects, positions, .. } = self.batch;
+        rejects.push(reject);
+        let batch = Batch { events: Vec::new(), rejects, positions };
+        Self { batch, traces: Vec::new(), received_at: self.received_at }
     }
 
     /// The only event, and the message that it came in.

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -108,28 +108,17 @@ impl Writer {
             match self.apply(&part.batch).await {
                 Ok(Some(applied)) => self.note(&part, applied, started),
                 Ok(None) => return Ok(false),
-                Err(error) if error.is_about_a_row() => match part.single() {
-                    Some((event, trace)) => {
-                        tracing::error!(%error, "an event that we decoded was refused by the database");
+                Err(IngestError::Apply(error)) if !part.batch.events.is_empty() => {
+                    if let Some((event, trace)) = part.single() {
                         let refused = self.refuse(event, trace, &error);
-                        parts.push(Shipment {
-                            batch: Batch {
-                                events: Vec::new(),
-                                rejects: part.batch.rejects.into_iter().chain([refused]).collect(),
-                                positions: part.batch.positions,
-                            },
-                            traces: Vec::new(),
-                            received_at: part.received_at,
-                        });
-                    }
-                    None if part.batch.events.is_empty() => return Err(error.into()),
-                    None => {
+                        parts.push(part.refused(refused));
+                    } else {
                         let (first, second) = part.split();
                         parts.push(second);
                         parts.push(first);
                     }
-                },
-                Err(error) => return Err(error.into()),
+                }
+                Err(error) => return Err(error),
             }
         }
         if self.unanalyzed >= ANALYZE_AFTER {
@@ -139,7 +128,7 @@ impl Writer {
     }
 
     /// Applies one batch, again and again while the database is away. None when told to stop before that.
-    async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, ApplyError> {
+    async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, IngestError> {
         let mut wait = RETRY_MIN;
         let mut said: Option<Instant> = None;
         let mut give_up: Option<Instant> = None;
@@ -151,7 +140,7 @@ impl Writer {
                     }
                     return Ok(Some(applied));
                 }
-                Err(error) if error.is_about_a_row() => return Err(error),
+                Err(error) if error.is_permanent() => return Err(error),
                 Err(error) => error,
             };
             self.connection = None;
@@ -167,12 +156,16 @@ impl Writer {
         }
     }
 
-    async fn try_apply(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => self.connection.insert(self.pool.acquire().await?),
+    async fn try_apply(&mut self, batch: &Batch) -> Result<Applied, IngestError> {
+        let connection = if let Some(connection) = &mut self.connection {
+            connection
+        } else {
+            self.applier.forget();
+            let mut connection = self.pool.acquire().await?;
+            check_positions(&mut connection, &self.feeders, &self.committed).await?;
+            self.connection.insert(connection)
         };
-        self.applier.apply(connection, batch).await
+        Ok(self.applier.apply(connection, batch).await?)
     }
 
     /// Tells the sources and the numbers what has been committed.
@@ -197,6 +190,7 @@ impl Writer {
     }
 
     fn refuse(&self, event: &Event, trace: &Trace, error: &ApplyError) -> (Origin, Reject) {
+        tracing::error!(%error, "an event that we decoded was refused by the database");
         meter::rejected(Reason::NotStorable);
         let feeder = &self.feeders[trace.feeder];
         let origin = Origin {
@@ -239,4 +233,22 @@ fn put_path(event: &Event) -> Option<RecordPath> {
         rev: commit.rev,
         cid: Some(*cid),
     })
+}
+
+/// Makes sure that the database still holds the positions that the sources have been told: one that was restored, or a
+/// follower that took over without its last transactions, lacks rows that nobody would bring again.
+async fn check_positions(
+    connection: &mut PgConnection,
+    feeders: &[Feeder],
+    committed: &[watch::Sender<Option<Position>>],
+) -> Result<(), IngestError> {
+    let stored = store::positions::list(connection).await?;
+    for (feeder, told) in feeders.iter().zip(committed) {
+        let Some(told) = *told.borrow() else { continue };
+        let held = stored.iter().find(|position| *position.source == *feeder.name).map(|position| position.value);
+        if held.is_none_or(|held| held < told.value) {
+            return Err(IngestError::WentBack { name: feeder.name.to_string() });
+        }
+    }
+    Ok(())
 }
