@@ -160,7 +160,7 @@ async fn methods_under_the_namespace_alone() {
 fn fits_lexicon(document: &Value, schema: &Value, value: &Value) {
     match schema["type"].as_str() {
         Some("ref") => {
-            let (file, name) = schema["ref"].as_str().unwrap().split_once('#').unwrap_or(("", "strongRef"));
+            let (file, name) = schema["ref"].as_str().expect("a text").split_once('#').unwrap_or(("", "strongRef"));
             match (file, name) {
                 ("", "strongRef") => assert!(value["uri"].is_string() && value["cid"].is_string(), "{value}"),
                 ("", name) => fits_lexicon(document, &document["defs"][name], value),
@@ -172,15 +172,15 @@ fn fits_lexicon(document: &Value, schema: &Value, value: &Value) {
         }
         Some("object") => {
             for name in schema["required"].as_array().into_iter().flatten() {
-                assert!(value.get(name.as_str().unwrap()).is_some(), "{name} is missing: {value}");
+                assert!(value.get(name.as_str().expect("a text")).is_some(), "{name} is missing: {value}");
             }
-            for (name, field) in value.as_object().unwrap() {
+            for (name, field) in value.as_object().expect("an object") {
                 assert!(schema["properties"].get(name).is_some(), "{name} is not in the lexicon: {value}");
                 fits_lexicon(document, &schema["properties"][name], field);
             }
         }
         Some("array") => {
-            for item in value.as_array().unwrap() {
+            for item in value.as_array().expect("an array") {
                 fits_lexicon(document, &schema["items"], item);
             }
         }
@@ -193,7 +193,7 @@ fn fits_lexicon(document: &Value, schema: &Value, value: &Value) {
 
 fn lexicon(nsid: &str) -> Value {
     let path = format!("{}/lexicons/{}.json", env!("CARGO_MANIFEST_DIR"), nsid.replace('.', "/"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a lexicon")).expect("JSON")
 }
 
 #[tokio::test]
