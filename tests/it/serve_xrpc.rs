@@ -155,3 +155,75 @@ async fn methods_under_the_namespace_alone() {
     let document = staging.ok("/openapi.json").await;
     assert!(document["paths"]["/xrpc/fm.plyr.stg.feed.getTracks"].is_object());
 }
+
+/// Whether a value is of a lexicon's schema. A field that the lexicon does not name is a mistake of ours.
+fn fits_lexicon(document: &Value, schema: &Value, value: &Value) {
+    match schema["type"].as_str() {
+        Some("ref") => {
+            let (file, name) = schema["ref"].as_str().expect("a text").split_once('#').unwrap_or(("", "strongRef"));
+            match (file, name) {
+                ("", "strongRef") => assert!(value["uri"].is_string() && value["cid"].is_string(), "{value}"),
+                ("", name) => fits_lexicon(document, &document["defs"][name], value),
+                (file, name) => {
+                    let other = lexicon(file);
+                    fits_lexicon(&other, &other["defs"][name], value);
+                }
+            }
+        }
+        Some("object") => {
+            for name in schema["required"].as_array().into_iter().flatten() {
+                assert!(value.get(name.as_str().expect("a text")).is_some(), "{name} is missing: {value}");
+            }
+            for (name, field) in value.as_object().expect("an object") {
+                assert!(schema["properties"].get(name).is_some(), "{name} is not in the lexicon: {value}");
+                fits_lexicon(document, &schema["properties"][name], field);
+            }
+        }
+        Some("array") => {
+            for item in value.as_array().expect("an array") {
+                fits_lexicon(document, &schema["items"], item);
+            }
+        }
+        Some("integer") => assert!(value.is_i64(), "{value}"),
+        Some("boolean") => assert!(value.is_boolean(), "{value}"),
+        Some("string") => assert!(value.is_string(), "{value}"),
+        other => panic!("a type of the lexicon that the test does not know: {other:?}"),
+    }
+}
+
+fn lexicon(nsid: &str) -> Value {
+    let path = format!("{}/lexicons/{}.json", env!("CARGO_MANIFEST_DIR"), nsid.replace('.', "/"));
+    serde_json::from_str(&std::fs::read_to_string(path).expect("a lexicon")).expect("JSON")
+}
+
+#[tokio::test]
+async fn answers_are_what_the_lexicons_say() {
+    let api = Api::start().await;
+    let (liker, tracks) = some_likes(&api).await;
+    sqlx::query("UPDATE tracks SET features = '{did:plc:a}', album = 'A', labels = '{b}'")
+        .execute(api.pool())
+        .await
+        .unwrap();
+    for number in [5, 6] {
+        api.list(&liker, number, "liked", &[&tracks[2], &tracks[0], &tracks[1]]).await;
+    }
+    let list = format!("at://{}/fm.plyr.list/{}", liker.name, tid(5));
+    for (method, query) in [
+        ("feed.getLikeStatuses", format!("actor=liker.test{}", uris(&[&tracks[0].name, &tracks[1].name]))),
+        ("feed.getTrackLikes", format!("uri={}&limit=1", tracks[2].name)),
+        ("feed.getActorLikes", "actor=liker.test&limit=1".to_owned()),
+        ("feed.getTracks", format!("uris={}", tracks[0].name)),
+        ("graph.getActorLists", "actor=liker.test&limit=1".to_owned()),
+        ("graph.getList", format!("list={list}&limit=1")),
+    ] {
+        let lexicon = lexicon(&format!("fm.plyr.{method}"));
+        let answer = api.ok(&format!("/xrpc/fm.plyr.{method}?{query}")).await;
+        fits_lexicon(&lexicon, &lexicon["defs"]["main"]["output"]["schema"], &answer);
+        // Errors that the method answers with a name of its own are named in its lexicon.
+        let errors = lexicon["defs"]["main"]["errors"].to_string();
+        if lexicon["defs"]["main"]["parameters"]["properties"].get("cursor").is_some() {
+            let refused = api.refused(&format!("/xrpc/fm.plyr.{method}?{query}&cursor=x"), 400).await;
+            assert!(errors.contains(refused["error"].as_str().unwrap()), "{method}: {refused}");
+        }
+    }
+}
