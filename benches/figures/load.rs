@@ -72,14 +72,14 @@ impl Load {
         let mut buffer = vec![0; 64 * 1024];
         let mut due = start;
         for request in self.requests.iter().cycle().skip(first) {
-            match interval {
-                Some(interval) => {
-                    tokio::time::sleep_until(due.into()).await;
-                    due += interval;
-                }
-                None => due = Instant::now(),
-            }
-            let asked = interval.map_or(due, |interval| due - interval);
+            let asked = if let Some(interval) = interval {
+                tokio::time::sleep_until(due.into()).await;
+                let asked = due;
+                due += interval;
+                asked
+            } else {
+                Instant::now()
+            };
             if asked >= start + self.duration {
                 break;
             }

@@ -8,9 +8,12 @@ mod batch;
 mod footprint;
 mod freshness;
 mod load;
+#[expect(dead_code, reason = "a test holds the log against its own account of what lives at the end")]
 mod log;
+#[expect(unused, reason = "the tests use the rest")]
 #[path = "../../tests/it/support/network/mod.rs"]
 mod network;
+#[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/it/support/program.rs"]
 mod program;
 mod replay;

@@ -33,9 +33,18 @@ pub enum ApplyError {
 impl ApplyError {
     /// Whether Postgres refused what a row holds (SQLSTATE classes 22 and 23), so that trying again can't help.
     pub fn is_about_a_row(&self) -> bool {
+        self.is_of_class(&["22", "23"])
+    }
+
+    /// Whether the database is not one that we can write to (no such table, no right to it), however often it is tried.
+    pub fn is_about_the_schema(&self) -> bool {
+        self.is_of_class(&["42", "0A"])
+    }
+
+    fn is_of_class(&self, classes: &[&str]) -> bool {
         let Self::Database(error) = self;
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
 }
 

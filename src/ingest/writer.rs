@@ -108,7 +108,7 @@ impl Writer {
             match self.apply(&part.batch).await {
                 Ok(Some(applied)) => self.note(&part, applied, started),
                 Ok(None) => return Ok(false),
-                Err(IngestError::Apply(error)) if !part.batch.events.is_empty() => {
+                Err(IngestError::Apply(error)) if error.is_about_a_row() && !part.batch.events.is_empty() => {
                     if let Some((event, trace)) = part.single() {
                         let refused = self.refuse(event, trace, &error);
                         parts.push(part.refused(refused));

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest, source::read_log};
+use plyr_likes::{clock::Clock, decode::Collections, ingest};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_tungstenite::tungstenite::Message as Frame;
 

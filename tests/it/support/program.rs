@@ -162,7 +162,10 @@ impl Program {
             let ended = self.child().try_wait().expect("our own child can be waited for");
             if ended.is_some() || Instant::now() > deadline {
                 let how = ended.map_or("in vain".to_owned(), |status| format!("but the program ended with {status}"));
-                panic!("waited until {what}, {how}; the last answer: {complaint}\nthe log ends:\n{}", self.log.tail());
+                let (pid, log) = (self.pid(), self.log.tail());
+                panic!(
+                    "waited until {what}, {how}; the last answer: {complaint}\nthe log of process {pid} ends:\n{log}"
+                );
             }
             tokio::time::sleep(WAIT_INTERVAL).await;
         }
