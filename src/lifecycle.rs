@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-pub use database::{Access, Database, DatabaseSettings};
+pub use database::{Access, Database, DatabaseSettings, migrate};
 use stages::Stages;
 
 use crate::{
