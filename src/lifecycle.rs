@@ -135,7 +135,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     }
     if migrates {
         tokio::select! {
-            outcome = database::migrate(&pool) => outcome?,
+            outcome = migrate(&pool) => outcome?,
             ended = stages.ended() => return Err(ended),
         }
     }
@@ -200,7 +200,7 @@ pub async fn with_database<T>(
 
 async fn perform<T>(database: &Database, task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {
     if database.is_private() {
-        database::migrate(&database.pool).await?;
+        migrate(&database.pool).await?;
     }
     task(database).await
 }
