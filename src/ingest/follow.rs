@@ -4,6 +4,7 @@ use sqlx::PgPool;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     apply::Applier,
+    atproto::Timestamp,
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
@@ -36,6 +38,8 @@ pub struct Options {
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
 pub(super) const DELIVERIES_MAX: usize = 16;
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -142,7 +146,7 @@ async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Resu
     Ok(names.iter().map(find).collect())
 }
 
-/// Writes what a source tells of its connection where `status` finds it.
+/// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.
 struct Recorder {
     pool: PgPool,
     name: Arc<str>,
@@ -152,23 +156,23 @@ struct Recorder {
 impl Recorder {
     /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
     async fn run(self, mut connection: watch::Receiver<Connection>) {
+        let mut changed_at = self.clock.now();
         loop {
             let state = connection.borrow_and_update().clone();
-            if let Err(error) = self.record(&state).await {
+            let mut pause = HEARTBEAT;
+            if let Err(error) = self.record(&state, changed_at).await {
                 tracing::debug!(%error, source = %self.name, "the state of the source is not recorded yet");
-                tokio::select! {
-                    changed = connection.changed() => if changed.is_err() { return },
-                    () = tokio::time::sleep(DATABASE_RETRY) => {}
-                }
-                continue;
+                pause = DATABASE_RETRY;
             }
-            if connection.changed().await.is_err() {
-                return;
+            match timeout(pause, connection.changed()).await {
+                Ok(Ok(())) => changed_at = self.clock.now(),
+                Ok(Err(_)) => return,
+                Err(_) => {}
             }
         }
     }
 
-    async fn record(&self, state: &Connection) -> sqlx::Result<()> {
+    async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
         let (word, reason) = match state {
             Connection::Starting => ("starting", None),
             Connection::Connected => ("connected", None),
@@ -176,6 +180,6 @@ impl Recorder {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.pool.acquire().await?;
-        store::sources::write(&mut connection, &self.name, (word, reason), self.clock.now().utc()).await
+        store::sources::write(&mut connection, &self.name, (word, reason), (changed_at.utc(), self.clock.now().utc())).await
     }
 }
