@@ -145,7 +145,7 @@ fn describe() {
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");
-    describe_gauge!("plyr_position_committed_at_seconds", "Unix time when a source's position last moved.");
+    describe_gauge!("plyr_position_age_seconds", "Now less the time when the position was last stored, by source.");
     describe_gauge!("plyr_source_connected", "1 while a source's upstream has accepted us.");
     describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");

@@ -300,6 +300,58 @@ async fn s5_readers_never_see_half_a_batch() {
     world.check().await;
 }
 
+/// A gauge of the only source.
+async fn gauge(program: &Program, name: &str) -> Result<f64, String> {
+    let metrics = program.metrics().await;
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.ok_or_else(|| format!("no {name} in {metrics}"))
+}
+
+/// Waits until a gauge of the only source shows this much.
+async fn until_gauge(program: &Program, name: &str, least: f64) -> f64 {
+    program
+        .wait_until("a gauge has grown", async |program| match gauge(program, name).await? {
+            value if value >= least => Ok(()),
+            value => Err(format!("{name} is {value}, not yet {least}")),
+        })
+        .await;
+    gauge(program, name).await.expect("it was there")
+}
+
+#[tokio::test]
+async fn what_an_indexer_says_of_itself_grows_old_while_nothing_comes() {
+    let log = Log::of(&History::of(Shape { actors: 2, keys: 2, commits: 4 }, &mut Random::new(4)));
+    let lines = log.lines.clone();
+    let upstream =
+        Upstream::start(move |_| vec![Act::Burst(lines.iter().cloned().map(Frame::text).collect()), Act::Stay]).await;
+    let database = fresh().await;
+    let source = format!("jetstream+ws://{}", upstream.address);
+    let settings = Settings::new().with("DATABASE_URL", &database.url).with("PLYR_SOURCES", source);
+    let program = Program::serve(&settings).await;
+    until_as(&database.pool, &log.model()).await;
+    until(&database.pool, "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
+    for name in ["plyr_lag_seconds", "plyr_position_age_seconds"] {
+        let first = until_gauge(&program, name, 0.0).await;
+        until_gauge(&program, name, first + 1.0).await;
+    }
+    let renewed =
+        "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected' AND alive_at > changed_at + interval '5 s')";
+    until(&database.pool, renewed).await;
+    assert_eq!(upstream.requests().len(), 1, "it connected again: the test is void");
+    drop(program);
+
+    // What is stored is where the next one begins.
+    let silent = settings.with("PLYR_SOURCES", "jetstream+ws://127.0.0.1:9");
+    sqlx::query("UPDATE positions SET source = 'jetstream+ws://127.0.0.1:9'")
+        .execute(&database.pool)
+        .await
+        .expect("one");
+    let program = Program::serve(&silent).await;
+    until_gauge(&program, "plyr_lag_seconds", 1.0).await;
+    until_gauge(&program, "plyr_position_age_seconds", 1.0).await;
+}
+
 #[tokio::test]
 async fn s1_requests_that_hold_every_connection_do_not_hold_up_the_index() {
     let log = Log::of(&History::of(Shape { actors: 5, keys: 10, commits: 100 }, &mut Random::new(3)));
