@@ -8,12 +8,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError, meter,
+    IngestError,
+    meter::{self, Ages},
     pending::{Feeder, Shipment, Trace},
 };
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
-    clock::Clock,
     decode::{Body, Event, Operation, Reason, RecordPath, Reject},
     source::{Position, PositionKind},
     store,
@@ -33,8 +33,8 @@ pub struct Writer {
     pub feeders: Arc<[Feeder]>,
     /// Where each feeder learns what has been committed.
     pub committed: Vec<watch::Sender<Option<Position>>>,
-    /// The time.
-    pub clock: Clock,
+    /// Tells how far the sources are behind.
+    pub ages: Arc<Ages>,
     /// Stop trying when the database is away: nothing is lost, the sources bring it again.
     pub cancel: CancellationToken,
     connection: Option<PoolConnection<Postgres>>,
@@ -62,11 +62,13 @@ pub struct Inlet {
     pub feeders: Arc<[Feeder]>,
     /// See [`Writer::committed`].
     pub committed: Vec<watch::Sender<Option<Position>>>,
+    /// See [`Writer::ages`].
+    pub ages: Arc<Ages>,
 }
 
 impl Writer {
     /// A writer that has written nothing.
-    pub fn new(inlet: Inlet, pool: PgPool, applier: Applier, (clock, cancel): (Clock, CancellationToken)) -> Self {
+    pub fn new(inlet: Inlet, pool: PgPool, applier: Applier, cancel: CancellationToken) -> Self {
         Self {
             shipments: inlet.shipments,
             wanted: inlet.wanted,
@@ -74,7 +76,7 @@ impl Writer {
             applier,
             feeders: inlet.feeders,
             committed: inlet.committed,
-            clock,
+            ages: inlet.ages,
             cancel,
             connection: None,
             totals: Applied::default(),
@@ -186,10 +188,9 @@ impl Writer {
         meter::committed(&applied, shipment.batch.events.len(), started.elapsed());
         self.totals += applied;
         self.unanalyzed += applied.applied;
-        let now = self.clock.now();
         for reached in &shipment.batch.positions {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
-            meter::reached(&self.feeders[place].label, reached, now);
+            self.ages.reached(place, reached);
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
                 let position = Position { kind, value: reached.value };
                 sender.send_modify(|held| {
