@@ -1,5 +1,6 @@
-use std::{collections::HashMap, fmt::Write};
+use std::fmt::Write;
 
+use foldhash::HashMap;
 use quick_cache::unsync::Cache;
 use sqlx::PgConnection;
 

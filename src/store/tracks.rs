@@ -82,9 +82,9 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let done = sqlx::query!(
+    let applied = sqlx::query_scalar!(
         r#"WITH rows AS (
-            SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (
+            SELECT * FROM json_to_recordset($1::json) AS r (
                 uri text, artist_id bigint, rev bigint, sort_at timestamptz, created_at timestamptz, duration bigint,
                 cid text, title text, artist text, file_type text, album text, description text, audio_url text,
                 audio_cid text, image_url text, features text[], labels text[], support_gate jsonb)
@@ -105,13 +105,26 @@ pub async fn write(
         ), counted AS (
             INSERT INTO track_counts (track_id) SELECT id FROM written ON CONFLICT DO NOTHING
         )
-        SELECT (SELECT count(*) FROM written) AS "applied!",
-            (SELECT count(*) FROM rows r JOIN tracks t ON t.uri = r.uri AND t.rev = r.rev
-                AND t.cid IS DISTINCT FROM decode(r.cid, 'hex')) AS "anomalies!""#,
+        SELECT count(*) AS "applied!" FROM written"#,
         Json(rows) as _,
         indexed_at
     )
+    .fetch_one(&mut *connection)
+    .await?;
+    let applied = u64::try_from(applied).unwrap_or_default();
+    let anomalies = if applied < rows.len() as u64 { count_anomalies(connection, rows).await? } else { 0 };
+    Ok(Written { applied, anomalies })
+}
+
+/// Counts the rows that stand in the table with the same rev and another CID.
+async fn count_anomalies(connection: &mut PgConnection, rows: &[TrackRow<'_>]) -> sqlx::Result<u64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM json_to_recordset($1::json) AS r (uri text, rev bigint, cid text)
+        JOIN tracks t ON t.uri = r.uri AND t.rev = r.rev
+            AND t.cid IS DISTINCT FROM decode(r.cid, 'hex')"#,
+        Json(rows) as _
+    )
     .fetch_one(connection)
     .await?;
-    Ok(Written::of(done.applied, done.anomalies))
+    Ok(u64::try_from(count).unwrap_or_default())
 }
