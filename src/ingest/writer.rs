@@ -42,8 +42,10 @@ pub struct Writer {
     unanalyzed: u64,
 }
 
-/// Rows after which statistics are taken again.
-const ANALYZE_AFTER: u64 = 50_000;
+/// Rows after which statistics are taken again: at once, or in the first pause.
+const ANALYZE_AFTER: u64 = 500_000;
+const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
+const PAUSE: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for a database that is away.
@@ -88,7 +90,7 @@ impl Writer {
     pub async fn run(mut self) -> Result<Applied, IngestError> {
         loop {
             self.wanted.add_permits(1);
-            let Some(shipment) = self.shipments.recv().await else { break };
+            let Some(shipment) = self.next_shipment().await else { break };
             if !self.write(shipment).await? {
                 tracing::warn!(
                     "stopped while the database was away: the last batch is not committed and will come again"
@@ -100,6 +102,17 @@ impl Writer {
             self.analyze().await;
         }
         Ok(self.totals)
+    }
+
+    /// Waits for a shipment, and uses a pause before it.
+    async fn next_shipment(&mut self) -> Option<Shipment> {
+        if self.unanalyzed >= ANALYZE_IN_PAUSE_AFTER {
+            match tokio::time::timeout(PAUSE, self.shipments.recv()).await {
+                Ok(next) => return next,
+                Err(_) => self.analyze().await,
+            }
+        }
+        self.shipments.recv().await
     }
 
     /// Applies one shipment, however long the database is away. False when told to stop before that.
