@@ -1,3 +1,5 @@
+use sqlx::PgConnection;
+
 use super::{
     Settings,
     table::{or_dash, render},
@@ -7,7 +9,10 @@ use crate::{
     clock::Clock,
     lifecycle,
     source::SourceSpec,
-    store::positions::{self, NewPosition},
+    store::{
+        positions::{self, NewPosition},
+        views::operation::list_sources,
+    },
 };
 
 /// Shows or sets.
@@ -19,7 +24,7 @@ pub(super) struct Options {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Set where a source goes on at the next start. Stop the index first: a running one stores its own
+    /// Set where a source goes on at the next start. Stop the index first: while it follows the source, this is refused
     Set {
         /// The source, as in `PLYR_SOURCES`
         #[arg(value_parser = SourceSpec::parse)]
@@ -30,12 +35,26 @@ enum Action {
     },
 }
 
+/// Whether somebody follows a source now; one that has crashed seems to for half a minute.
+async fn is_followed(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
+    let now = Clock::system().now();
+    let sources = list_sources(connection).await?;
+    let source = sources.iter().find(|source| source.source == name);
+    Ok(source.and_then(|source| source.state_at(now)).is_some_and(|state| state != "silent"))
+}
+
 /// Prints the positions, after setting one if asked to.
 pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
     let stored = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         if let Some(Action::Set { source, value }) = options.action {
             let (name, kind) = (source.to_string(), source.dialect.position_kind().as_str());
+            // Whoever owns the private Postgres knows that nobody indexes, even after a crash.
+            if !database.is_private() && is_followed(&mut connection, &name).await? {
+                anyhow::bail!(
+                    "{name} is being followed, and who follows it stores positions of its own: stop it first"
+                );
+            }
             let position = NewPosition { source: &name, kind, value, event_at: None, ours_at: None };
             positions::write(&mut connection, position, Clock::system().now().utc()).await?;
         }

@@ -180,10 +180,18 @@ impl Recorder {
             }
             match timeout(pause, connection.changed()).await {
                 Ok(Ok(())) => changed_at = self.clock.now(),
-                Ok(Err(_)) => return,
+                Ok(Err(_)) => break,
                 Err(_) => {}
             }
         }
+        if let Ok(Err(error)) = timeout(DATABASE_RETRY, self.fall_silent()).await {
+            tracing::debug!(%error, source = %self.name, "the end is not recorded: it will show by silence");
+        }
+    }
+
+    async fn fall_silent(&self) -> sqlx::Result<()> {
+        let mut connection = self.pool.acquire().await?;
+        store::sources::silence(&mut connection, &self.name).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {

@@ -26,6 +26,12 @@ pub async fn write(
     Ok(())
 }
 
+/// Stores that nobody follows a source any more.
+pub async fn silence(connection: &mut PgConnection, source: &str) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE sources SET alive_at = NULL WHERE source = $1", source).execute(connection).await?;
+    Ok(())
+}
+
 /// Forgets the state of sources that the settings no longer name.
 pub async fn delete_others(connection: &mut PgConnection, sources: &[String]) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM sources WHERE source <> ALL ($1)", sources).execute(connection).await?;

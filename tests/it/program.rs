@@ -107,6 +107,26 @@ fn a_second_serve_is_refused_and_commands_join() {
 }
 
 #[test]
+fn a_position_is_not_set_under_a_running_index() {
+    let data = tempfile::tempdir().unwrap();
+    let set = ["positions", "set", "jetstream+ws://127.0.0.1:9", "1700000000000000"];
+    let program = Process::serve(data.path());
+    wait_until("the source is told of", || run_well(data.path(), &["status"]).contains("jetstream+ws://127.0.0.1:9"));
+    let refused = run(data.path(), &set);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("is being followed"), "{said}");
+
+    // After a crash the private server has no owner; beside another database, an index that ended says so.
+    program.kill9();
+    assert!(run_well(data.path(), &set).contains("1700000000000000"));
+    let mut program = Process::serve(data.path());
+    program.wait_for("jetstream+ws://127.0.0.1:9");
+    program.terminate();
+    assert!(run_well(data.path(), &["status"]).contains("silent"));
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error_at_once() {
     let data = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
