@@ -33,12 +33,12 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
 }
 
 /// Tells how far a source is behind after a commit.
-pub fn reached(label: &str, reached: &Reached, now: Timestamp) {
+pub fn reached(source: &str, reached: &Reached, now: Timestamp) {
     if let Some(at) = reached.event_at {
-        gauge!("plyr_lag_seconds", "source" => label.to_owned()).set(seconds_between(at, now));
+        gauge!("plyr_lag_seconds", "source" => source.to_owned()).set(seconds_between(at, now));
     }
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; microseconds since 1970 fit in 52 bits")]
-    gauge!("plyr_position_committed_at_seconds", "source" => label.to_owned()).set(now.micros() as f64 / 1e6);
+    gauge!("plyr_position_committed_at_seconds", "source" => source.to_owned()).set(now.micros() as f64 / 1e6);
 }
 
 /// Tells how full a queue is.

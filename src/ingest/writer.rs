@@ -176,7 +176,7 @@ impl Writer {
         let now = self.clock.now();
         for reached in &shipment.batch.positions {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
-            meter::reached(&self.feeders[place].label, reached, now);
+            meter::reached(&self.feeders[place].name, reached, now);
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
                 let position = Position { kind, value: reached.value };
                 sender.send_modify(|held| {
