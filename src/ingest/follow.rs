@@ -163,8 +163,19 @@ impl Recorder {
                 continue;
             }
             if connection.changed().await.is_err() {
-                return;
+                return self.record_stop(&state).await;
             }
+        }
+    }
+
+    /// A source that stays "connected" in the table is taken for up to date, and after a stop it is not.
+    async fn record_stop(&self, last: &Connection) {
+        if matches!(last, Connection::Refused { .. }) {
+            return;
+        }
+        let stopped = Connection::Waiting { reason: "the index was stopped".to_owned() };
+        if let Err(error) = self.record(&stopped).await {
+            tracing::debug!(%error, source = %self.name, "that the source is stopped is not recorded");
         }
     }
 

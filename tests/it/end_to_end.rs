@@ -82,6 +82,9 @@ async fn first_like() {
         assert!(metrics.contains(&series), "{series} is not among the metrics:\n{metrics}");
     }
     assert!(program.terminate().success(), "asked to end, it ends well");
+    let output = settings.run(&["status"]);
+    let status = String::from_utf8(output.stdout).expect("a table is text");
+    assert!(status.contains("the index was stopped"), "a source that nobody follows is shown as if it were:\n{status}");
 }
 
 /// The accounts of a test, and how they act.
