@@ -135,7 +135,7 @@ async fn supervise(
 fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
     let moment = |at: Option<_>| at.map(Timestamp::from_utc);
     Age {
-        label: feeder.label.clone(),
+        label: feeder.name.clone(),
         event_at: stored.as_ref().and_then(|row| moment(row.event_at)),
         stored_at: stored.as_ref().and_then(|row| moment(Some(row.updated_at))),
     }

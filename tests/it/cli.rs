@@ -142,3 +142,27 @@ fn doctor_says_what_fails_and_fails() {
     assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
     assert_eq!(said.lines().count(), 4, "{said}");
 }
+
+#[test]
+fn commands_say_that_the_database_is_away() {
+    let data = tempfile::tempdir().unwrap();
+    for arguments in [["tokens", "list"].as_slice(), &["status"], &["migrate"], &["rejects", "list"]] {
+        let away = "postgres://nobody@127.0.0.1:9/nothing";
+        let output = command(data.path(), arguments).env("DATABASE_URL", away).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the database does not answer: see that it runs"), "{said}");
+    }
+}
+
+#[test]
+fn rejects_are_retried_and_all_are_accounted_for() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    std::fs::write(&log, "no JSON\n").unwrap();
+    let replayed = run_well(data.path(), &["replay", log.to_str().unwrap()]);
+    assert!(replayed.starts_with("applied=0 ignored=0 rejected=1 "), "{replayed}");
+    assert!(run_well(data.path(), &["rejects", "list", "--reason", "frame_encoding"]).lines().count() == 2);
+    assert!(run_well(data.path(), &["rejects", "show", "1"]).ends_with("\n\nno JSON\n"));
+    assert_eq!(run_well(data.path(), &["rejects", "retry", "--all"]), "applied=0 refused=1 cut=0\n");
+}
