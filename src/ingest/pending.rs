@@ -13,10 +13,8 @@ use crate::{
 /// Where deliveries come from, as tables and metrics name it.
 #[derive(Debug, Clone)]
 pub struct Feeder {
-    /// The source's name in tables.
+    /// The source's name.
     pub name: Arc<str>,
-    /// The label in metrics.
-    pub label: Arc<str>,
     /// The number space of its positions; none for a recorded log, which is always read from its start.
     pub kind: Option<PositionKind>,
 }
@@ -24,16 +22,12 @@ pub struct Feeder {
 impl Feeder {
     /// The feeder that a source of the settings is.
     pub fn of_source(spec: &SourceSpec) -> Self {
-        Self {
-            name: spec.to_string().into(),
-            label: spec.host.as_str().into(),
-            kind: Some(spec.dialect.position_kind()),
-        }
+        Self { name: spec.to_string().into(), kind: Some(spec.dialect.position_kind()) }
     }
 
     /// The feeder that a recorded log is.
     pub fn of_log() -> Self {
-        Self { name: "replay".into(), label: "replay".into(), kind: None }
+        Self { name: "replay".into(), kind: None }
     }
 }
 
