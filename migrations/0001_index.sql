@@ -105,6 +105,11 @@ CREATE TABLE lists (
     item_cids   text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (actor_id, rkey)
 );
+-- Long lists are compressed by the faster method, where the server has it.
+DO $$ BEGIN
+    ALTER TABLE lists ALTER item_uris SET COMPRESSION lz4, ALTER item_cids SET COMPRESSION lz4;
+EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN NULL;
+END $$;
 CREATE INDEX lists_actor ON lists (actor_id, sort_at, rkey) WHERE cid IS NOT NULL;
 
 -- `cid` null: a tombstone.

@@ -204,5 +204,8 @@ async fn perform<T>(database: &Database, task: impl AsyncFnOnce(&Database) -> an
     if database.is_private() {
         migrate(&database.pool).await?;
     }
+    // Asked first, so that every command says the same of a database that is away.
+    let connection = database.pool.acquire().await;
+    drop(connection.context("the database does not answer: see that it runs and that DATABASE_URL is right")?);
     task(database).await
 }

@@ -1,4 +1,8 @@
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fmt::{Display, Write},
+};
 
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
@@ -119,14 +123,27 @@ pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<
                 sort_at: live.map(|(_, list)| sort_at(list.created_at, path.rev)),
                 created_at: live.map(|(_, list)| list.created_at.utc()),
                 updated_at: live.and_then(|(_, list)| list.updated_at).map(Timestamp::utc),
-                cid: live.map(|(cid, _)| hex(cid)),
+                cid: live.map(|(cid, _)| cid.to_bytes()),
                 name: live.and_then(|(_, list)| list.name.as_deref()),
                 list_type: live.and_then(|(_, list)| list.list_type.as_deref()),
-                item_uris: items.iter().map(|item| item.uri.to_string()).collect(),
-                item_cids: items.iter().map(|item| item.cid.to_string()).collect(),
+                item_uris: lines(items.iter().map(|item| &item.uri)),
+                item_cids: lines(items.iter().map(|item| &item.cid)),
             })
         })
         .collect()
+}
+
+/// One a line.
+fn lines(items: impl Iterator<Item = impl Display>) -> String {
+    let mut text = String::new();
+    for item in items {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{item}");
+    }
+    text
 }
 
 /// Rows of profiles.

@@ -67,11 +67,7 @@ fn check_settings(settings: &Settings, sources: usize) -> anyhow::Result<String>
 async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let mut time = None;
     let outcome = lifecycle::with_database(&settings.database, async |database| {
-        let mut connection = database
-            .pool
-            .acquire()
-            .await
-            .context("it does not answer: see that it runs and that DATABASE_URL is right")?;
+        let mut connection = database.pool.acquire().await?;
         let version = find_server_version(&mut connection).await?;
         anyhow::ensure!(
             version / 10_000 >= i32::try_from(VERSION_MIN)?,

@@ -70,7 +70,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         Action::Retry { all: _, ids } => {
             let collections = settings.index.namespace.clone();
             let retried = ingest::retry_rejects(database.pool.clone(), collections, Clock::system(), &ids).await?;
-            Ok(format!("applied={} refused={}\n", retried.applied, retried.refused))
+            Ok(format!("applied={} refused={} cut={}\n", retried.applied, retried.refused, retried.cut))
         }
     })
     .await?;

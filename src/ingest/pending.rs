@@ -10,10 +10,10 @@ use crate::{
     source::{Delivery, Dialect, PositionKind, SourceSpec},
 };
 
-/// Where deliveries come from, as tables and metrics name it.
+/// Where deliveries come from.
 #[derive(Debug, Clone)]
 pub struct Feeder {
-    /// The source's name.
+    /// The source's name in tables and metrics.
     pub name: Arc<str>,
     /// The number space of its positions; none for a recorded log, which is always read from its start.
     pub kind: Option<PositionKind>,

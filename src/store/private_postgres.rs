@@ -47,7 +47,7 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
 const LOG_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// What the server is told besides where it is. Sized for one index on one machine.
-const SETTINGS: [&str; 17] = [
+const SETTINGS: [&str; 16] = [
     "port=5432",
     "listen_addresses=",
     "unix_socket_permissions=0700",
@@ -64,7 +64,6 @@ const SETTINGS: [&str; 17] = [
     "autovacuum_naptime=10s",
     "random_page_cost=1.1",
     "jit=off",
-    "wal_compression=on",
 ];
 
 /// The private Postgres cannot be had; each says what to do.

@@ -66,7 +66,9 @@ pub struct TrackRow<'a> {
     pub audio_cid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub support_gate: Option<&'a serde_json::Value>,
@@ -92,7 +94,8 @@ pub async fn write(
             INSERT INTO tracks AS t (uri, artist_id, rev, sort_at, created_at, indexed_at, duration, cid, title, artist,
                 file_type, album, description, audio_url, audio_cid, image_url, features, labels, support_gate)
             SELECT uri, artist_id, rev, sort_at, created_at, $2, duration, decode(cid, 'hex'), title, artist,
-                file_type, album, description, audio_url, audio_cid, image_url, features, labels, support_gate
+                file_type, album, description, audio_url, audio_cid, image_url,
+                COALESCE(features, '{}'), COALESCE(labels, '{}'), support_gate
             FROM rows
             ON CONFLICT (uri) DO UPDATE SET rev = EXCLUDED.rev, sort_at = EXCLUDED.sort_at,
                 created_at = EXCLUDED.created_at, indexed_at = EXCLUDED.indexed_at, duration = EXCLUDED.duration,

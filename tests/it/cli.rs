@@ -1,6 +1,6 @@
 //! Settings and the operator's commands, from outside.
 
-use std::{path::Path, process::Output};
+use std::{collections::BTreeSet, path::Path, process::Output};
 
 use super::support::process::{command, run, run_well};
 
@@ -97,6 +97,29 @@ fn the_help_is_the_manual() {
     }
 }
 
+/// The words of a text that may be names of metrics.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).filter(|word| word.starts_with("plyr_"));
+    words.map(|word| word.strip_suffix("_bucket").unwrap_or(word)).collect()
+}
+
+#[test]
+fn the_documents_name_the_metrics_that_there_are() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (telemetry, readme, alerts) = (read("src/telemetry.rs"), read("README.md"), read("deploy/alerts.yml"));
+    let described: BTreeSet<&str> = telemetry
+        .split("describe_")
+        .filter_map(|part| part.split_once("!(\"")?.1.split('"').next())
+        .filter(|name| name.starts_with("plyr_"))
+        .collect();
+    assert!(described.len() > 10, "{described:?}");
+    let table: String = readme.lines().filter(|line| line.starts_with("| `plyr_")).collect();
+    assert_eq!(metrics_in(&table), described);
+    let told = metrics_in(&alerts);
+    let unknown: Vec<_> = told.difference(&described).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
 #[test]
 fn tokens_are_made_listed_and_revoked() {
     let data = tempfile::tempdir().unwrap();
@@ -141,4 +164,28 @@ fn doctor_says_what_fails_and_fails() {
     assert!(said.contains("ok    database: Postgres"), "{said}");
     assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
     assert_eq!(said.lines().count(), 4, "{said}");
+}
+
+#[test]
+fn commands_say_that_the_database_is_away() {
+    let data = tempfile::tempdir().unwrap();
+    for arguments in [["tokens", "list"].as_slice(), &["status"], &["migrate"], &["rejects", "list"]] {
+        let away = "postgres://nobody@127.0.0.1:9/nothing";
+        let output = command(data.path(), arguments).env("DATABASE_URL", away).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("the database does not answer: see that it runs"), "{said}");
+    }
+}
+
+#[test]
+fn rejects_are_retried_and_all_are_accounted_for() {
+    let data = tempfile::tempdir().unwrap();
+    let log = data.path().join("log");
+    std::fs::write(&log, "no JSON\n").unwrap();
+    let replayed = run_well(data.path(), &["replay", log.to_str().unwrap()]);
+    assert!(replayed.starts_with("applied=0 ignored=0 rejected=1 "), "{replayed}");
+    assert!(run_well(data.path(), &["rejects", "list", "--reason", "frame_encoding"]).lines().count() == 2);
+    assert!(run_well(data.path(), &["rejects", "show", "1"]).ends_with("\n\nno JSON\n"));
+    assert_eq!(run_well(data.path(), &["rejects", "retry", "--all"]), "applied=0 refused=1 cut=0\n");
 }

@@ -15,6 +15,7 @@ mod decode;
 mod end_to_end;
 mod floors;
 mod lexicons;
+mod manual;
 mod network;
 mod private_postgres;
 mod program;
