@@ -243,6 +243,42 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
 }
 
 #[tokio::test]
+async fn a_reject_that_can_be_read_by_now_is_applied_and_gone() {
+    let database = fresh().await;
+    let reads_now = like(&track_uri(0, 0), AT);
+    let Body::Put { json, .. } = &reads_now else { panic!("a like is put") };
+    let commit = Commit::new(
+        &did(3),
+        rev(1),
+        vec![Operation::like(&key(1, 0), invalid(serde_json::json!({"$type": "fm.plyr.like"})))],
+    );
+    let log = Log::of(&History { commits: vec![commit] });
+    let collections = || Collections::of_namespace("fm.plyr").expect("a namespace");
+    let reader = std::fs::File::open(log.file.path()).expect("the log");
+    let summary = ingest::replay(database.pool.clone(), collections(), Clock::system(), Box::new(reader), |_| {})
+        .await
+        .expect("the replay goes on");
+    assert_eq!((summary.applied, summary.rejected), (0, 1), "{summary:?}");
+    let retry = || ingest::retry_rejects(database.pool.clone(), collections(), Clock::system(), &[]);
+    let still = retry().await.expect("an answer");
+    assert_eq!((still.applied, still.refused, dump::count_rejects(&database.pool).await), (0, 1, 1));
+
+    // What changes in life is the decoder; a test can only change the bytes.
+    sqlx::query("UPDATE rejects SET raw = convert_to($1, 'UTF8'), raw_length = octet_length($1)")
+        .bind(json.to_string())
+        .execute(&database.pool)
+        .await
+        .expect("one");
+    let retried = retry().await.expect("an answer");
+    assert_eq!((retried.applied, retried.refused, dump::count_rejects(&database.pool).await), (1, 0, 0));
+    let (subjects, counts) =
+        ("SELECT count(*) FROM likes WHERE subject_id IS NOT NULL", "SELECT sum(like_count)::bigint FROM track_counts");
+    for question in [subjects, counts] {
+        assert_eq!(sqlx::query_scalar::<_, i64>(question).fetch_one(&database.pool).await.expect("a count"), 1);
+    }
+}
+
+#[tokio::test]
 async fn s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again() {
     let database = fresh().await;
     // A sequence is not rolled back: each of these errors happens once.
