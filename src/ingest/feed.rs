@@ -5,10 +5,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{
-    meter,
-    pending::{Feeder, Pending, Shipment},
-};
+use super::pending::{Feeder, Pending, Shipment};
 use crate::{clock::Clock, decode::Collections, source::Delivery};
 
 /// How often a position that stands for no rows is stored.
@@ -61,7 +58,6 @@ impl Feed {
                     }
                 }
             }
-            meter::queue("deliveries", self.deliveries.len());
         }
     }
 }

@@ -79,6 +79,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
             ("records a source's state", Ok(()))
         });
     }
+    let queue = deliveries.downgrade();
     drop(deliveries);
     let wanted = Arc::new(Semaphore::new(0));
     let (shipments, shipments_receiver) = mpsc::channel(1);
@@ -98,7 +99,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
     let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
-        ages.tell_on(&stop).await;
+        ages.tell_on(queue, &stop).await;
         ("tells how far the sources are behind", Ok(()))
     });
     tasks.spawn(async move { ("writes", writer.run().await.map(|_| ())) });
@@ -135,7 +136,7 @@ async fn supervise(
 fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
     let moment = |at: Option<_>| at.map(Timestamp::from_utc);
     Age {
-        label: feeder.name.clone(),
+        name: feeder.name.clone(),
         event_at: stored.as_ref().and_then(|row| moment(row.event_at)),
         stored_at: stored.as_ref().and_then(|row| moment(Some(row.updated_at))),
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use metrics::{counter, gauge, histogram};
-use tokio::time::interval;
+use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,8 +43,8 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
 /// How far one source is behind.
 #[derive(Debug, Clone)]
 pub struct Age {
-    /// Its label.
-    pub label: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
     /// When the upstream saw the last event applied.
     pub event_at: Option<Timestamp>,
     /// When its position was last stored.
@@ -74,10 +74,13 @@ impl Ages {
         age.tell(now);
     }
 
-    /// Tells it every second until cancelled.
-    pub async fn tell_on(&self, cancel: &CancellationToken) {
+    /// Tells it every second until cancelled, and how full the queue is.
+    pub async fn tell_on<T>(&self, queue: mpsc::WeakSender<T>, cancel: &CancellationToken) {
         let mut ticks = interval(TELL_EVERY);
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            #[expect(clippy::cast_precision_loss, reason = "queues are short")]
+            let depth = queue.upgrade().map_or(0, |queue| queue.max_capacity() - queue.capacity()) as f64;
+            gauge!("plyr_queue_depth", "queue" => "deliveries").set(depth);
             let now = self.clock.now();
             self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|age| age.tell(now));
         }
@@ -87,18 +90,12 @@ impl Ages {
 impl Age {
     fn tell(&self, now: Timestamp) {
         if let Some(at) = self.event_at {
-            gauge!("plyr_lag_seconds", "source" => self.label.to_string()).set(seconds_between(at, now));
+            gauge!("plyr_lag_seconds", "source" => self.name.to_string()).set(seconds_between(at, now));
         }
         if let Some(at) = self.stored_at {
-            gauge!("plyr_position_age_seconds", "source" => self.label.to_string()).set(seconds_between(at, now));
+            gauge!("plyr_position_age_seconds", "source" => self.name.to_string()).set(seconds_between(at, now));
         }
     }
-}
-
-/// Tells how full a queue is.
-pub fn queue(name: &'static str, depth: usize) {
-    #[expect(clippy::cast_precision_loss, reason = "queues are short")]
-    gauge!("plyr_queue_depth", "queue" => name).set(depth as f64);
 }
 
 fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {

@@ -242,6 +242,74 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
     assert!(reasons[0].0 == "not_storable" && reasons[0].1.contains("poison"), "{reasons:?}");
 }
 
+#[tokio::test]
+async fn a_reject_that_can_be_read_by_now_is_applied_and_gone() {
+    let database = fresh().await;
+    let reads_now = like(&track_uri(0, 0), AT);
+    let Body::Put { json, .. } = &reads_now else { panic!("a like is put") };
+    let commit = Commit::new(
+        &did(3),
+        rev(1),
+        vec![Operation::like(&key(1, 0), invalid(serde_json::json!({"$type": "fm.plyr.like"})))],
+    );
+    let log = Log::of(&History { commits: vec![commit] });
+    let collections = || Collections::of_namespace("fm.plyr").expect("a namespace");
+    let reader = std::fs::File::open(log.file.path()).expect("the log");
+    let summary = ingest::replay(database.pool.clone(), collections(), Clock::system(), Box::new(reader), |_| {})
+        .await
+        .expect("the replay goes on");
+    assert_eq!((summary.applied, summary.rejected), (0, 1), "{summary:?}");
+    let retry = || ingest::retry_rejects(database.pool.clone(), collections(), Clock::system(), &[]);
+    let still = retry().await.expect("an answer");
+    assert_eq!((still.applied, still.refused, dump::count_rejects(&database.pool).await), (0, 1, 1));
+
+    // What changes in life is the decoder; a test can only change the bytes.
+    sqlx::query("UPDATE rejects SET raw = convert_to($1, 'UTF8'), raw_length = octet_length($1)")
+        .bind(json.to_string())
+        .execute(&database.pool)
+        .await
+        .expect("one");
+    let retried = retry().await.expect("an answer");
+    assert_eq!((retried.applied, retried.refused, dump::count_rejects(&database.pool).await), (1, 0, 0));
+    let (subjects, counts) =
+        ("SELECT count(*) FROM likes WHERE subject_id IS NOT NULL", "SELECT sum(like_count)::bigint FROM track_counts");
+    for question in [subjects, counts] {
+        assert_eq!(sqlx::query_scalar::<_, i64>(question).fetch_one(&database.pool).await.expect("a count"), 1);
+    }
+}
+
+#[tokio::test]
+async fn s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again() {
+    let database = fresh().await;
+    // A sequence is not rolled back: each of these errors happens once.
+    sqlx::raw_sql(
+        "CREATE SEQUENCE attempts;
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE codes text[] := ARRAY['53100', '40P01', '40001', '53300', '57014'];
+        BEGIN
+            IF nextval('attempts') <= 5 THEN RAISE EXCEPTION 'not now' USING ERRCODE = codes[currval('attempts')]; END IF;
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER fails BEFORE INSERT ON likes FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    )
+    .execute(&database.pool)
+    .await
+    .expect("a trigger");
+    let log = Log::of(&History::of(Shape { actors: 5, keys: 10, commits: 200 }, &mut Random::new(6)));
+    let reader = std::fs::File::open(log.file.path()).expect("the log");
+    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
+    ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {})
+        .await
+        .expect("the replay goes on");
+    assert_eq!(differences(&log.model().state(), &dump::state(&database.pool).await), Vec::<String>::new());
+    assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
+    let attempts: i64 =
+        sqlx::query_scalar("SELECT last_value FROM attempts").fetch_one(&database.pool).await.expect("one");
+    assert!(attempts > 5, "{attempts}: not every error happened");
+    let wronged = "SELECT count(*) FROM rejects WHERE reason = 'not_storable'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(wronged).fetch_one(&database.pool).await.expect("a count"), 0);
+}
+
 const FANS: usize = 20;
 
 /// In this round every fan moves on to the round's track, and list, track title and profile tell the round.
@@ -303,7 +371,7 @@ async fn s5_readers_never_see_half_a_batch() {
 /// A gauge of the only source.
 async fn gauge(program: &Program, name: &str) -> Result<f64, String> {
     let metrics = program.metrics().await;
-    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{source=\"jetstream+ws://127.0.0.1:")));
     let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
     value.ok_or_else(|| format!("no {name} in {metrics}"))
 }
@@ -350,6 +418,8 @@ async fn what_an_indexer_says_of_itself_grows_old_while_nothing_comes() {
     let program = Program::serve(&silent).await;
     until_gauge(&program, "plyr_lag_seconds", 1.0).await;
     until_gauge(&program, "plyr_position_age_seconds", 1.0).await;
+    let metrics = program.metrics().await;
+    assert!(metrics.contains("plyr_queue_depth{queue=\"deliveries\"} 0"), "{metrics}");
 }
 
 #[tokio::test]

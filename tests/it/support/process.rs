@@ -2,27 +2,28 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::program::child::{self, Log, stop};
+
 /// A bound on every wait; long, because a machine that compiles at the same time is slow.
 const PATIENCE: Duration = Duration::from_mins(2);
 
-/// The program with nothing of the developer's own settings, and free ports.
+/// The program on free ports.
 pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plyr-likes"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut command = child::program();
     command.env("PLYR_DATA_DIR", data_dir).env("PLYR_BIND", "127.0.0.1:0").env("PLYR_ADMIN_BIND", "127.0.0.1:0");
     // Nobody listens there: the program has to live with that.
     command.env("PLYR_SOURCES", "jetstream+ws://127.0.0.1:9");
-    command.args(arguments).stdin(Stdio::null());
+    command.args(arguments);
     command
 }
 
@@ -41,17 +42,15 @@ pub fn run_well(data_dir: &Path, arguments: &[&str]) -> String {
 /// A running program.
 pub struct Process {
     child: Child,
-    lines: Receiver<String>,
-    seen: Vec<String>,
+    log: Arc<Log>,
+    lines_read: usize,
 }
 
 impl Process {
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let (told, lines) = channel();
-        std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
-        Self { child, lines, seen: Vec::new() }
+        let log = Log::follow(child.stderr.take().unwrap());
+        Self { child, log, lines_read: 0 }
     }
 
     /// `serve`, until it serves.
@@ -63,25 +62,21 @@ impl Process {
 
     /// The first line from here on that holds a text.
     pub fn wait_for(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
-                    if line.contains(text) {
-                        return line;
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => panic!("`{text}` was not said:\n{}", self.seen.join("\n")),
-                Err(RecvTimeoutError::Disconnected) => panic!("ended without `{text}`:\n{}", self.seen.join("\n")),
-            }
-        }
+        let holds = |line: &str| line.contains(text).then(|| line.to_owned());
+        let Some((lines_read, line)) = self.log.wait_for(self.lines_read, holds, PATIENCE) else {
+            panic!("`{text}` was not said; the log ends:\n{}", self.log.tail());
+        };
+        self.lines_read = lines_read;
+        line
     }
 
     /// Where it said that it answers: `api` or `admin`, as host:port.
     pub fn address(&self, name: &str) -> String {
-        let said = self.seen.iter().find_map(|line| line.split_once(&format!("{name}=\"http://"))).unwrap();
-        said.1.split('"').next().unwrap().to_owned()
+        let address = |line: &str| {
+            let (_, said) = line.split_once(&format!("{name}=\"http://"))?;
+            said.split('"').next().map(str::to_owned)
+        };
+        self.log.wait_for(0, address, PATIENCE).unwrap().1
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -89,8 +84,7 @@ impl Process {
     }
 
     pub fn kill9(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        stop(&mut self.child, Signal::KILL);
     }
 
     /// Waits until it has ended by itself.
@@ -101,20 +95,14 @@ impl Process {
     /// SIGTERM, and its end: how, how long it took, and all it said.
     pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
         let begin = Instant::now();
-        self.signal(Signal::TERM);
-        let status = self.wait();
-        let took = begin.elapsed();
-        self.seen.extend(self.lines.iter());
-        (status, took, self.seen.join("\n"))
+        let status = stop(&mut self.child, Signal::TERM);
+        (status, begin.elapsed(), self.log.whole())
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            self.signal(Signal::TERM);
-            self.wait();
-        }
+        stop(&mut self.child, Signal::TERM);
     }
 }
 

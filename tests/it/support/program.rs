@@ -1,27 +1,27 @@
 //! The real program, run as its users run it: settings in its environment, HTTP in front, signals from outside.
 
+// Named by its path and inside this file, so that the bench has both by naming one.
+#[path = "child.rs"]
+pub mod child;
+
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, RequestBuilder};
-use rustix::process::{Pid, Signal};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_plyr-likes");
+use child::{Log, stop};
+
 /// Making a private Postgres on a machine that compiles at the same time takes a while.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// What a failure shows of the log.
-const LOG_LINES_SHOWN: usize = 60;
 
 /// What the program is started with; the same for each start, so that a restart finds what was left.
 pub struct Settings {
@@ -60,15 +60,8 @@ impl Settings {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
-        // What the developer's shell has set is not part of the test.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("PLYR_") || name.starts_with("OTEL_") || name == "DATABASE_URL" || name == "RUST_LOG" {
-                command.env_remove(&*name);
-            }
-        }
-        command.args(arguments).envs(&self.variables).stdin(Stdio::null());
+        let mut command = child::program();
+        command.args(arguments).envs(&self.variables);
         command
     }
 }
@@ -101,9 +94,9 @@ impl Program {
         let log = Log::follow(child.stderr.take().expect("stderr was asked for"));
         let serving = {
             let log = Arc::clone(&log);
-            tokio::task::spawn_blocking(move || log.wait_for(find_addresses, START_TIMEOUT)).await
+            tokio::task::spawn_blocking(move || log.wait_for(0, find_addresses, START_TIMEOUT)).await
         };
-        let Some((api, admin)) = serving.expect("reading a log does not fail") else {
+        let Some((_, (api, admin))) = serving.expect("reading a log does not fail") else {
             // Not only killed: a private Postgres that it has started wants to be stopped.
             let status = stop(&mut child, Signal::TERM);
             panic!("the program did not say where it serves; it ended with {status}; its log ends:\n{}", log.tail());
@@ -187,26 +180,6 @@ impl Drop for Program {
     }
 }
 
-/// Sends a signal and waits for the end; kills when it takes too long. Does nothing to one that has ended.
-fn stop(child: &mut Child, signal: Signal) -> ExitStatus {
-    if let Ok(Some(status)) = child.try_wait() {
-        return status;
-    }
-    let pid = Pid::from_child(child);
-    rustix::process::kill_process(pid, signal).expect("our own child takes signals");
-    let deadline = Instant::now() + STOP_TIMEOUT;
-    loop {
-        match child.try_wait().expect("our own child can be waited for") {
-            Some(status) => return status,
-            None if Instant::now() > deadline => {
-                eprintln!("the program did not end within {STOP_TIMEOUT:?} of {signal:?}: killed");
-                child.kill().expect("our own child can be killed");
-            }
-            None => std::thread::sleep(WAIT_INTERVAL),
-        }
-    }
-}
-
 /// Where the API and the admin listener are, if this is the line that says it.
 fn find_addresses(line: &str) -> Option<(String, String)> {
     line.contains("serving").then_some(())?;
@@ -219,62 +192,4 @@ fn find_address(line: &str, field: &str) -> Option<String> {
     let address = &behind[behind.find("http://")?..];
     let length = address.find(|c: char| !(c.is_ascii_alphanumeric() || ":/.[]".contains(c))).unwrap_or(address.len());
     Some(address[..length].trim_end_matches('/').to_owned())
-}
-
-/// What the program has written to stderr so far.
-#[derive(Default)]
-struct Log {
-    lines: Mutex<Lines>,
-    grown: Condvar,
-}
-
-#[derive(Default)]
-struct Lines {
-    all: Vec<String>,
-    is_ended: bool,
-}
-
-impl Log {
-    fn follow(stderr: ChildStderr) -> Arc<Self> {
-        let log = Arc::new(Self::default());
-        let written = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                written.lock().all.push(line);
-                written.grown.notify_all();
-            }
-            written.lock().is_ended = true;
-            written.grown.notify_all();
-        });
-        log
-    }
-
-    /// What `find` finds in the first line that has it; none when the log ends or the time is over before.
-    fn wait_for<T>(&self, find: impl Fn(&str) -> Option<T>, timeout: Duration) -> Option<T> {
-        let deadline = Instant::now() + timeout;
-        let mut lines = self.lock();
-        loop {
-            if let Some(found) = lines.all.iter().find_map(|line| find(line)) {
-                return Some(found);
-            }
-            let left = deadline.checked_duration_since(Instant::now())?;
-            if lines.is_ended {
-                return None;
-            }
-            lines = self.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    fn tail(&self) -> String {
-        let lines = self.lock();
-        let first = lines.all.len().saturating_sub(LOG_LINES_SHOWN);
-        lines.all[first..].iter().fold(String::new(), |mut text, line| {
-            let _ = writeln!(text, "  {line}");
-            text
-        })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

@@ -20,6 +20,7 @@ use super::{
     dump,
     history::{History, START_US},
     model::{Model, Write, differences},
+    program::child,
     wire,
 };
 
@@ -134,11 +135,8 @@ impl Log {
 
 /// The program with a clean environment and this database.
 pub fn command(database_url: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plyr-likes"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PLYR_")) {
-        command.env_remove(name);
-    }
-    command.env("DATABASE_URL", database_url).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = child::program();
+    command.env("DATABASE_URL", database_url).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
