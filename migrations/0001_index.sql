@@ -17,6 +17,8 @@ CREATE TABLE actors (
 );
 CREATE UNIQUE INDEX actors_handle ON actors (handle) WHERE handle IS NOT NULL;
 
+ALTER TABLE actors ALTER did SET STATISTICS 10, ALTER created_at SET STATISTICS 0;
+
 -- A track has its id from the first time its URI is mentioned. `title` is null until its record has come, and after it is gone.
 CREATE TABLE tracks (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -40,6 +42,10 @@ CREATE TABLE tracks (
     labels        text[] NOT NULL DEFAULT '{}',
     support_gate  jsonb
 );
+ALTER TABLE tracks ALTER uri SET STATISTICS 10, ALTER cid SET STATISTICS 0, ALTER artist SET STATISTICS 0,
+    ALTER file_type SET STATISTICS 0, ALTER album SET STATISTICS 0, ALTER description SET STATISTICS 0,
+    ALTER audio_url SET STATISTICS 0, ALTER audio_cid SET STATISTICS 0, ALTER image_url SET STATISTICS 0,
+    ALTER features SET STATISTICS 0, ALTER labels SET STATISTICS 0, ALTER support_gate SET STATISTICS 0;
 CREATE INDEX tracks_recent ON tracks (sort_at, id) WHERE title IS NOT NULL;
 CREATE INDEX tracks_artist ON tracks (artist_id, sort_at, id) WHERE title IS NOT NULL;
 
@@ -55,6 +61,7 @@ CREATE TABLE subject_cids (
     id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     cid  bytea NOT NULL UNIQUE
 );
+ALTER TABLE subject_cids ALTER cid SET STATISTICS 10;
 
 -- `subject_id` null: a tombstone. `cid` is the first half of the record's SHA-256, enough to tell versions apart.
 CREATE TABLE likes (
@@ -76,6 +83,11 @@ CREATE TABLE likes (
 CREATE INDEX likes_actor_subject ON likes (actor_id, subject_id) WHERE subject_id IS NOT NULL;
 -- Answers "who likes T, newest first"; equal times are put in order by the query.
 CREATE INDEX likes_subject ON likes (subject_id, sort_at) WHERE subject_id IS NOT NULL;
+
+-- Statistics where plans depend on them, and no larger a sample than they need: they are taken after each load.
+ALTER TABLE likes ALTER actor_id SET STATISTICS 30, ALTER subject_id SET STATISTICS 30, ALTER sort_at SET STATISTICS 30,
+    ALTER rkey SET STATISTICS 0, ALTER rev SET STATISTICS 0, ALTER indexed_at SET STATISTICS 0,
+    ALTER subject_cid_id SET STATISTICS 0, ALTER created_at SET STATISTICS 0, ALTER cid SET STATISTICS 0;
 
 -- `cid` null: a tombstone.
 CREATE TABLE lists (

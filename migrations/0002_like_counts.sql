@@ -11,12 +11,22 @@
 
 CREATE FUNCTION likes_counted_insert() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-    WITH pairs AS (
-        SELECT actor_id, subject_id, count(*) AS records FROM added WHERE subject_id IS NOT NULL GROUP BY 1, 2
+    -- Nearly every row is the only one of its pair; those that are not are few, and their pairs are counted out.
+    WITH marked AS (
+        SELECT a.actor_id, a.subject_id, o.is_shared FROM added a LEFT JOIN LATERAL (
+            SELECT true AS is_shared FROM likes l
+            WHERE l.actor_id = a.actor_id AND l.subject_id = a.subject_id AND l.rkey <> a.rkey LIMIT 1
+        ) AS o ON true
+        WHERE a.subject_id IS NOT NULL
+    ), shared AS (
+        SELECT actor_id, subject_id, count(*) AS records FROM marked WHERE is_shared GROUP BY 1, 2
     ), moves AS (
-        SELECT subject_id, count(*) AS delta FROM pairs p
-        WHERE p.records = (SELECT count(*) FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id)
-        GROUP BY 1
+        SELECT subject_id, count(*) AS delta FROM (
+            SELECT subject_id FROM marked WHERE is_shared IS NULL
+            UNION ALL
+            SELECT subject_id FROM shared s WHERE s.records =
+                (SELECT count(*) FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = s.subject_id)
+        ) AS first GROUP BY 1
     )
     UPDATE track_counts c SET like_count = c.like_count + m.delta FROM moves m WHERE c.track_id = m.subject_id;
     RETURN NULL;

@@ -113,15 +113,17 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     );
 
     let access = if plan.index.is_some() { Access::Own } else { Access::Share };
-    let database = Database::open(&plan.database, access).await?;
+    let mut database = Database::open(&plan.database, access).await?;
     let pool = database.pool.clone();
+    let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
     let migrates = plan.index.is_some() || database.is_private();
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
     let clock = Clock::system();
     let router = telemetry.admin_router();
     stages.listeners.spawn("the admin listener", |cancel| async move { Ok(serve::run(admin, router, cancel).await?) });
-    let samples = pool.clone();
+    let mut samples = vec![("index", pool.clone())];
+    samples.extend(api.iter().map(|(_, _, pool)| ("api", pool.clone())));
     stages.listeners.spawn("sampling", |cancel| {
         let sampling = telemetry.sample(samples, cancel);
         async move {
@@ -129,8 +131,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
             Ok(())
         }
     });
-    if let Some((listener, settings)) = api {
-        let router = serve::router(pool.clone(), settings, clock.clone());
+    if let Some((listener, settings, pool)) = api {
+        let router = serve::router(pool, settings, clock.clone());
         stages.listeners.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
     }
     if migrates {

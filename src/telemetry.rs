@@ -145,7 +145,7 @@ fn describe() {
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");
-    describe_gauge!("plyr_position_committed_at_seconds", "Unix time when a source's position last moved.");
+    describe_gauge!("plyr_position_age_seconds", "Now less the time when the position was last stored, by source.");
     describe_gauge!("plyr_source_connected", "1 while a source's upstream has accepted us.");
     describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
@@ -154,7 +154,7 @@ fn describe() {
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
-    describe_gauge!("plyr_pool_connections", "Connections to the database, by state.");
+    describe_gauge!("plyr_pool_connections", "Connections to the database, by pool and state.");
 }
 
 impl Telemetry {
@@ -165,15 +165,22 @@ impl Telemetry {
         Router::new().route("/metrics", get(render)).route("/health", get(async || "ok\n"))
     }
 
-    /// Reads what nobody pushes, every few seconds, until cancelled.
-    pub fn sample(&self, pool: PgPool, cancel: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+    /// Reads the named pools, about which nobody speaks up, every few seconds until cancelled.
+    pub fn sample(
+        &self,
+        pools: Vec<(&'static str, PgPool)>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
         let metrics = self.metrics.clone();
         async move {
             let mut ticks = interval(SAMPLE_EVERY);
             while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-                let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-                gauge!("plyr_pool_connections", "state" => "idle").set(idle);
-                gauge!("plyr_pool_connections", "state" => "busy").set(pool.size().saturating_sub(idle));
+                for (name, pool) in &pools {
+                    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+                    gauge!("plyr_pool_connections", "pool" => *name, "state" => "idle").set(idle);
+                    gauge!("plyr_pool_connections", "pool" => *name, "state" => "busy")
+                        .set(pool.size().saturating_sub(idle));
+                }
                 metrics.run_upkeep();
             }
         }

@@ -105,13 +105,13 @@ impl Applied {
         KINDS.into_iter().zip(self.kinds)
     }
 
-    /// Adds what was written of one collection.
-    pub(super) fn add_written(&mut self, collection: Collection, written: Written) {
+    /// Adds what was written of one collection, and the anomalies that were found before writing.
+    pub(super) fn add_written(&mut self, collection: Collection, written: Written, anomalies: u64) {
         let counts = &mut self.kinds[collection_place(collection)];
         counts.applied += written.applied;
-        counts.anomalies += written.anomalies;
+        counts.anomalies += written.anomalies + anomalies;
         self.applied += written.applied;
-        self.anomalies += written.anomalies;
+        self.anomalies += written.anomalies + anomalies;
     }
 
     /// Adds how many actors took a hint from an account or an identity event.

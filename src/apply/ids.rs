@@ -1,5 +1,6 @@
-use std::{collections::HashMap, fmt::Write};
+use std::fmt::Write;
 
+use foldhash::HashMap;
 use quick_cache::unsync::Cache;
 use sqlx::PgConnection;
 
@@ -42,9 +43,9 @@ pub struct Met {
 }
 
 impl Ids {
-    /// Finds the id of everything that the folds name, gives one to what has none, within the transaction, and writes
-    /// them into the folds. What comes back is to be kept once the transaction has committed.
-    pub async fn resolve(
+    /// Finds the id of every actor that the folds name, gives one to those that have none, within the transaction, and writes
+    /// what is known so far into the folds.
+    pub async fn resolve_actors(
         &self,
         connection: &mut PgConnection,
         track_nsid: &Nsid,
@@ -59,10 +60,8 @@ impl Ids {
             self.note_track(&like.subject.did, &like.subject.to_string(), &mut met);
         }
         met.resolve_actors(connection).await?;
-        met.resolve_tracks(connection).await?;
-        met.resolve_cids(connection).await?;
-        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
-            met.fill(path, track_of(collection, path, track_nsid, &mut uri));
+        for (_, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
+            met.fill_actor(path);
         }
         Ok(met)
     }
@@ -132,6 +131,23 @@ fn track_of<'p>(
 const ROUNDS: [bool; 2] = [false, true];
 
 impl Met {
+    /// The second half: finds the id of every track and subject CID, gives one to those that have none, and writes them into
+    /// the folds. The ids are to be kept once the transaction has committed.
+    pub async fn resolve_subjects(
+        &mut self,
+        connection: &mut PgConnection,
+        track_nsid: &Nsid,
+        folds: &mut [&mut Fold<'_>],
+    ) -> sqlx::Result<()> {
+        self.resolve_tracks(connection).await?;
+        self.resolve_cids(connection).await?;
+        let mut uri = String::new();
+        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
+            self.fill_subject(path, track_of(collection, path, track_nsid, &mut uri));
+        }
+        Ok(())
+    }
+
     async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         for insert in ROUNDS {
             let missing: Vec<&str> =
@@ -190,11 +206,13 @@ impl Met {
         Ok(())
     }
 
-    /// Writes into a path the ids that were not remembered.
-    fn fill(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>) {
+    fn fill_actor(&self, path: &mut PathState<'_>) {
         if path.actor_id == UNMET {
             path.actor_id = self.actors.get(path.did.as_str()).copied().unwrap_or(UNMET);
         }
+    }
+
+    fn fill_subject(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>) {
         if let (UNMET, Some((_, uri))) = (path.track_id, track) {
             path.track_id = self.tracks.get(uri).map_or(UNMET, |(id, _)| *id);
         }

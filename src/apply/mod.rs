@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
+    atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
     store::{self, actors, positions, rejects},
@@ -76,10 +77,18 @@ impl Applier {
         let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
         let mut transaction = store::begin_apply(connection).await?;
         let track_nsid = self.collections.nsid(Collection::Track);
-        let met = self.ids.resolve(&mut transaction, track_nsid, &mut [&mut fold, &mut burials]).await?;
-
-        let mut applied = write_fold(&mut transaction, &fold, now).await?;
-        let buried = write_fold(&mut transaction, &burials, now).await?;
+        let folds = &mut [&mut fold, &mut burials];
+        let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
+        // Tracks come first, so that one whose record is here is written once, and not mentioned before.
+        let mut outcomes = [Applied::default(); 2];
+        for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {
+            write_tracks(&mut transaction, (fold, track_nsid), now, outcome).await?;
+        }
+        met.resolve_subjects(&mut transaction, track_nsid, folds).await?;
+        for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {
+            write_others(&mut transaction, fold, now, outcome).await?;
+        }
+        let [mut applied, buried] = outcomes;
         let (accounts, identities) = write_hints(&mut transaction, &batch.events).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
@@ -98,26 +107,33 @@ impl Applier {
     }
 }
 
-/// Writes what a fold says of each path, table by table.
-async fn write_fold(connection: &mut PgConnection, fold: &Fold<'_>, now: DateTime<Utc>) -> sqlx::Result<Applied> {
-    let mut applied = Applied::default();
-    for collection in Collection::ALL {
-        let paths = fold.of(collection);
-        let mut written = match collection {
-            Collection::Track => store::tracks::update(connection, &rows::tracks(paths), now).await?,
-            Collection::Like => {
-                let (puts, deletes) = rows::likes(paths);
-                let mut written = store::likes::write_puts(connection, &puts, now).await?;
-                written += store::likes::write_deletes(connection, &deletes, now).await?;
-                written
-            }
-            Collection::List => store::lists::write(connection, &rows::lists(paths), now).await?,
-            Collection::Profile => store::profiles::write(connection, &rows::profiles(paths), now).await?,
-        };
-        written.anomalies += fold.anomalies(collection);
-        applied.add_written(collection, written);
-    }
-    Ok(applied)
+/// Writes what a fold says of tracks, whose artists' ids are known.
+async fn write_tracks(
+    connection: &mut PgConnection,
+    (fold, nsid): (&Fold<'_>, &Nsid),
+    now: DateTime<Utc>,
+    outcome: &mut Applied,
+) -> sqlx::Result<()> {
+    let tracks = rows::tracks(fold.of(Collection::Track), nsid);
+    let written = store::tracks::write(connection, &tracks, now).await?;
+    outcome.add_written(Collection::Track, written, fold.anomalies(Collection::Track));
+    Ok(())
+}
+
+/// Writes what a fold says of all other paths, whose ids are all known.
+async fn write_others(
+    connection: &mut PgConnection,
+    fold: &Fold<'_>,
+    now: DateTime<Utc>,
+    outcome: &mut Applied,
+) -> sqlx::Result<()> {
+    let likes = store::likes::write(connection, &rows::likes(fold.of(Collection::Like)), now).await?;
+    outcome.add_written(Collection::Like, likes, fold.anomalies(Collection::Like));
+    let lists = store::lists::write(connection, &rows::lists(fold.of(Collection::List)), now).await?;
+    outcome.add_written(Collection::List, lists, fold.anomalies(Collection::List));
+    let profiles = store::profiles::write(connection, &rows::profiles(fold.of(Collection::Profile)), now).await?;
+    outcome.add_written(Collection::Profile, profiles, fold.anomalies(Collection::Profile));
+    Ok(())
 }
 
 /// Keeps the last thing that the batch says of each account and each handle.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::{Origin, Reached, fold::PathState};
 use crate::{
-    atproto::{Cid, Did, Tid, Timestamp},
+    atproto::{Cid, Did, Nsid, Tid, Timestamp},
     decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
     store::{
         actors::{AccountHint, HandleHint},
-        likes::{LikePath, LikeRows, LiveLike},
+        likes::{LikeRow, LiveLike},
         lists::ListRow,
         positions::NewPosition,
         profiles::ProfileRow,
@@ -25,24 +25,20 @@ fn sort_at(created_at: Timestamp, rev: Tid) -> DateTime<Utc> {
     created_at.min(rev.time()).utc()
 }
 
-/// Rows of likes, those that live and those that are gone, each in the order of their keys: neighbours go to the same
-/// page of the index.
-pub fn likes<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> (LikeRows, LikeRows) {
-    let mut keyed: Vec<(LikePath, &PathState<'a>)> = paths.filter_map(|path| Some((like_path(path)?, path))).collect();
-    keyed.sort_unstable_by_key(|(key, _)| (key.actor_id, key.rkey));
-    let (mut puts, mut deletes) = (LikeRows::default(), LikeRows::default());
-    for (key, path) in keyed {
-        match path.record {
-            Some((cid, Record::Like(like))) => puts.push(key, Some(live_like(like, cid, path))),
-            _ => deletes.push(key, None),
-        }
-    }
-    (puts, deletes)
+/// Rows of likes, in the order of their keys: neighbours go to the same page of the index.
+pub fn likes<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<LikeRow> {
+    let mut rows: Vec<LikeRow> = paths.filter_map(like).collect();
+    rows.sort_unstable_by_key(|row| (row.actor_id, row.rkey));
+    rows
 }
 
-fn like_path(path: &PathState<'_>) -> Option<LikePath> {
+fn like(path: &PathState<'_>) -> Option<LikeRow> {
+    let live = match path.record {
+        Some((cid, Record::Like(like))) => Some(live_like(like, cid, path)),
+        _ => None,
+    };
     let rkey = Tid::parse(path.rkey.as_str()).ok()?.number();
-    Some(LikePath { actor_id: path.actor_id, rkey, rev: path.rev.number() })
+    Some(LikeRow { actor_id: path.actor_id, rkey, rev: path.rev.number(), live })
 }
 
 fn live_like(like: &Like, cid: Cid, path: &PathState<'_>) -> LiveLike {
@@ -68,20 +64,26 @@ fn hex(cid: Cid) -> String {
     HEXLOWER.encode(&cid.to_bytes())
 }
 
-/// Rows of tracks.
-pub fn tracks<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<TrackRow<'a>> {
+/// Rows of tracks, whose artist's id is known.
+pub fn tracks<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, nsid: &Nsid) -> Vec<TrackRow<'a>> {
     paths
-        .map(|path| match path.record {
-            Some((cid, Record::Track(track))) => live_track(path.track_id, path.rev, cid, track),
-            _ => gone_track(path.track_id, path.rev),
+        .map(|path| {
+            let row = TrackRow {
+                uri: format!("at://{}/{nsid}/{}", path.did, path.rkey),
+                artist_id: path.actor_id,
+                rev: path.rev.number(),
+                ..TrackRow::default()
+            };
+            match path.record {
+                Some((cid, Record::Track(track))) => live_track(row, path.rev, cid, track),
+                _ => row,
+            }
         })
         .collect()
 }
 
-fn live_track(id: i64, rev: Tid, cid: Cid, track: &Track) -> TrackRow<'_> {
+fn live_track<'a>(row: TrackRow<'a>, rev: Tid, cid: Cid, track: &'a Track) -> TrackRow<'a> {
     TrackRow {
-        id,
-        rev: rev.number(),
         sort_at: Some(sort_at(track.created_at, rev)),
         created_at: Some(track.created_at.utc()),
         duration: track.duration,
@@ -97,28 +99,7 @@ fn live_track(id: i64, rev: Tid, cid: Cid, track: &Track) -> TrackRow<'_> {
         features: track.features.iter().map(Did::as_str).collect(),
         labels: track.labels.iter().map(String::as_str).collect(),
         support_gate: track.support_gate.as_ref(),
-    }
-}
-
-fn gone_track<'a>(id: i64, rev: Tid) -> TrackRow<'a> {
-    TrackRow {
-        id,
-        rev: rev.number(),
-        sort_at: None,
-        created_at: None,
-        duration: None,
-        cid: None,
-        title: None,
-        artist: None,
-        file_type: None,
-        album: None,
-        description: None,
-        audio_url: None,
-        audio_cid: None,
-        image_url: None,
-        features: Vec::new(),
-        labels: Vec::new(),
-        support_gate: None,
+        ..row
     }
 }
 

@@ -35,7 +35,7 @@ fn render_sources(sources: &[SourceView]) -> String {
         .map(|source| {
             vec![
                 source.source.clone(),
-                source.state.clone().unwrap_or_else(|| "-".to_owned()),
+                or_dash(source.state_at(now)),
                 or_dash(source.position),
                 or_dash(source.event_at.map(|at| ago(now, at))),
                 or_dash(source.ours_at.map(|at| ago(now, at))),

@@ -4,21 +4,24 @@ use sqlx::PgPool;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
     feed::Feed,
+    meter::{Age, Ages},
     pending::Feeder,
     writer::{Inlet, Writer},
 };
 use crate::{
     apply::Applier,
+    atproto::Timestamp,
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store,
+    store::{self, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -36,6 +39,8 @@ pub struct Options {
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
 pub(super) const DELIVERIES_MAX: usize = 16;
+/// Between two signs of life.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
@@ -43,10 +48,13 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
     let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
+    let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
     let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
     let mut committed = Vec::new();
-    for (index, (spec, position)) in options.sources.iter().zip(stored).enumerate() {
+    for (index, (spec, stored)) in options.sources.iter().zip(stored).enumerate() {
+        let position =
+            stored.and_then(|row| Some(Position { kind: PositionKind::parse(&row.kind)?, value: row.value }));
         let (committed_sender, committed_receiver) = watch::channel(position);
         committed.push(committed_sender);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
@@ -86,9 +94,13 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         feed.run().await;
         ("decodes", Ok(()))
     });
-    let applier = Applier::new(options.collections, clock.clone());
-    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed };
-    let writer = Writer::new(inlet, pool, applier, (clock, cancel.clone()));
+    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let stop = cancel.clone();
+    tasks.spawn(async move {
+        ages.tell_on(&stop).await;
+        ("tells how far the sources are behind", Ok(()))
+    });
     tasks.spawn(async move { ("writes", writer.run().await.map(|_| ())) });
     supervise(tasks, &cancel).await
 }
@@ -119,8 +131,18 @@ async fn supervise(
     outcome
 }
 
+/// How far a source is behind by what is stored.
+fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
+    let moment = |at: Option<_>| at.map(Timestamp::from_utc);
+    Age {
+        name: feeder.name.clone(),
+        event_at: stored.as_ref().and_then(|row| moment(row.event_at)),
+        stored_at: stored.as_ref().and_then(|row| moment(Some(row.updated_at))),
+    }
+}
+
 /// Reads the position of each source, in their order, as soon as the database answers.
-async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<Position>> {
+async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPosition>> {
     loop {
         match try_load_positions(pool, &options.sources).await {
             Ok(positions) => return positions,
@@ -130,19 +152,15 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<Position
     }
 }
 
-async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<Option<Position>>> {
+async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<Option<StoredPosition>>> {
     let mut connection = pool.acquire().await?;
     let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
     store::sources::delete_others(&mut connection, &names).await?;
     let stored = store::positions::list(&mut connection).await?;
-    let find = |name: &String| {
-        let row = stored.iter().find(|row| row.source == *name)?;
-        Some(Position { kind: PositionKind::parse(&row.kind)?, value: row.value })
-    };
-    Ok(names.iter().map(find).collect())
+    Ok(names.iter().map(|name| stored.iter().find(|row| row.source == *name).cloned()).collect())
 }
 
-/// Writes what a source tells of its connection where `status` finds it.
+/// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.
 struct Recorder {
     pool: PgPool,
     name: Arc<str>,
@@ -152,34 +170,23 @@ struct Recorder {
 impl Recorder {
     /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
     async fn run(self, mut connection: watch::Receiver<Connection>) {
+        let mut changed_at = self.clock.now();
         loop {
             let state = connection.borrow_and_update().clone();
-            if let Err(error) = self.record(&state).await {
+            let mut pause = HEARTBEAT;
+            if let Err(error) = self.record(&state, changed_at).await {
                 tracing::debug!(%error, source = %self.name, "the state of the source is not recorded yet");
-                tokio::select! {
-                    changed = connection.changed() => if changed.is_err() { return },
-                    () = tokio::time::sleep(DATABASE_RETRY) => {}
-                }
-                continue;
+                pause = DATABASE_RETRY;
             }
-            if connection.changed().await.is_err() {
-                return self.record_stop(&state).await;
+            match timeout(pause, connection.changed()).await {
+                Ok(Ok(())) => changed_at = self.clock.now(),
+                Ok(Err(_)) => return,
+                Err(_) => {}
             }
         }
     }
 
-    /// A source that stays "connected" in the table is taken for up to date, and after a stop it is not.
-    async fn record_stop(&self, last: &Connection) {
-        if matches!(last, Connection::Refused { .. }) {
-            return;
-        }
-        let stopped = Connection::Waiting { reason: "the index was stopped".to_owned() };
-        if let Err(error) = self.record(&stopped).await {
-            tracing::debug!(%error, source = %self.name, "that the source is stopped is not recorded");
-        }
-    }
-
-    async fn record(&self, state: &Connection) -> sqlx::Result<()> {
+    async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
         let (word, reason) = match state {
             Connection::Starting => ("starting", None),
             Connection::Connected => ("connected", None),
@@ -187,6 +194,7 @@ impl Recorder {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.pool.acquire().await?;
-        store::sources::write(&mut connection, &self.name, (word, reason), self.clock.now().utc()).await
+        store::sources::write(&mut connection, &self.name, (word, reason), (changed_at.utc(), self.clock.now().utc()))
+            .await
     }
 }

@@ -1,14 +1,22 @@
 //! What the pump tells of itself in numbers. No label is a DID or a URI.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use metrics::{counter, gauge, histogram};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{Applied, Reached, kind},
     atproto::Timestamp,
+    clock::Clock,
     decode::{Event, Reason},
 };
+
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts an event that was decoded.
 pub fn received(event: &Event) {
@@ -32,13 +40,59 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());
 }
 
-/// Tells how far a source is behind after a commit.
-pub fn reached(source: &str, reached: &Reached, now: Timestamp) {
-    if let Some(at) = reached.event_at {
-        gauge!("plyr_lag_seconds", "source" => source.to_owned()).set(seconds_between(at, now));
+/// How far one source is behind.
+#[derive(Debug, Clone)]
+pub struct Age {
+    /// Its name, as in tables.
+    pub name: Arc<str>,
+    /// When the upstream saw the last event applied.
+    pub event_at: Option<Timestamp>,
+    /// When its position was last stored.
+    pub stored_at: Option<Timestamp>,
+}
+
+/// How far all sources are behind, which grows while nothing is committed: so it is told again and again.
+#[derive(Debug)]
+pub struct Ages {
+    sources: Mutex<Vec<Age>>,
+    clock: Clock,
+}
+
+impl Ages {
+    /// Begins with what is known.
+    pub fn new(sources: Vec<Age>, clock: Clock) -> Self {
+        Self { sources: Mutex::new(sources), clock }
     }
-    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; microseconds since 1970 fit in 52 bits")]
-    gauge!("plyr_position_committed_at_seconds", "source" => source.to_owned()).set(now.micros() as f64 / 1e6);
+
+    /// Notes and tells how far the source at a place is behind after a commit.
+    pub fn reached(&self, place: usize, reached: &Reached) {
+        let now = self.clock.now();
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(age) = sources.get_mut(place) else { return };
+        age.event_at = reached.event_at.or(age.event_at);
+        age.stored_at = Some(now);
+        age.tell(now);
+    }
+
+    /// Tells it every second until cancelled.
+    pub async fn tell_on(&self, cancel: &CancellationToken) {
+        let mut ticks = interval(TELL_EVERY);
+        while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+            let now = self.clock.now();
+            self.sources.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|age| age.tell(now));
+        }
+    }
+}
+
+impl Age {
+    fn tell(&self, now: Timestamp) {
+        if let Some(at) = self.event_at {
+            gauge!("plyr_lag_seconds", "source" => self.name.to_string()).set(seconds_between(at, now));
+        }
+        if let Some(at) = self.stored_at {
+            gauge!("plyr_position_age_seconds", "source" => self.name.to_string()).set(seconds_between(at, now));
+        }
+    }
 }
 
 /// Tells how full a queue is.

@@ -8,6 +8,7 @@ use super::{
     IngestError,
     feed::Feed,
     follow::DELIVERIES_MAX,
+    meter::Ages,
     pending::Feeder,
     writer::{Inlet, Writer},
 };
@@ -51,9 +52,9 @@ pub async fn replay(
         clock: clock.clone(),
     };
     let feed = tokio::spawn(feed.run());
-    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed: Vec::new() };
-    let applier = Applier::new(collections, clock.clone());
-    let writer = Writer::new(inlet, pool, applier, (clock, CancellationToken::new()));
+    let ages = Arc::new(Ages::new(Vec::new(), clock.clone()));
+    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed: Vec::new(), ages };
+    let writer = Writer::new(inlet, pool, Applier::new(collections, clock), CancellationToken::new());
     let outcome = writer.run().await;
     let ended = |task| move |error: tokio::task::JoinError| IngestError::TaskEnded { task, reason: error.to_string() };
     feed.await.map_err(ended("decodes"))?;

@@ -8,12 +8,12 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError, meter,
+    IngestError,
+    meter::{self, Ages},
     pending::{Feeder, Shipment, Trace},
 };
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
-    clock::Clock,
     decode::{Body, Event, Operation, Reason, RecordPath, Reject},
     source::{Position, PositionKind},
     store,
@@ -33,8 +33,8 @@ pub struct Writer {
     pub feeders: Arc<[Feeder]>,
     /// Where each feeder learns what has been committed.
     pub committed: Vec<watch::Sender<Option<Position>>>,
-    /// The time.
-    pub clock: Clock,
+    /// Tells how far the sources are behind.
+    pub ages: Arc<Ages>,
     /// Stop trying when the database is away: nothing is lost, the sources bring it again.
     pub cancel: CancellationToken,
     connection: Option<PoolConnection<Postgres>>,
@@ -42,8 +42,10 @@ pub struct Writer {
     unanalyzed: u64,
 }
 
-/// Rows after which statistics are taken again.
-const ANALYZE_AFTER: u64 = 50_000;
+/// Rows after which statistics are taken again: at once, or in the first pause.
+const ANALYZE_AFTER: u64 = 500_000;
+const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
+const PAUSE: Duration = Duration::from_secs(1);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for a database that is away.
@@ -60,11 +62,13 @@ pub struct Inlet {
     pub feeders: Arc<[Feeder]>,
     /// See [`Writer::committed`].
     pub committed: Vec<watch::Sender<Option<Position>>>,
+    /// See [`Writer::ages`].
+    pub ages: Arc<Ages>,
 }
 
 impl Writer {
     /// A writer that has written nothing.
-    pub fn new(inlet: Inlet, pool: PgPool, applier: Applier, (clock, cancel): (Clock, CancellationToken)) -> Self {
+    pub fn new(inlet: Inlet, pool: PgPool, applier: Applier, cancel: CancellationToken) -> Self {
         Self {
             shipments: inlet.shipments,
             wanted: inlet.wanted,
@@ -72,7 +76,7 @@ impl Writer {
             applier,
             feeders: inlet.feeders,
             committed: inlet.committed,
-            clock,
+            ages: inlet.ages,
             cancel,
             connection: None,
             totals: Applied::default(),
@@ -86,7 +90,7 @@ impl Writer {
     pub async fn run(mut self) -> Result<Applied, IngestError> {
         loop {
             self.wanted.add_permits(1);
-            let Some(shipment) = self.shipments.recv().await else { break };
+            let Some(shipment) = self.next_shipment().await else { break };
             if !self.write(shipment).await? {
                 tracing::warn!(
                     "stopped while the database was away: the last batch is not committed and will come again"
@@ -98,6 +102,17 @@ impl Writer {
             self.analyze().await;
         }
         Ok(self.totals)
+    }
+
+    /// Waits for a shipment, and uses a pause before it.
+    async fn next_shipment(&mut self) -> Option<Shipment> {
+        if self.unanalyzed >= ANALYZE_IN_PAUSE_AFTER {
+            match tokio::time::timeout(PAUSE, self.shipments.recv()).await {
+                Ok(next) => return next,
+                Err(_) => self.analyze().await,
+            }
+        }
+        self.shipments.recv().await
     }
 
     /// Applies one shipment, however long the database is away. False when told to stop before that.
@@ -173,10 +188,9 @@ impl Writer {
         meter::committed(&applied, shipment.batch.events.len(), started.elapsed());
         self.totals += applied;
         self.unanalyzed += applied.applied;
-        let now = self.clock.now();
         for reached in &shipment.batch.positions {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
-            meter::reached(&self.feeders[place].name, reached, now);
+            self.ages.reached(place, reached);
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
                 let position = Position { kind, value: reached.value };
                 sender.send_modify(|held| {

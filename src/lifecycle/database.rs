@@ -1,11 +1,13 @@
 use std::{fs::File, path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    serve,
     store::{
         MIGRATOR, open_pool, parse_database_url,
         private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
@@ -19,6 +21,8 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long the owner of the private Postgres may take to start it, or a command to let go of it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
+/// Connections of the API at most. The private Postgres allows 50, shared with an `api` beside this and with commands.
+const API_CONNECTIONS_MAX: u32 = 16;
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -72,6 +76,9 @@ pub enum Access {
 pub struct Database {
     /// Connects when first asked.
     pub pool: PgPool,
+    options: PgConnectOptions,
+    /// Further pools, closed with this one.
+    others: Vec<PgPool>,
     server: Option<PrivatePostgres>,
     /// Reaches a socket whose path is too long for an address.
     _socket: Option<File>,
@@ -83,7 +90,7 @@ impl Database {
         if let Some(DatabaseAddress(Some(options))) = &settings.database_url {
             let (host, name) = (options.get_host(), options.get_database().unwrap_or("(default)"));
             tracing::info!(host, name, "database: the one of DATABASE_URL");
-            return Ok(Self { pool: open_pool(options.clone()), server: None, _socket: None });
+            return Ok(Self::over(options.clone()));
         }
         let begin = Instant::now();
         let mut has_said = false;
@@ -111,14 +118,26 @@ impl Database {
     async fn start(lock: Lock) -> anyhow::Result<Self> {
         let server = private_postgres::start(lock).await?;
         tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
-        Ok(Self { pool: open_pool(server.connect_options()), server: Some(server), _socket: None })
+        let database = Self::over(server.connect_options());
+        Ok(Self { server: Some(server), ..database })
     }
 
     async fn join(folder: &Folder) -> anyhow::Result<Self> {
         let (options, socket) = folder.connect_options()?;
         PgConnection::connect_with(&options).await?.close().await?;
         tracing::info!("database: the private Postgres of the plyr-likes that is running");
-        Ok(Self { pool: open_pool(options), server: None, _socket: socket })
+        Ok(Self { _socket: socket, ..Self::over(options) })
+    }
+
+    fn over(options: PgConnectOptions) -> Self {
+        Self { pool: open_pool(options.clone()), options, others: Vec::new(), server: None, _socket: None }
+    }
+
+    /// A pool for the API alone: however many requests wait, whoever indexes has connections of its own.
+    pub(super) fn open_api_pool(&mut self) -> PgPool {
+        let pool = serve::connect(self.options.clone(), API_CONNECTIONS_MAX);
+        self.others.push(pool.clone());
+        pool
     }
 
     /// Whether this process owns a private Postgres, and so its schema.
@@ -138,7 +157,8 @@ impl Database {
 
     /// Closes the connections and stops the private Postgres.
     pub async fn close(self) {
-        if timeout(CLOSE_MAX, self.pool.close()).await.is_err() {
+        let pools = self.others.iter().chain([&self.pool]).map(PgPool::close);
+        if timeout(CLOSE_MAX, join_all(pools)).await.is_err() {
             tracing::warn!("connections to the database are still busy");
         }
         if let Some(server) = self.server {

@@ -57,7 +57,8 @@ pub struct Status {
 pub struct SourceStatus {
     /// Its name.
     pub source: String,
-    /// `starting`, `connected`, `waiting` or `refused`; null when it never told.
+    /// `starting`, `connected`, `waiting` or `refused`; `silent` when whoever follows it has given no sign of life for half a
+    /// minute; null when it never told.
     pub state: Option<String>,
     /// Why it waits or was refused.
     pub reason: Option<String>,
@@ -153,10 +154,10 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
 /// Seconds between an upstream's event and the index.
 ///
 /// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
-/// that is not connected may have anything: its lag grows.
+/// that is not connected, or whose follower is silent, may have anything: its lag grows.
 fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
     let (event_at, updated_at) = (source.event_at?, source.updated_at?);
-    let until = if source.state.as_deref() == Some("connected") { updated_at } else { now };
+    let until = if source.state_at(now) == Some("connected") { updated_at } else { now };
     let lag = until.utc().signed_duration_since(event_at.utc());
     Some(lag.as_seconds_f64().max(0.0))
 }
@@ -169,8 +170,8 @@ fn least_lag_s(sources: &[SourceView], now: Timestamp) -> Option<f64> {
 fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
     SourceStatus {
         lag_s: lag_s(&source, now),
+        state: source.state_at(now).map(str::to_owned),
         source: source.source,
-        state: source.state,
         reason: source.reason,
         changed_at: source.changed_at,
         kind: source.kind,

@@ -7,8 +7,8 @@ use sqlx::{
 
 /// How long a caller waits for a connection before it says that the database is away.
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
-/// Connections at most. The private Postgres allows 50, shared with the operator's commands.
-const CONNECTIONS_MAX: u32 = 16;
+/// Connections at most: one writes, and the sources tell of themselves now and then. Requests have a pool of their own.
+const CONNECTIONS_MAX: u32 = 4;
 
 /// How long a connection may lie idle and be used again unasked.
 const TRUSTED_IDLE_MAX: Duration = Duration::from_secs(1);

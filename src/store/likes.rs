@@ -6,28 +6,17 @@ use uuid::Uuid;
 
 use super::Written;
 
-/// Rows as columns, for UNNEST. Each path at most once. A row without a subject is a tombstone.
-#[derive(Debug, Default)]
-pub struct LikeRows {
-    actor_ids: Vec<i64>,
-    rkeys: Vec<i64>,
-    revs: Vec<i64>,
-    subject_ids: Vec<Option<i64>>,
-    subject_cid_ids: Vec<Option<i64>>,
-    sort_ats: Vec<Option<DateTime<Utc>>>,
-    created_ats: Vec<Option<DateTime<Utc>>>,
-    cids: Vec<Option<Uuid>>,
-}
-
-/// One path and its rev.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LikePath {
+/// One path and what it comes to.
+#[derive(Debug, Clone, Copy)]
+pub struct LikeRow {
     /// The liker.
     pub actor_id: i64,
     /// The record key, a TID.
     pub rkey: i64,
     /// The commit's rev.
     pub rev: i64,
+    /// What the record says; none for a tombstone.
+    pub live: Option<LiveLike>,
 }
 
 /// What a live row says.
@@ -45,93 +34,138 @@ pub struct LiveLike {
     pub cid: Uuid,
 }
 
-impl LikeRows {
-    /// Adds a row.
-    pub fn push(&mut self, path: LikePath, live: Option<LiveLike>) {
-        self.actor_ids.push(path.actor_id);
-        self.rkeys.push(path.rkey);
-        self.revs.push(path.rev);
-        self.subject_ids.push(live.map(|like| like.subject_id));
-        self.subject_cid_ids.push(live.map(|like| like.subject_cid_id));
-        self.sort_ats.push(live.map(|like| like.sort_at));
-        self.created_ats.push(live.map(|like| like.created_at));
-        self.cids.push(live.map(|like| like.cid));
-    }
-
-    fn len(&self) -> usize {
-        self.revs.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.revs.is_empty()
-    }
-}
-
-/// Writes live rows: each whose path was never seen, or whose rev is greater than the one stored there.
+/// Writes each row whose path was never seen, or whose rev is greater than the one stored there. Each path at most once.
 ///
-/// Most puts are of paths never seen, so inserting comes first. It and the update are two statements, so that each of the
-/// count triggers sees one kind of change; the lock of [`super::begin_apply`] makes the two one.
-pub async fn write_puts(
+/// Runs in the transaction of [`super::begin_apply`], whose lock keeps the paths as they were found. What is new is copied, the
+/// rest updated: each of the count triggers sees one kind of change.
+pub async fn write(
     connection: &mut PgConnection,
-    rows: &LikeRows,
+    rows: &[LikeRow],
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let inserted = insert_unseen(connection, rows, indexed_at).await?;
-    if inserted == rows.len() as u64 {
-        return Ok(Written { applied: inserted, anomalies: 0 });
+    let mut is_seen = vec![false; rows.len()];
+    for place in load_seen(connection, rows).await? {
+        is_seen[place] = true;
     }
-    let mut written = update_older(connection, rows, indexed_at).await?;
-    written.applied += inserted;
+    let split = |wanted: bool| {
+        let chosen = rows.iter().zip(&is_seen).filter(move |(_, is_seen)| **is_seen == wanted);
+        chosen.map(|(row, _)| *row).collect::<Vec<LikeRow>>()
+    };
+    let mut written = copy_unseen(connection, &split(false), indexed_at).await?;
+    written += update_older(connection, &split(true), indexed_at).await?;
     Ok(written)
 }
 
-/// Writes tombstones: over each row whose rev is smaller, and at each path never seen. Most deletes are of paths that are
-/// there, so updating comes first.
-pub async fn write_deletes(
-    connection: &mut PgConnection,
-    rows: &LikeRows,
-    indexed_at: DateTime<Utc>,
-) -> sqlx::Result<Written> {
-    if rows.is_empty() {
-        return Ok(Written::default());
-    }
-    let mut written = update_older(connection, rows, indexed_at).await?;
-    if written.applied < rows.len() as u64 {
-        written.applied += insert_unseen(connection, rows, indexed_at).await?;
-    }
-    Ok(written)
-}
-
-async fn insert_unseen(connection: &mut PgConnection, rows: &LikeRows, indexed_at: DateTime<Utc>) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "INSERT INTO likes (actor_id, rkey, rev, subject_id, subject_cid_id, sort_at, created_at, cid, indexed_at)
-        SELECT unnest($1::bigint[]) AS actor_id, unnest($2::bigint[]) AS rkey, unnest($3::bigint[]) AS rev,
-            unnest($4::bigint[]) AS subject_id, unnest($5::bigint[]) AS subject_cid_id,
-            unnest($6::timestamptz[]) AS sort_at, unnest($7::timestamptz[]) AS created_at, unnest($8::uuid[]) AS cid, $9
-        ON CONFLICT (actor_id, rkey) DO NOTHING",
-        &rows.actor_ids,
-        &rows.rkeys,
-        &rows.revs,
-        &rows.subject_ids as &[Option<i64>],
-        &rows.subject_cid_ids as &[Option<i64>],
-        &rows.sort_ats as &[Option<DateTime<Utc>>],
-        &rows.created_ats as &[Option<DateTime<Utc>>],
-        &rows.cids as &[Option<Uuid>],
-        indexed_at
+/// The places of those rows whose path has a row.
+async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Result<Vec<usize>> {
+    let (actor_ids, rkeys): (Vec<i64>, Vec<i64>) = rows.iter().map(|row| (row.actor_id, row.rkey)).unzip();
+    let places = sqlx::query_scalar!(
+        r#"SELECT r.place AS "place!" FROM UNNEST($1::bigint[], $2::bigint[]) WITH ORDINALITY AS r (actor_id, rkey, place)
+        JOIN likes l ON l.actor_id = r.actor_id AND l.rkey = r.rkey"#,
+        &actor_ids,
+        &rkeys
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected())
+    Ok(places.into_iter().map(super::place).collect())
 }
 
+/// Inserts rows by COPY, which writes a page at a time where INSERT writes a row.
+async fn copy_unseen(
+    connection: &mut PgConnection,
+    rows: &[LikeRow],
+    indexed_at: DateTime<Utc>,
+) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
+    let mut copy = connection
+        .copy_in_raw(
+            "COPY likes (actor_id, rkey, rev, indexed_at, subject_id, subject_cid_id, sort_at, created_at, cid)
+            FROM STDIN (FORMAT binary)",
+        )
+        .await?;
+    let mut lines = CopyLines::new(rows.len());
+    for row in rows {
+        lines.push(row, indexed_at);
+    }
+    copy.send(lines.finish()).await?;
+    let applied = copy.finish().await?;
+    Ok(Written { applied, anomalies: 0 })
+}
+
+/// Rows in the binary format of COPY, <https://www.postgresql.org/docs/current/sql-copy.html>.
+struct CopyLines(Vec<u8>);
+
+/// Columns in a row.
+const COLUMNS: i16 = 9;
+/// Bytes of a live row: the number of columns, eight numbers and a UUID, each after its length.
+const LINE_LENGTH: usize = 2 + 8 * (4 + 8) + 4 + 16;
+/// Microseconds from 1970 to 2000, where Postgres begins to count.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+impl CopyLines {
+    fn new(rows: usize) -> Self {
+        let mut bytes = Vec::with_capacity(rows * LINE_LENGTH + 32);
+        bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
+        // Neither flags nor an extension of the header.
+        bytes.extend_from_slice(&[0; 8]);
+        Self(bytes)
+    }
+
+    fn push(&mut self, row: &LikeRow, indexed_at: DateTime<Utc>) {
+        self.0.extend_from_slice(&COLUMNS.to_be_bytes());
+        for number in [row.actor_id, row.rkey, row.rev] {
+            self.number(Some(number));
+        }
+        self.time(Some(indexed_at));
+        let live = row.live.as_ref();
+        self.number(live.map(|like| like.subject_id));
+        self.number(live.map(|like| like.subject_cid_id));
+        self.time(live.map(|like| like.sort_at));
+        self.time(live.map(|like| like.created_at));
+        self.field(live.map(|like| like.cid.as_bytes().as_slice()));
+    }
+
+    fn field(&mut self, bytes: Option<&[u8]>) {
+        // No field is longer than sixteen bytes; -1 stands for null.
+        let length = bytes.map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap_or(-1));
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(bytes.unwrap_or_default());
+    }
+
+    fn number(&mut self, number: Option<i64>) {
+        self.field(number.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    }
+
+    fn time(&mut self, time: Option<DateTime<Utc>>) {
+        self.number(time.map(|time| time.timestamp_micros() - POSTGRES_EPOCH_US));
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.0
+    }
+}
+
+/// Writes each row whose rev is greater than the one stored.
 async fn update_older(
     connection: &mut PgConnection,
-    rows: &LikeRows,
+    rows: &[LikeRow],
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
+    let numbers = |read: fn(&LikeRow) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
+    let live = |read: fn(&LiveLike) -> i64| rows.iter().map(|row| row.live.as_ref().map(read)).collect::<Vec<_>>();
+    let times = |read: fn(&LiveLike) -> DateTime<Utc>| {
+        rows.iter().map(|row| row.live.as_ref().map(read)).collect::<Vec<Option<DateTime<Utc>>>>()
+    };
+    let cids: Vec<Option<Uuid>> = rows.iter().map(|row| row.live.map(|like| like.cid)).collect();
     let done = sqlx::query!(
         r#"WITH rows AS (
             SELECT unnest($1::bigint[]) AS actor_id, unnest($2::bigint[]) AS rkey, unnest($3::bigint[]) AS rev,
@@ -146,14 +180,14 @@ async fn update_older(
         SELECT (SELECT count(*) FROM written) AS "applied!",
             (SELECT count(*) FROM rows r JOIN likes l ON l.actor_id = r.actor_id AND l.rkey = r.rkey AND l.rev = r.rev
                 AND l.cid IS DISTINCT FROM r.cid) AS "anomalies!""#,
-        &rows.actor_ids,
-        &rows.rkeys,
-        &rows.revs,
-        &rows.subject_ids as &[Option<i64>],
-        &rows.subject_cid_ids as &[Option<i64>],
-        &rows.sort_ats as &[Option<DateTime<Utc>>],
-        &rows.created_ats as &[Option<DateTime<Utc>>],
-        &rows.cids as &[Option<Uuid>],
+        &numbers(|row| row.actor_id),
+        &numbers(|row| row.rkey),
+        &numbers(|row| row.rev),
+        &live(|like| like.subject_id) as &[Option<i64>],
+        &live(|like| like.subject_cid_id) as &[Option<i64>],
+        &times(|like| like.sort_at) as &[Option<DateTime<Utc>>],
+        &times(|like| like.created_at) as &[Option<DateTime<Utc>>],
+        &cids as &[Option<Uuid>],
         indexed_at
     )
     .fetch_one(connection)

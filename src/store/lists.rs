@@ -33,9 +33,9 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let done = sqlx::query!(
+    let applied = sqlx::query_scalar!(
         r#"WITH rows AS (
-            SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (
+            SELECT * FROM json_to_recordset($1::json) AS r (
                 actor_id bigint, rkey bigint, rev bigint, sort_at timestamptz, created_at timestamptz,
                 updated_at timestamptz, cid text, name text, list_type text, item_uris text[], item_cids text[])
         ), written AS (
@@ -50,13 +50,26 @@ pub async fn write(
             WHERE l.rev < EXCLUDED.rev
             RETURNING 1
         )
-        SELECT (SELECT count(*) FROM written) AS "applied!",
-            (SELECT count(*) FROM rows r JOIN lists l ON l.actor_id = r.actor_id AND l.rkey = r.rkey AND l.rev = r.rev
-                AND l.cid IS DISTINCT FROM decode(r.cid, 'hex')) AS "anomalies!""#,
+        SELECT count(*) AS "applied!" FROM written"#,
         Json(rows) as _,
         indexed_at
     )
+    .fetch_one(&mut *connection)
+    .await?;
+    let applied = u64::try_from(applied).unwrap_or_default();
+    let anomalies = if applied < rows.len() as u64 { count_anomalies(connection, rows).await? } else { 0 };
+    Ok(Written { applied, anomalies })
+}
+
+/// Counts the rows that stand in the table with the same rev and another CID.
+async fn count_anomalies(connection: &mut PgConnection, rows: &[ListRow<'_>]) -> sqlx::Result<u64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM json_to_recordset($1::json) AS r (actor_id bigint, rkey bigint, rev bigint, cid text)
+        JOIN lists l ON l.actor_id = r.actor_id AND l.rkey = r.rkey AND l.rev = r.rev
+            AND l.cid IS DISTINCT FROM decode(r.cid, 'hex')"#,
+        Json(rows) as _
+    )
     .fetch_one(connection)
     .await?;
-    Ok(Written::of(done.applied, done.anomalies))
+    Ok(u64::try_from(count).unwrap_or_default())
 }

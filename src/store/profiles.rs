@@ -29,9 +29,9 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let done = sqlx::query!(
+    let applied = sqlx::query_scalar!(
         r#"WITH rows AS (
-            SELECT * FROM jsonb_to_recordset($1::jsonb) AS r (
+            SELECT * FROM json_to_recordset($1::json) AS r (
                 actor_id bigint, rev bigint, created_at timestamptz, updated_at timestamptz, cid text, avatar text,
                 bio text)
         ), written AS (
@@ -43,13 +43,26 @@ pub async fn write(
             WHERE p.rev < EXCLUDED.rev
             RETURNING 1
         )
-        SELECT (SELECT count(*) FROM written) AS "applied!",
-            (SELECT count(*) FROM rows r JOIN profiles p ON p.actor_id = r.actor_id AND p.rev = r.rev
-                AND p.cid IS DISTINCT FROM decode(r.cid, 'hex')) AS "anomalies!""#,
+        SELECT count(*) AS "applied!" FROM written"#,
         Json(rows) as _,
         indexed_at
     )
+    .fetch_one(&mut *connection)
+    .await?;
+    let applied = u64::try_from(applied).unwrap_or_default();
+    let anomalies = if applied < rows.len() as u64 { count_anomalies(connection, rows).await? } else { 0 };
+    Ok(Written { applied, anomalies })
+}
+
+/// Counts the rows that stand in the table with the same rev and another CID.
+async fn count_anomalies(connection: &mut PgConnection, rows: &[ProfileRow<'_>]) -> sqlx::Result<u64> {
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM json_to_recordset($1::json) AS r (actor_id bigint, rev bigint, cid text)
+        JOIN profiles p ON p.actor_id = r.actor_id AND p.rev = r.rev
+            AND p.cid IS DISTINCT FROM decode(r.cid, 'hex')"#,
+        Json(rows) as _
+    )
     .fetch_one(connection)
     .await?;
-    Ok(Written::of(done.applied, done.anomalies))
+    Ok(u64::try_from(count).unwrap_or_default())
 }

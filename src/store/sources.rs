@@ -3,21 +3,23 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-/// Stores the state of one source: `starting`, `connected`, `waiting` or `refused`, the last two with their reason.
+/// Stores the state of one source: `starting`, `connected`, `waiting` or `refused`, the last two with their reason; since when
+/// it is so, and that whoever follows it is alive.
 pub async fn write(
     connection: &mut PgConnection,
     source: &str,
     (state, reason): (&str, Option<&str>),
-    now: DateTime<Utc>,
+    (changed_at, alive_at): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO sources (source, state, reason, changed_at) VALUES ($1, $2, $3, $4)
+        "INSERT INTO sources (source, state, reason, changed_at, alive_at) VALUES ($1, $2, $3, $4, $5)
         ON CONFLICT (source) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason,
-            changed_at = EXCLUDED.changed_at",
+            changed_at = EXCLUDED.changed_at, alive_at = EXCLUDED.alive_at",
         source,
         state,
         reason,
-        now
+        changed_at,
+        alive_at
     )
     .execute(connection)
     .await?;

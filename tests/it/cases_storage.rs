@@ -20,7 +20,7 @@ use crate::support::{
     history::{History, Random, START_US, World as Shape, did, key, tid, track_uri},
     model::{What, differences},
     program::{Program, Settings},
-    run::{Log, lines_from, until_as},
+    run::{Log, lines_from, until, until_as},
     upstream::{Act, Upstream},
     wire::{Body, Commit, Operation, invalid, like, list, some_cid, track, updated},
     world::World,
@@ -298,4 +298,96 @@ async fn s5_readers_never_see_half_a_batch() {
     println!("{} of {round} rounds were seen", seen.len());
     assert!(seen.len() > 10, "the reader hardly read: {seen:?}");
     world.check().await;
+}
+
+/// A gauge of the only source.
+async fn gauge(program: &Program, name: &str) -> Result<f64, String> {
+    let metrics = program.metrics().await;
+    let line = metrics.lines().find(|line| line.starts_with(&format!("{name}{{")));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.ok_or_else(|| format!("no {name} in {metrics}"))
+}
+
+/// Waits until a gauge of the only source shows this much.
+async fn until_gauge(program: &Program, name: &str, least: f64) -> f64 {
+    program
+        .wait_until("a gauge has grown", async |program| match gauge(program, name).await? {
+            value if value >= least => Ok(()),
+            value => Err(format!("{name} is {value}, not yet {least}")),
+        })
+        .await;
+    gauge(program, name).await.expect("it was there")
+}
+
+#[tokio::test]
+async fn what_an_indexer_says_of_itself_grows_old_while_nothing_comes() {
+    let log = Log::of(&History::of(Shape { actors: 2, keys: 2, commits: 4 }, &mut Random::new(4)));
+    let lines = log.lines.clone();
+    let upstream =
+        Upstream::start(move |_| vec![Act::Burst(lines.iter().cloned().map(Frame::text).collect()), Act::Stay]).await;
+    let database = fresh().await;
+    let source = format!("jetstream+ws://{}", upstream.address);
+    let settings = Settings::new().with("DATABASE_URL", &database.url).with("PLYR_SOURCES", source);
+    let program = Program::serve(&settings).await;
+    until_as(&database.pool, &log.model()).await;
+    until(&database.pool, "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
+    for name in ["plyr_lag_seconds", "plyr_position_age_seconds"] {
+        let first = until_gauge(&program, name, 0.0).await;
+        until_gauge(&program, name, first + 1.0).await;
+    }
+    let renewed =
+        "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected' AND alive_at > changed_at + interval '5 s')";
+    until(&database.pool, renewed).await;
+    assert_eq!(upstream.requests().len(), 1, "it connected again: the test is void");
+    drop(program);
+
+    // What is stored is where the next one begins.
+    let silent = settings.with("PLYR_SOURCES", "jetstream+ws://127.0.0.1:9");
+    sqlx::query("UPDATE positions SET source = 'jetstream+ws://127.0.0.1:9'")
+        .execute(&database.pool)
+        .await
+        .expect("one");
+    let program = Program::serve(&silent).await;
+    until_gauge(&program, "plyr_lag_seconds", 1.0).await;
+    until_gauge(&program, "plyr_position_age_seconds", 1.0).await;
+}
+
+#[tokio::test]
+async fn s1_requests_that_hold_every_connection_do_not_hold_up_the_index() {
+    let log = Log::of(&History::of(Shape { actors: 5, keys: 10, commits: 100 }, &mut Random::new(3)));
+    let lines = log.lines.clone();
+    let upstream = Upstream::start(move |_| {
+        let burst = Act::Burst(lines.iter().cloned().map(Frame::text).collect());
+        vec![Act::WaitForGo, burst, Act::Stay]
+    })
+    .await;
+    let database = fresh().await;
+    let source = format!("jetstream+ws://{}", upstream.address);
+    let settings = Settings::new().with("DATABASE_URL", &database.url).with("PLYR_SOURCES", source);
+    let program = Program::serve(&settings).await;
+    upstream.wait_until(|upstream| !upstream.requests().is_empty()).await;
+
+    // Who asks is looked up in a table that the index never touches: these requests wait, each with its connection.
+    let mut holder = database.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.expect("a lock");
+    let client = reqwest::Client::new();
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        requests.spawn(client.get(format!("{}/tracks/", program.api)).bearer_auth("a token").send());
+    }
+    let all_wait = "SELECT count(*) >= 16 FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(&database.pool, all_wait).await;
+    upstream.go();
+    until_as(&database.pool, &log.model()).await;
+    assert!(sqlx::query_scalar::<_, bool>(all_wait).fetch_one(&database.pool).await.expect("an answer"), "none waited");
+    holder.rollback().await.expect("the lock is given back");
+
+    // The database ends what no request may take, and the API has its connections again.
+    while requests.join_next().await.is_some() {}
+    program.get("/tracks/", &[]).await.expect("an answer");
+    let metrics = program.metrics().await;
+    for pool in ["api", "index"] {
+        assert!(metrics.contains(&format!("plyr_pool_connections{{pool=\"{pool}\",state=\"busy\"}}")), "{metrics}");
+    }
 }

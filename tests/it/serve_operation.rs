@@ -17,14 +17,14 @@ use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    api::{Api, ORIGIN, json_of, now, settings, start, tid},
+    api::{Api, NOW, ORIGIN, json_of, now, settings, start, tid},
     schema::fits,
 };
 
 async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
-    let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now())
-        ON CONFLICT (source) DO UPDATE SET state = $1";
-    sqlx::query(set).bind(state).execute(api.pool()).await.expect("a source");
+    let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now(), $2::timestamptz)
+        ON CONFLICT (source) DO UPDATE SET state = $1, alive_at = excluded.alive_at";
+    sqlx::query(set).bind(state).bind(NOW).execute(api.pool()).await.expect("a source");
     let set =
         "INSERT INTO positions VALUES ('firehose+ws://pds', 'firehose_seq', 42, $1::timestamptz, NULL, $2::timestamptz)
         ON CONFLICT (source) DO UPDATE SET event_at = excluded.event_at, updated_at = excluded.updated_at";
@@ -56,6 +56,25 @@ async fn ready_when_schema_and_lag_allow() {
     sqlx::query("DROP TABLE _sqlx_migrations").execute(api.pool()).await.unwrap();
     api.refused("/ready", 503).await;
     assert_eq!(api.ok("/health").await["status"], "ok");
+}
+
+#[tokio::test]
+async fn an_indexer_that_gives_no_sign_of_life_is_not_believed() {
+    let api = Api::start().await;
+    // It is twelve o'clock. Connected and quiet for an hour, it said; whether it still is, it must say again and again.
+    source(&api, "connected", "2026-06-01T11:00:00Z", "2026-06-01T11:00:01Z").await;
+    for (alive_at, state, lag_s) in [
+        (Some("2026-06-01T11:59:30Z"), "connected", 1.0),
+        (Some("2026-06-01T11:59:29Z"), "silent", 3600.0),
+        (None, "silent", 3600.0),
+    ] {
+        let set = "UPDATE sources SET alive_at = $1::timestamptz";
+        sqlx::query(set).bind(alive_at).execute(api.pool()).await.unwrap();
+        let status = api.ok("/status").await;
+        assert_eq!((&status["lag_s"], &status["sources"][0]["state"]), (&json!(lag_s), &json!(state)), "{alive_at:?}");
+        let ready = api.get("/ready").await.status();
+        assert_eq!(ready, if state == "silent" { 503 } else { 200 }, "{alive_at:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What an operator looks at: sources, rejects, counts, schema.
 
+use chrono::TimeDelta;
 use sqlx::PgConnection;
 
 use super::moment;
@@ -16,6 +17,8 @@ pub struct SourceView {
     pub reason: Option<String>,
     /// Since when.
     pub changed_at: Option<Timestamp>,
+    /// When whoever follows it last gave a sign of life, which is every ten seconds.
+    pub alive_at: Option<Timestamp>,
     /// The number space of the position.
     pub kind: Option<String>,
     /// The number of the last message applied.
@@ -26,6 +29,15 @@ pub struct SourceView {
     pub ours_at: Option<Timestamp>,
     /// When the position was last stored.
     pub updated_at: Option<Timestamp>,
+}
+
+impl SourceView {
+    /// The state that can be believed: what was told last, or `silent` when nobody has given a sign of life for half a minute.
+    pub fn state_at(&self, now: Timestamp) -> Option<&str> {
+        let told = self.state.as_deref()?;
+        let is_alive = self.alive_at.is_some_and(|at| now.utc().signed_duration_since(at.utc()) <= SILENCE_MAX);
+        Some(if is_alive { told } else { "silent" })
+    }
 }
 
 /// How many rows there are.
@@ -43,14 +55,16 @@ pub struct Counts {
     pub exact: bool,
 }
 
+/// Three signs of life may be missed.
+const SILENCE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// Above this many rows counting costs more than it tells.
 const COUNTED_MAX: i64 = 100_000;
 
 /// All sources, by name.
 pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
     let rows = sqlx::query!(
-        "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", p.kind AS \"kind?\",
-            p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\"
+        "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
+            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\"
         FROM sources s FULL JOIN positions p USING (source) ORDER BY source"
     )
     .fetch_all(connection)
@@ -62,6 +76,7 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             state: row.state,
             reason: row.reason,
             changed_at: moment(row.changed_at),
+            alive_at: moment(row.alive_at),
             kind: row.kind,
             position: row.position,
             event_at: moment(row.event_at),
