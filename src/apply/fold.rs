@@ -25,7 +25,7 @@ pub struct PathState<'a> {
     pub rkey: &'a RecordKey,
     pub rev: Tid,
     /// The record, or none when it is gone.
-    pub record: Option<(Cid, &'a Record)>,
+    pub record: Option<(&'a Cid, &'a Record)>,
     /// The id of `did`; like the next two, zero until it is resolved.
     pub actor_id: i64,
     /// The id of the track that the path is about, if it is about one.
@@ -35,7 +35,7 @@ pub struct PathState<'a> {
 }
 
 impl<'a> PathState<'a> {
-    fn new(did: &'a Did, rkey: &'a RecordKey, rev: Tid, record: Option<(Cid, &'a Record)>) -> Self {
+    fn new(did: &'a Did, rkey: &'a RecordKey, rev: Tid, record: Option<(&'a Cid, &'a Record)>) -> Self {
         Self { did, rkey, rev, record, actor_id: 0, track_id: 0, cid_id: 0 }
     }
 }
@@ -47,7 +47,7 @@ impl<'a> Fold<'a> {
         for event in events {
             if let Body::Commit(commit) = &event.body {
                 let record = match &commit.operation {
-                    Operation::Put { cid, record } => Some((*cid, record)),
+                    Operation::Put { cid, record } => Some((cid, record)),
                     Operation::Delete => None,
                 };
                 fold.add(commit.collection, PathState::new(&event.did, &commit.rkey, commit.rev, record));

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Origin, Reached, fold::PathState};
 use crate::{
-    atproto::{Cid, Did, Nsid, Tid, Timestamp},
+    atproto::{Cid, Nsid, Tid, Timestamp},
     decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
     store::{
         actors::{AccountHint, HandleHint},
@@ -45,13 +45,13 @@ fn like(path: &PathState<'_>) -> Option<LikeRow> {
     Some(LikeRow { actor_id: path.actor_id, rkey, rev: path.rev.number(), live })
 }
 
-fn live_like(like: &Like, cid: Cid, path: &PathState<'_>) -> LiveLike {
+fn live_like(like: &Like, cid: &Cid, path: &PathState<'_>) -> LiveLike {
     LiveLike {
         subject_id: path.track_id,
         subject_cid_id: path.cid_id,
         sort_at: sort_at(like.created_at, path.rev),
         created_at: like.created_at.utc(),
-        cid: half_digest(&cid),
+        cid: half_digest(cid),
     }
 }
 
@@ -86,12 +86,12 @@ pub fn tracks<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>, nsid: 
         .collect()
 }
 
-fn live_track<'a>(row: TrackRow<'a>, rev: Tid, cid: Cid, track: &'a Track) -> TrackRow<'a> {
+fn live_track<'a>(row: TrackRow<'a>, rev: Tid, cid: &Cid, track: &'a Track) -> TrackRow<'a> {
     TrackRow {
         sort_at: Some(sort_at(track.created_at, rev)),
         created_at: Some(track.created_at.utc()),
         duration: track.duration,
-        cid: Some(hex(cid)),
+        cid: Some(cid.to_bytes()),
         title: Some(&track.title),
         artist: Some(&track.artist),
         file_type: Some(&track.file_type),
@@ -100,8 +100,8 @@ fn live_track<'a>(row: TrackRow<'a>, rev: Tid, cid: Cid, track: &'a Track) -> Tr
         audio_url: track.audio_url.as_deref(),
         audio_cid: track.audio_cid.as_deref(),
         image_url: track.image_url.as_deref(),
-        features: track.features.iter().map(Did::as_str).collect(),
-        labels: track.labels.iter().map(String::as_str).collect(),
+        features: lines(track.features.iter()),
+        labels: track.labels.as_slice(),
         support_gate: track.support_gate.as_ref(),
         ..row
     }
@@ -115,7 +115,7 @@ pub fn lists<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<
                 Some((cid, Record::List(list))) => Some((cid, list)),
                 _ => None,
             };
-            let items = live.map(|(_, list): (Cid, &List)| list.items.as_slice()).unwrap_or_default();
+            let items = live.map(|(_, list): (&Cid, &List)| list.items.as_slice()).unwrap_or_default();
             Some(ListRow {
                 actor_id: path.actor_id,
                 rkey: Tid::parse(path.rkey.as_str()).ok()?.number(),
@@ -150,7 +150,7 @@ fn lines(items: impl Iterator<Item = impl Display>) -> String {
 pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> Vec<ProfileRow<'a>> {
     paths
         .map(|path| {
-            let live: Option<(Cid, &Profile)> = match path.record {
+            let live: Option<(&Cid, &Profile)> = match path.record {
                 Some((cid, Record::Profile(profile))) => Some((cid, profile)),
                 _ => None,
             };
@@ -159,7 +159,7 @@ pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> V
                 rev: path.rev.number(),
                 created_at: live.map(|(_, profile)| profile.created_at.utc()),
                 updated_at: live.and_then(|(_, profile)| profile.updated_at).map(Timestamp::utc),
-                cid: live.map(|(cid, _)| hex(cid)),
+                cid: live.map(|(cid, _)| hex(*cid)),
                 avatar: live.and_then(|(_, profile)| profile.avatar.as_deref()),
                 bio: live.and_then(|(_, profile)| profile.bio.as_deref()),
             }

@@ -121,7 +121,10 @@ impl Writer {
         while let Some(part) = parts.pop() {
             let started = Instant::now();
             match self.apply(&part.batch).await {
-                Ok(Some(applied)) => self.note(&part, applied, started),
+                Ok(Some(applied)) => {
+                    self.note(&part, applied, started);
+                    drop_elsewhere(part);
+                }
                 Ok(None) => return Ok(false),
                 Err(IngestError::Apply(error)) if error.is_about_a_row() && !part.batch.events.is_empty() => {
                     if let Some((event, trace)) = part.single() {
@@ -233,6 +236,13 @@ impl Writer {
             tracing::warn!(%error, "statistics could not be taken");
             self.connection = None;
         }
+    }
+}
+
+/// Freeing what twenty thousand events hold takes a while; the next batch need not wait for it.
+fn drop_elsewhere(shipment: Shipment) {
+    if shipment.batch.events.len() > 1_000 {
+        tokio::task::spawn_blocking(move || drop(shipment));
     }
 }
 

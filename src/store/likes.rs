@@ -50,12 +50,11 @@ pub async fn write(
     for place in load_seen(connection, rows).await? {
         is_seen[place] = true;
     }
-    let split = |wanted: bool| {
-        let chosen = rows.iter().zip(&is_seen).filter(move |(_, is_seen)| **is_seen == wanted);
-        chosen.map(|(row, _)| *row).collect::<Vec<LikeRow>>()
-    };
-    let mut written = copy_unseen(connection, &split(false), indexed_at).await?;
-    written += update_older(connection, &split(true), indexed_at).await?;
+    let chosen =
+        |wanted: bool| rows.iter().zip(&is_seen).filter(move |(_, is_seen)| **is_seen == wanted).map(|(row, _)| row);
+    let mut written = copy_unseen(connection, chosen(false), indexed_at).await?;
+    let seen: Vec<LikeRow> = chosen(true).copied().collect();
+    written += update_older(connection, &seen, indexed_at).await?;
     Ok(written)
 }
 
@@ -73,13 +72,15 @@ async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Res
     Ok(places.into_iter().map(super::place).collect())
 }
 
-/// Inserts rows by COPY, which writes a page at a time where INSERT writes a row.
+/// Inserts rows by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while
+/// the next is put together.
 async fn copy_unseen(
     connection: &mut PgConnection,
-    rows: &[LikeRow],
+    rows: impl Iterator<Item = &LikeRow>,
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
-    if rows.is_empty() {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
         return Ok(Written::default());
     }
     let mut copy = connection
@@ -88,11 +89,16 @@ async fn copy_unseen(
             FROM STDIN (FORMAT binary)",
         )
         .await?;
-    let mut lines = CopyLines::new(rows.len());
+    let mut lines = CopyLines::new();
     for row in rows {
+        if lines.0.len() > PIECE_LENGTH {
+            copy.send(lines.0.as_slice()).await?;
+            lines.0.clear();
+        }
         lines.push(row, indexed_at);
     }
-    copy.send(lines.finish()).await?;
+    lines.finish();
+    copy.send(lines.0.as_slice()).await?;
     let applied = copy.finish().await?;
     Ok(Written { applied, anomalies: 0 })
 }
@@ -102,14 +108,14 @@ struct CopyLines(Vec<u8>);
 
 /// Columns in a row.
 const COLUMNS: i16 = 9;
-/// Bytes of a live row: the number of columns, eight numbers and a UUID, each after its length.
-const LINE_LENGTH: usize = 2 + 8 * (4 + 8) + 4 + 16;
+/// Bytes after which a piece is sent.
+const PIECE_LENGTH: usize = 64 * 1024;
 /// Microseconds from 1970 to 2000, where Postgres begins to count.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
 impl CopyLines {
-    fn new(rows: usize) -> Self {
-        let mut bytes = Vec::with_capacity(rows * LINE_LENGTH + 32);
+    fn new() -> Self {
+        let mut bytes = Vec::new();
         bytes.extend_from_slice(b"PGCOPY\n\xff\r\n\0");
         // Neither flags nor an extension of the header.
         bytes.extend_from_slice(&[0; 8]);
@@ -145,9 +151,8 @@ impl CopyLines {
         self.number(time.map(|time| time.timestamp_micros() - POSTGRES_EPOCH_US));
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    fn finish(&mut self) {
         self.0.extend_from_slice(&(-1_i16).to_be_bytes());
-        self.0
     }
 }
 

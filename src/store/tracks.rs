@@ -1,7 +1,6 @@
 //! Tracks: a stable id from the first time a URI is mentioned, and the record while there is one.
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 
 use super::Written;
@@ -35,42 +34,28 @@ pub async fn insert(connection: &mut PgConnection, uris: &[&str], artist_ids: &[
 }
 
 /// A track's record, or, where `title` is none, the news that it is gone. Fields as in the table.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default)]
 #[expect(missing_docs, reason = "the lexicon says what each field is")]
 pub struct TrackRow<'a> {
     pub uri: String,
     pub artist_id: i64,
     pub rev: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sort_at: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<DateTime<Utc>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
-    /// The binary CID in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cid: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The binary CID.
+    pub cid: Option<Vec<u8>>,
     pub title: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub artist: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub album: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_url: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub audio_cid: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_url: Option<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub features: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A DID a line.
+    pub features: String,
+    pub labels: &'a [String],
     pub support_gate: Option<&'a serde_json::Value>,
 }
 
@@ -84,19 +69,20 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
+    let numbers = |read: fn(&TrackRow<'_>) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
+    let times = |read: fn(&TrackRow<'_>) -> Option<DateTime<Utc>>| rows.iter().map(read).collect::<Vec<_>>();
     let applied = sqlx::query_scalar!(
-        r#"WITH rows AS (
-            SELECT * FROM json_to_recordset($1::json) AS r (
-                uri text, artist_id bigint, rev bigint, sort_at timestamptz, created_at timestamptz, duration bigint,
-                cid text, title text, artist text, file_type text, album text, description text, audio_url text,
-                audio_cid text, image_url text, features text[], labels text[], support_gate jsonb)
-        ), written AS (
-            INSERT INTO tracks AS t (uri, artist_id, rev, sort_at, created_at, indexed_at, duration, cid, title, artist,
-                file_type, album, description, audio_url, audio_cid, image_url, features, labels, support_gate)
-            SELECT uri, artist_id, rev, sort_at, created_at, $2, duration, decode(cid, 'hex'), title, artist,
-                file_type, album, description, audio_url, audio_cid, image_url,
-                COALESCE(features, '{}'), COALESCE(labels, '{}'), support_gate
-            FROM rows
+        r#"WITH written AS (
+            INSERT INTO tracks AS t (uri, artist_id, rev, sort_at, created_at, duration, cid, title, artist, file_type,
+                album, description, audio_url, audio_cid, image_url, features, labels, support_gate, indexed_at)
+            SELECT r.uri, r.artist_id, r.rev, r.sort_at, r.created_at, r.duration, r.cid, r.title, r.artist, r.file_type,
+                r.album, r.description, r.audio_url, r.audio_cid, r.image_url, string_to_array(r.features, E'\n'),
+                ARRAY(SELECT json_array_elements_text(r.labels)), r.support_gate, $19
+            FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
+                $7::bytea[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+                $15::text[], $16::text[], $17::json[], $18::jsonb[])
+                AS r (uri, artist_id, rev, sort_at, created_at, duration, cid, title, artist, file_type, album,
+                    description, audio_url, audio_cid, image_url, features, labels, support_gate)
             ON CONFLICT (uri) DO UPDATE SET rev = EXCLUDED.rev, sort_at = EXCLUDED.sort_at,
                 created_at = EXCLUDED.created_at, indexed_at = EXCLUDED.indexed_at, duration = EXCLUDED.duration,
                 cid = EXCLUDED.cid, title = EXCLUDED.title, artist = EXCLUDED.artist, file_type = EXCLUDED.file_type,
@@ -109,7 +95,24 @@ pub async fn write(
             INSERT INTO track_counts (track_id) SELECT id FROM written ON CONFLICT DO NOTHING
         )
         SELECT count(*) AS "applied!" FROM written"#,
-        Json(rows) as _,
+        &uris(rows) as &[&str],
+        &numbers(|row| row.artist_id),
+        &numbers(|row| row.rev),
+        &times(|row| row.sort_at) as &[Option<DateTime<Utc>>],
+        &times(|row| row.created_at) as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.duration).collect::<Vec<_>>() as &[Option<i64>],
+        &cids(rows) as &[Option<&[u8]>],
+        &texts(rows, |row| row.title) as &[Option<&str>],
+        &texts(rows, |row| row.artist) as &[Option<&str>],
+        &texts(rows, |row| row.file_type) as &[Option<&str>],
+        &texts(rows, |row| row.album) as &[Option<&str>],
+        &texts(rows, |row| row.description) as &[Option<&str>],
+        &texts(rows, |row| row.audio_url) as &[Option<&str>],
+        &texts(rows, |row| row.audio_cid) as &[Option<&str>],
+        &texts(rows, |row| row.image_url) as &[Option<&str>],
+        &rows.iter().map(|row| row.features.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|row| Json(row.labels)).collect::<Vec<_>>() as _,
+        &rows.iter().map(|row| row.support_gate.map(Json)).collect::<Vec<_>>() as _,
         indexed_at
     )
     .fetch_one(&mut *connection)
@@ -119,13 +122,26 @@ pub async fn write(
     Ok(Written { applied, anomalies })
 }
 
+fn uris<'r>(rows: &'r [TrackRow<'_>]) -> Vec<&'r str> {
+    rows.iter().map(|row| row.uri.as_str()).collect()
+}
+
+fn cids<'r>(rows: &'r [TrackRow<'_>]) -> Vec<Option<&'r [u8]>> {
+    rows.iter().map(|row| row.cid.as_deref()).collect()
+}
+
+fn texts<'a>(rows: &[TrackRow<'a>], read: fn(&TrackRow<'a>) -> Option<&'a str>) -> Vec<Option<&'a str>> {
+    rows.iter().map(read).collect()
+}
+
 /// Counts the rows that stand in the table with the same rev and another CID.
 async fn count_anomalies(connection: &mut PgConnection, rows: &[TrackRow<'_>]) -> sqlx::Result<u64> {
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM json_to_recordset($1::json) AS r (uri text, rev bigint, cid text)
-        JOIN tracks t ON t.uri = r.uri AND t.rev = r.rev
-            AND t.cid IS DISTINCT FROM decode(r.cid, 'hex')"#,
-        Json(rows) as _
+        r#"SELECT count(*) AS "count!" FROM UNNEST($1::text[], $2::bigint[], $3::bytea[]) AS r (uri, rev, cid)
+        JOIN tracks t ON t.uri = r.uri AND t.rev = r.rev AND t.cid IS DISTINCT FROM r.cid"#,
+        &uris(rows) as &[&str],
+        &rows.iter().map(|row| row.rev).collect::<Vec<i64>>(),
+        &cids(rows) as &[Option<&[u8]>]
     )
     .fetch_one(connection)
     .await?;
