@@ -50,10 +50,8 @@ pub async fn write(
     for place in load_seen(connection, rows).await? {
         is_seen[place] = true;
     }
-    let chosen =
-        |wanted: bool| rows.iter().zip(&is_seen).filter(move |(_, is_seen)| **is_seen == wanted).map(|(row, _)| row);
-    let mut written = copy_unseen(connection, chosen(false), indexed_at).await?;
-    let seen: Vec<LikeRow> = chosen(true).copied().collect();
+    let mut written = copy_unseen(connection, (rows, &is_seen), indexed_at).await?;
+    let seen: Vec<LikeRow> = rows.iter().zip(is_seen).filter(|(_, is_seen)| *is_seen).map(|(row, _)| *row).collect();
     written += update_older(connection, &seen, indexed_at).await?;
     Ok(written)
 }
@@ -72,15 +70,14 @@ async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Res
     Ok(places.into_iter().map(super::place).collect())
 }
 
-/// Inserts rows by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while
+/// Inserts the rows that are not marked as seen by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while
 /// the next is put together.
 async fn copy_unseen(
     connection: &mut PgConnection,
-    rows: impl Iterator<Item = &LikeRow>,
+    (rows, is_seen): (&[LikeRow], &[bool]),
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
+    if is_seen.iter().all(|is_seen| *is_seen) {
         return Ok(Written::default());
     }
     let mut copy = connection
@@ -90,7 +87,10 @@ async fn copy_unseen(
         )
         .await?;
     let mut lines = CopyLines::new();
-    for row in rows {
+    for (row, is_seen) in rows.iter().zip(is_seen) {
+        if *is_seen {
+            continue;
+        }
         if lines.0.len() > PIECE_LENGTH {
             copy.send(lines.0.as_slice()).await?;
             lines.0.clear();
