@@ -17,6 +17,7 @@ mod floors;
 mod lexicons;
 mod manual;
 mod network;
+mod operating;
 mod private_postgres;
 mod program;
 mod property;
