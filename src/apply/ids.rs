@@ -131,6 +131,11 @@ fn track_of<'p>(
 const ROUNDS: [bool; 2] = [false, true];
 
 impl Met {
+    /// The actors that were not remembered.
+    pub fn dids(&self) -> impl Iterator<Item = &str> {
+        self.actors.keys().map(AsRef::as_ref)
+    }
+
     /// The second half: finds the id of every track and subject CID, gives one to those that have none, and writes them into
     /// the folds. The ids are to be kept once the transaction has committed.
     pub async fn resolve_subjects(

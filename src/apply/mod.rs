@@ -6,6 +6,7 @@
 
 mod batch;
 mod fold;
+mod hints;
 mod ids;
 mod rows;
 
@@ -21,6 +22,7 @@ use crate::{
     store::{self, actors, positions, rejects},
 };
 use fold::Fold;
+use hints::Hints;
 use ids::Ids;
 
 /// The batch is not in the database.
@@ -57,12 +59,13 @@ pub struct Applier {
     collections: Collections,
     clock: Clock,
     ids: Ids,
+    hints: Hints,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default() }
+        Self { collections, clock, ids: Ids::default(), hints: Hints::default() }
     }
 
     /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
@@ -89,7 +92,8 @@ impl Applier {
             write_others(&mut transaction, fold, now, outcome).await?;
         }
         let [mut applied, buried] = outcomes;
-        let (accounts, identities) = write_hints(&mut transaction, &batch.events).await?;
+        let recalled = self.hints.recall(met.dids());
+        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled)).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -99,6 +103,7 @@ impl Applier {
         transaction.commit().await?;
 
         self.ids.keep(met);
+        self.hints.keep(&batch.events);
         applied.add_hints(accounts, identities);
         applied.settle(&batch.events);
         applied.rejected = batch.rejects.len() as u64;
@@ -137,7 +142,7 @@ async fn write_others(
 }
 
 /// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: &[Event]) -> sqlx::Result<(u64, u64)> {
+async fn write_hints(connection: &mut PgConnection, events: impl Iterator<Item = &Event>) -> sqlx::Result<(u64, u64)> {
     let (accounts, handles) = rows::hints(events);
     let accounts = actors::update_accounts(connection, &accounts).await?;
     let identities = actors::update_handles(connection, &handles).await?;

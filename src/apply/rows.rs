@@ -168,7 +168,7 @@ pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> V
 }
 
 /// The last account hint of each DID, and the last handle of each DID and for each handle.
-pub fn hints(events: &[Event]) -> (Vec<AccountHint<'_>>, Vec<HandleHint<'_>>) {
+pub fn hints<'e>(events: impl Iterator<Item = &'e Event>) -> (Vec<AccountHint<'e>>, Vec<HandleHint<'e>>) {
     let mut accounts: HashMap<&str, AccountHint<'_>> = HashMap::new();
     let mut by_did: HashMap<&str, HandleHint<'_>> = HashMap::new();
     for event in events {

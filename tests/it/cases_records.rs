@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use crate::support::{
     history::{START_US, did, key, tid, track_uri},
     model::{Like, Record, tid_text},
-    wire::{Body, Commit, Operation, invalid, like, like_json, list, micros, profile, put, some_cid, track, updated},
+    wire::{
+        Body, Commit, Operation, invalid, like, like_json, list, micros, profile, put, some_cid, track, updated,
+        v1_identity,
+    },
     world::World,
 };
 
@@ -78,6 +81,26 @@ async fn o13_a_like_by_an_actor_never_seen() {
     }
     world.check().await;
     assert_eq!(world.like_count(&track_uri(0, 0)).await, 3);
+}
+
+#[tokio::test]
+async fn o13_a_handle_told_before_the_first_record() {
+    let mut world = World::new().await;
+    let (did, now) = (did(0), START_US);
+    world.raw(v1_identity(&did, Some("old.example"), now), vec![]).await;
+    world.raw(v1_identity(&did, Some("new.example"), now + 2), vec![]).await;
+    world.raw(v1_identity(&did, Some("late.example"), now + 1), vec![]).await;
+    let strangers: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM actors").fetch_one(&world.database.pool).await.unwrap();
+    assert_eq!(strangers, 0, "a stranger's handle makes nobody known");
+    world.commit(&[Commit::new(&did, rev(1), vec![Operation::like(&key(1, 0), like(&track_uri(1, 0), AT))])]).await;
+    let handle: Option<String> = sqlx::query_scalar("SELECT handle FROM actors WHERE did = $1")
+        .bind(&did)
+        .fetch_one(&world.database.pool)
+        .await
+        .unwrap();
+    assert_eq!(handle.as_deref(), Some("new.example"));
+    world.check().await;
 }
 
 #[tokio::test]
