@@ -63,7 +63,8 @@ CREATE TABLE subject_cids (
 );
 ALTER TABLE subject_cids ALTER cid SET STATISTICS 10;
 
--- `subject_id` null: a tombstone. `cid` is the first half of the record's SHA-256, enough to tell versions apart.
+-- `subject_id` null: a tombstone. `cid` is the first eight bytes of the record's SHA-256,
+-- enough to tell one version of an actor's own record from the next.
 CREATE TABLE likes (
     actor_id        bigint NOT NULL,
     rkey            bigint NOT NULL,
@@ -73,7 +74,7 @@ CREATE TABLE likes (
     subject_cid_id  bigint,
     sort_at         timestamptz,
     created_at      timestamptz,
-    cid             uuid,
+    cid             bigint,
     -- `sort_at` rides along so that one actor's likes are put in order without visiting the table.
     PRIMARY KEY (actor_id, rkey) INCLUDE (sort_at)
 ) WITH (

@@ -66,8 +66,8 @@ pub struct LikeRow {
     pub track: i64,
     /// Microseconds since 1970.
     pub created_at_us: i64,
-    /// The first half of the record's SHA-256.
-    pub cid: [u8; 16],
+    /// The first eight bytes of the record's SHA-256.
+    pub cid: [u8; 8],
 }
 
 /// Writes the log; answers with the number of its lines.
@@ -223,8 +223,8 @@ impl Generator {
             "subject": {"uri": subject, "cid": Cid::of_record(subject.as_bytes()).to_string()},
         });
         let rkey = self.rkey();
-        let mut cid = [0; 16];
-        cid.copy_from_slice(&cid_of(&record).digest()[..16]);
+        let mut cid = [0; 8];
+        cid.copy_from_slice(&cid_of(&record).digest()[..8]);
         let row = LikeRow {
             actor: one_based(actor + 1),
             rkey: rkey.number(),

@@ -7,7 +7,6 @@ use std::{
 use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::{Origin, Reached, fold::PathState};
 use crate::{
@@ -51,17 +50,17 @@ fn live_like(like: &Like, cid: &Cid, path: &PathState<'_>) -> LiveLike {
         subject_cid_id: path.cid_id,
         sort_at: sort_at(like.created_at, path.rev),
         created_at: like.created_at.utc(),
-        cid: half_digest(cid),
+        cid: first_of_digest(cid),
     }
 }
 
-/// The first sixteen bytes of a CID's digest, filled with zeros where it is shorter.
-fn half_digest(cid: &Cid) -> Uuid {
-    let mut half = [0; 16];
-    for (to, from) in half.iter_mut().zip(cid.digest()) {
+/// The first eight bytes of a CID's digest, filled with zeros where it is shorter.
+fn first_of_digest(cid: &Cid) -> i64 {
+    let mut first = [0; 8];
+    for (to, from) in first.iter_mut().zip(cid.digest()) {
         *to = *from;
     }
-    Uuid::from_bytes(half)
+    i64::from_be_bytes(first)
 }
 
 fn hex(cid: Cid) -> String {

@@ -239,7 +239,7 @@ impl Writer {
     }
 }
 
-/// Freeing what twenty thousand events hold takes a while; the next batch need not wait for it.
+/// Freeing what thousands of events hold takes a while; the next batch need not wait for it.
 fn drop_elsewhere(shipment: Shipment) {
     if shipment.batch.events.len() > 1_000 {
         tokio::task::spawn_blocking(move || drop(shipment));

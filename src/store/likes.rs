@@ -2,7 +2,6 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::Written;
 
@@ -30,8 +29,8 @@ pub struct LiveLike {
     pub sort_at: DateTime<Utc>,
     /// What the record says.
     pub created_at: DateTime<Utc>,
-    /// The first half of the record's digest.
-    pub cid: Uuid,
+    /// The first eight bytes of the record's digest.
+    pub cid: i64,
 }
 
 /// Writes each row whose path was never seen, or whose rev is greater than the one stored there. Each path at most once.
@@ -133,18 +132,17 @@ impl CopyLines {
         self.number(live.map(|like| like.subject_cid_id));
         self.time(live.map(|like| like.sort_at));
         self.time(live.map(|like| like.created_at));
-        self.field(live.map(|like| like.cid.as_bytes().as_slice()));
+        self.number(live.map(|like| like.cid));
     }
 
-    fn field(&mut self, bytes: Option<&[u8]>) {
-        // No field is longer than sixteen bytes; -1 stands for null.
-        let length = bytes.map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap_or(-1));
-        self.0.extend_from_slice(&length.to_be_bytes());
-        self.0.extend_from_slice(bytes.unwrap_or_default());
-    }
-
+    /// A field is its length and its bytes; a length of -1 stands for null.
     fn number(&mut self, number: Option<i64>) {
-        self.field(number.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+        if let Some(number) = number {
+            self.0.extend_from_slice(&8_i32.to_be_bytes());
+            self.0.extend_from_slice(&number.to_be_bytes());
+        } else {
+            self.0.extend_from_slice(&(-1_i32).to_be_bytes());
+        }
     }
 
     fn time(&mut self, time: Option<DateTime<Utc>>) {
@@ -170,12 +168,11 @@ async fn update_older(
     let times = |read: fn(&LiveLike) -> DateTime<Utc>| {
         rows.iter().map(|row| row.live.as_ref().map(read)).collect::<Vec<Option<DateTime<Utc>>>>()
     };
-    let cids: Vec<Option<Uuid>> = rows.iter().map(|row| row.live.map(|like| like.cid)).collect();
     let done = sqlx::query!(
         r#"WITH rows AS (
             SELECT unnest($1::bigint[]) AS actor_id, unnest($2::bigint[]) AS rkey, unnest($3::bigint[]) AS rev,
                 unnest($4::bigint[]) AS subject_id, unnest($5::bigint[]) AS subject_cid_id,
-                unnest($6::timestamptz[]) AS sort_at, unnest($7::timestamptz[]) AS created_at, unnest($8::uuid[]) AS cid
+                unnest($6::timestamptz[]) AS sort_at, unnest($7::timestamptz[]) AS created_at, unnest($8::bigint[]) AS cid
         ), written AS (
             UPDATE likes l SET rev = r.rev, subject_id = r.subject_id, subject_cid_id = r.subject_cid_id,
                 sort_at = r.sort_at, created_at = r.created_at, cid = r.cid, indexed_at = $9
@@ -192,7 +189,7 @@ async fn update_older(
         &live(|like| like.subject_cid_id) as &[Option<i64>],
         &times(|like| like.sort_at) as &[Option<DateTime<Utc>>],
         &times(|like| like.created_at) as &[Option<DateTime<Utc>>],
-        &cids as &[Option<Uuid>],
+        &live(|like| like.cid) as &[Option<i64>],
         indexed_at
     )
     .fetch_one(connection)

@@ -51,7 +51,7 @@ async fn the_log_ends_in_the_rows_of_the_copy() {
     expected.sort();
     assert_eq!(expected.len(), 3_000 - 3_000 * 4 / 100);
     let mut found: Vec<(String, i64, i64, String, i64, Vec<u8>)> = sqlx::query(
-        "SELECT a.did, l.rkey, l.rev, t.uri, (extract(epoch FROM l.created_at) * 1000000)::bigint, uuid_send(l.cid)
+        "SELECT a.did, l.rkey, l.rev, t.uri, (extract(epoch FROM l.created_at) * 1000000)::bigint, int8send(l.cid)
          FROM likes l JOIN actors a ON a.id = l.actor_id JOIN tracks t ON t.id = l.subject_id",
     )
     .fetch_all(&world.database.pool)

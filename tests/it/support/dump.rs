@@ -8,7 +8,7 @@ use super::model::{Kind, Like, List, Profile, Record, State, Track, gone, live, 
 
 /// Microseconds since 1970, as the referee counts.
 const LIKES: &str = "
-    SELECT a.did, l.rkey, l.rev, t.uri, c.cid AS subject_cid, replace(l.cid::text, '-', '') AS cid,
+    SELECT a.did, l.rkey, l.rev, t.uri, c.cid AS subject_cid, lpad(to_hex(l.cid), 16, '0') AS cid,
         (extract(epoch FROM l.created_at) * 1000000)::bigint AS created_at,
         (extract(epoch FROM l.sort_at) * 1000000)::bigint AS sort_at
     FROM likes l JOIN actors a ON a.id = l.actor_id
@@ -67,7 +67,7 @@ fn like_of(row: &PgRow) -> Option<(Vec<u8>, i64, Record)> {
     let subject: Option<String> = row.get("uri");
     let digest: String = row.get::<Option<String>, _>("cid").unwrap_or_default();
     let mut cid = vec![1, 0x71, 0x12, 0x20];
-    cid.extend(data_encoding::HEXLOWER.decode(digest.as_bytes()).expect("a uuid is hexadecimal"));
+    cid.extend(data_encoding::HEXLOWER.decode(digest.as_bytes()).expect("to_hex writes hexadecimal"));
     let like = Like {
         subject: subject?,
         subject_cid: cid_text(&row.get::<Vec<u8>, _>("subject_cid")),

@@ -186,8 +186,8 @@ pub fn live(state: &mut State, (did, rkey): (&str, &str), rev: i64, cid: &[u8], 
         Record::Track(track) => ("track", track.created_at.min(rev_time)),
         Record::Profile(_) => ("profile", 0),
     };
-    // A like's row keeps the first half of the digest; the four bytes before it say what kind of CID it is.
-    let cid = if name == "like" { &cid[4..20] } else { cid };
+    // A like's row keeps the first eight bytes of the digest; the four bytes before it say what kind of CID it is.
+    let cid = if name == "like" { &cid[4..12] } else { cid };
     let line = format!("rev {} sort_at {sort_at} cid {} {record:?}", tid_text(rev), hex(cid));
     state.insert(format!("{name} {did} {rkey}"), line);
 }
