@@ -98,7 +98,7 @@ impl Writer {
                 return Ok(self.totals);
             }
         }
-        if self.unanalyzed > 0 {
+        if self.unanalyzed >= ANALYZE_IN_PAUSE_AFTER {
             self.analyze().await;
         }
         Ok(self.totals)
