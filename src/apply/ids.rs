@@ -11,10 +11,10 @@ use crate::{
     store::{actors, subject_cids, tracks},
 };
 
-/// How many ids are remembered: about 8 MB in all. Those forgotten cost a look-up.
-const ACTORS_KEPT: usize = 40_000;
-const TRACKS_KEPT: usize = 20_000;
-const CIDS_KEPT: usize = 20_000;
+/// How many ids are remembered: about 6 MB in all. Those forgotten cost a look-up.
+const ACTORS_KEPT: usize = 30_000;
+const TRACKS_KEPT: usize = 15_000;
+const CIDS_KEPT: usize = 15_000;
 
 /// Stands for an id until it is found. Identities start at one.
 const UNMET: i64 = 0;

@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
-pub(super) const DELIVERIES_MAX: usize = 16;
+pub(super) const DELIVERIES_MAX: usize = 4;
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.

@@ -69,7 +69,7 @@ pub struct Shipment {
 }
 
 /// Events in a batch at most.
-const EVENTS_MAX: usize = 10_000;
+const EVENTS_MAX: usize = 20_000;
 /// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
 const BYTES_MAX: usize = 16 << 20;
 
