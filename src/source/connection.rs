@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     tungstenite::{Bytes, Message, protocol::WebSocketConfig},
 };
 
-use super::{Delivery, Dialect, ended::Ended, follow::Tuning};
+use super::{Delivery, Dialect, Opening, ended::Ended, follow::Tuning};
 
 /// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
 /// which can say what is wrong with it.
@@ -78,6 +78,7 @@ pub(super) struct Outlet<'a> {
 pub(super) struct Reader<'a> {
     socket: Socket,
     outlet: Outlet<'a>,
+    opening: Option<Opening>,
     tuning: &'a Tuning,
     pending: Vec<Bytes>,
     pending_bytes: usize,
@@ -87,10 +88,11 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, tuning: &'a Tuning) -> Self {
+    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, (opening, tuning): (Opening, &'a Tuning)) -> Self {
         Self {
             socket,
             outlet,
+            opening: Some(opening),
             tuning,
             pending: Vec::new(),
             pending_bytes: 0,
@@ -134,7 +136,7 @@ impl<'a> Reader<'a> {
                         return ended;
                     }
                 }
-                permit = deliveries.reserve(), if !self.pending.is_empty() => match permit {
+                permit = deliveries.reserve(), if !self.pending.is_empty() || self.knows_of_a_loss() => match permit {
                     Ok(permit) => permit.send(self.take_delivery()),
                     Err(_) => return Ended::Unwanted,
                 },
@@ -174,6 +176,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// A loss is told at once, and not with the first message, which may be hours away.
+    fn knows_of_a_loss(&self) -> bool {
+        self.opening.as_ref().is_some_and(|opening| opening.lost.is_some())
+    }
+
     async fn send_ping(&mut self) -> Result<(), Ended> {
         match time::timeout(self.tuning.silence_max, self.socket.send(Message::Ping(Bytes::new()))).await {
             Ok(Ok(())) => Ok(()),
@@ -187,6 +194,7 @@ impl<'a> Reader<'a> {
         Delivery {
             source: self.outlet.source,
             dialect: self.outlet.dialect,
+            opening: self.opening.take(),
             messages: std::mem::take(&mut self.pending),
             received_at: self.received_at,
         }

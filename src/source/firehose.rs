@@ -15,6 +15,11 @@ impl FirehoseSeq {
     pub fn of(position: Position) -> Result<Self, ForeignPosition> {
         Ok(Self(position.in_space(PositionKind::FirehoseSeq)?).max(Self::OLDEST))
     }
+
+    /// The number that is sent.
+    pub fn seq(self) -> i64 {
+        self.0
+    }
 }
 
 /// The address to connect to. The host answers with what came after the cursor, so no margin is needed.

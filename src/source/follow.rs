@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Connection, Delivery, Dialect, ForeignPosition, Position, SourceSpec,
+    Asked, Connection, Delivery, Dialect, ForeignPosition, Lost, Opening, Position, SourceSpec,
     backoff::Backoff,
     connection::{self, Meters, Outlet, Reader},
     ended::Ended,
@@ -137,10 +137,10 @@ impl Follower {
     async fn run(&mut self) -> Left {
         self.meters.connected.set(0.0);
         loop {
-            let (url, committed) = self.address();
-            self.asked = committed;
+            let (url, opening) = self.address();
+            self.asked = opening.committed;
             let began = Instant::now();
-            let (ended, messages) = self.connect(&url).await;
+            let (ended, messages) = self.connect(&url, opening).await;
             let lasted = began.elapsed();
             // A single message may be the error before a close: hurrying back would only bring it again.
             if messages > 1 || lasted >= self.follow.tuning.backoff_max {
@@ -157,7 +157,7 @@ impl Follower {
     }
 
     /// One connection from its address to its end.
-    async fn connect(&mut self, url: &str) -> (Ended, u64) {
+    async fn connect(&mut self, url: &str, opening: Opening) -> (Ended, u64) {
         let socket = match connection::open(url, self.follow.tuning.connect_timeout).await {
             Ok(socket) => socket,
             Err(ended) => return (ended, 0),
@@ -169,7 +169,7 @@ impl Follower {
             deliveries: &self.follow.deliveries,
             meters: &self.meters,
         };
-        let ended = Reader::new(socket, outlet, &self.follow.tuning).run().await;
+        let ended = Reader::new(socket, outlet, (opening, &self.follow.tuning)).run().await;
         self.meters.connected.set(0.0);
         ended
     }
@@ -193,19 +193,24 @@ impl Follower {
         }
     }
 
-    /// Where to connect to now, and the position that it starts from.
-    fn address(&self) -> (String, Option<Position>) {
+    /// Where to connect to now, and how that begins.
+    fn address(&self) -> (String, Opening) {
         let committed = *self.follow.committed.borrow();
         let origin = self.follow.spec.origin();
-        let url = match self.follow.spec.dialect {
+        match self.follow.spec.dialect {
             Dialect::JetstreamV1 => {
                 let rewind = self.follow.tuning.rewind / 2_u32.pow(self.stalls.min(31));
-                let cursor = self.cursor(committed, JetstreamMicros::of, JetstreamMicros::OLDEST);
-                jetstream_v1::url(&origin, &self.follow.collections, cursor.map(|cursor| cursor.rewound(rewind)))
+                let (cursor, lost) = self.cursor(committed, JetstreamMicros::of, JetstreamMicros::OLDEST);
+                let cursor = cursor.map(|cursor| cursor.rewound(rewind));
+                let asked = asked(cursor, JetstreamMicros::OLDEST, JetstreamMicros::micros);
+                (jetstream_v1::url(&origin, &self.follow.collections, cursor), Opening { committed, asked, lost })
             }
-            Dialect::Firehose => firehose::url(&origin, self.cursor(committed, FirehoseSeq::of, FirehoseSeq::OLDEST)),
-        };
-        (url, committed)
+            Dialect::Firehose => {
+                let (cursor, lost) = self.cursor(committed, FirehoseSeq::of, FirehoseSeq::OLDEST);
+                let asked = asked(cursor, FirehoseSeq::OLDEST, FirehoseSeq::seq);
+                (firehose::url(&origin, cursor), Opening { committed, asked, lost })
+            }
+        }
     }
 
     /// The dialect's own cursor. A position of another number space is never sent: all that the upstream keeps is asked for
@@ -215,15 +220,15 @@ impl Follower {
         committed: Option<Position>,
         of: impl Fn(Position) -> Result<C, ForeignPosition>,
         oldest: C,
-    ) -> Option<C> {
+    ) -> (Option<C>, Option<Lost>) {
         match (committed.map(of), self.follow.start) {
-            (Some(Ok(cursor)), _) => Some(cursor),
+            (Some(Ok(cursor)), _) => (Some(cursor), None),
             (Some(Err(error)), _) => {
                 error!(source = self.name, %error, "the stored position is not of this source");
-                Some(oldest)
+                (Some(oldest), Some(Lost::Mismatch))
             }
-            (None, Start::Oldest) => Some(oldest),
-            (None, Start::Live) => None,
+            (None, Start::Oldest) => (Some(oldest), None),
+            (None, Start::Live) => (None, None),
         }
     }
 
@@ -261,5 +266,13 @@ impl Follower {
             debug!(source = self.name, reason, "no connection; trying again");
         }
         self.follow.connection.send_replace(Connection::Waiting { reason });
+    }
+}
+
+fn asked<C: PartialEq + Copy>(cursor: Option<C>, oldest: C, number: impl Fn(C) -> i64) -> Asked {
+    match cursor {
+        Some(cursor) if cursor == oldest => Asked::Oldest,
+        Some(cursor) => Asked::From(number(cursor)),
+        None => Asked::Live,
     }
 }

@@ -21,6 +21,11 @@ impl JetstreamMicros {
         Ok(Self(micros).max(Self::OLDEST))
     }
 
+    /// The number that is sent.
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
     /// Earlier by `margin`: what one host stamps is not in order across repos, and differs between the machines behind
     /// one name.
     #[must_use]

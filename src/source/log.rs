@@ -249,7 +249,8 @@ impl Lines {
             return Ok(());
         }
         self.summary.messages += messages.len() as u64;
-        let delivery = Delivery { source: 0, dialect: Dialect::JetstreamV1, messages, received_at: Instant::now() };
+        let received_at = Instant::now();
+        let delivery = Delivery { source: 0, dialect: Dialect::JetstreamV1, opening: None, messages, received_at };
         self.deliveries.blocking_send(delivery).map_err(|_| Stop::Unwanted)
     }
 }

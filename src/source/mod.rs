@@ -85,10 +85,45 @@ pub struct Delivery {
     pub source: usize,
     /// How to read the messages.
     pub dialect: Dialect,
-    /// At least one.
+    /// How the connection began, with the first delivery of each connection.
+    pub opening: Option<Opening>,
+    /// May be empty only where there is an opening to tell.
     pub messages: Vec<Bytes>,
     /// When the first of them arrived.
     pub received_at: std::time::Instant,
+}
+
+/// How a connection began: what its first messages are to be held against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The last committed position of this source when the connection was made; none where there was none.
+    pub committed: Option<Position>,
+    /// What the upstream was asked for.
+    pub asked: Asked,
+    /// Why it was not asked for what follows the committed position.
+    pub lost: Option<Lost>,
+}
+
+/// Where an upstream was asked to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// With this number, in the source's own number space.
+    From(i64),
+    /// With the oldest that it keeps.
+    Oldest,
+    /// With what happens from now on.
+    Live,
+}
+
+/// Why what follows a committed position is not to be had from this upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// The upstream says that it no longer keeps what follows the position.
+    TooOld,
+    /// The upstream, or our clock, says that the position lies in the future.
+    Future,
+    /// The stored position is of another number space or host.
+    Mismatch,
 }
 
 /// What a source tells of itself, besides what it delivers.

@@ -1,0 +1,2 @@
+//! Serves a world.
+fn main() {}
