@@ -5,7 +5,7 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed.
 
-mod continuity;
+pub mod continuity;
 mod feed;
 mod follow;
 mod gaps;
