@@ -13,6 +13,7 @@ use super::{
     feed::Feed,
     meter::{Age, Ages},
     pending::Feeder,
+    retention::Retention,
     writer::{Inlet, Writer},
 };
 use crate::{
@@ -21,7 +22,7 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, positions::StoredPosition},
+    store::{self, lease::Token, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -35,6 +36,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How long and how many rejects are kept.
+    pub retention: Retention,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -44,8 +47,14 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
-pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends. Ends with an error
+/// when the token is no longer the lease's.
+pub async fn run(
+    (pool, token): (PgPool, Token),
+    options: Options,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
     let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
@@ -96,7 +105,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         ("decodes", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
-    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock).under(token), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
         ages.tell_on(queue, &stop).await;
