@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
@@ -31,8 +31,8 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Whoever could not renew the lease for so long stops working. Longer than the lease, because nobody else may be there to take
 /// it, and a database that was away for a moment is then no reason to begin anew; nothing can be written past a takeover.
 const UNHEARD_MAX: Duration = Duration::from_secs(10);
-/// How long the pump may take to stop before it is dropped.
-const STOP_MAX: Duration = Duration::from_secs(6);
+/// How long the pump may take to stop, when it may write no more, before it is dropped.
+const STOP_MAX: Duration = Duration::from_secs(2);
 /// How long giving the lease back may take; without that it expires.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 /// Between two warnings of one kind.
@@ -85,7 +85,7 @@ async fn take_turns(keeper: &mut Keeper, work: &Work) -> Result<(), IngestError>
 async fn take_turn(keeper: &mut Keeper, work: &Work, token: Token) -> Result<Ended, IngestError> {
     let stop = work.cancel.child_token();
     let Work { pool, options, clock, .. } = work;
-    let mut pump = pin!(follow::run((pool.clone(), token), options.clone(), clock.clone(), stop.clone()));
+    let mut pump = Box::pin(follow::run((pool.clone(), token), options.clone(), clock.clone(), stop.clone()));
     let why = tokio::select! {
         outcome = &mut pump => return judge(outcome, work.cancel.is_cancelled()),
         why = keeper.keep(token) => why,
@@ -202,13 +202,12 @@ impl Keeper {
 
     async fn renew(&mut self, token: Token) -> sqlx::Result<bool> {
         self.tell_alive().await?;
-        let is_tied = self.tied == Some(token);
+        self.connect().await?;
+        let was_tied = self.tied == Some(token);
         let connection = self.connect().await?;
-        if !is_tied {
-            lease::tie(connection, token).await?;
-        }
+        let is_tied = was_tied || lease::tie(connection, token).await?;
         let is_held = lease::renew(connection, token, LEASE_TIME).await?;
-        self.tied = Some(token);
+        self.tied = is_tied.then_some(token);
         Ok(is_held)
     }
 

@@ -69,6 +69,8 @@ fn the_help_is_the_manual() {
         "PLYR_LOG_FORMAT",
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
+        "PLYR_REJECTS_DAYS_MAX",
+        "PLYR_REJECTS_MB_MAX",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
         "PLYR_START",
