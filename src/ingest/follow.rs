@@ -14,6 +14,7 @@ use super::{
     gaps::{self, Continuities},
     meter::{Age, Ages},
     pending::Feeder,
+    retention::Retention,
     writer::{Inlet, Writer},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, positions::StoredPosition},
+    store::{self, lease::Token, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -36,6 +37,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How long and how many rejects are kept.
+    pub retention: Retention,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -45,8 +48,14 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
-pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends. Ends with an error
+/// when the token is no longer the lease's.
+pub async fn run(
+    (pool, token): (PgPool, Token),
+    options: Options,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
     let continuities = Continuities::new(&options.sources, options.tuning.rewind, &stored);
     let stored = of_sources(&options.sources, &stored);
@@ -108,7 +117,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         gaps::tell_open(asked, stop).await;
         ("counts the open gaps", Ok(()))
     });
-    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock).under(token), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
         ages.tell_on(queue, &stop).await;
