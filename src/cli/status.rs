@@ -5,16 +5,19 @@ use super::{
 use crate::{
     clock::Clock,
     lifecycle,
-    store::views::{
-        indexers::{IndexerView, list_indexers},
-        operation::{
-            Counts, ExpiredRejects, SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects,
-            list_sources,
+    store::{
+        gaps::{self, OpenCount},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{
+                Counts, ExpiredRejects, SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects,
+                list_sources,
+            },
         },
     },
 };
 
-/// Prints sources, indexers, rejects by reason, and counts.
+/// Prints sources, indexers, gaps, rejects by reason, and counts.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let text = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
@@ -22,12 +25,15 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
         }
         let sources = list_sources(&mut connection).await?;
+        let gaps = gaps::count_open(&mut connection).await?;
         let indexers = list_indexers(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let expired = list_expired_rejects(&mut connection).await?;
         let counts = count_rows(&mut connection).await?;
         let rejects = render_rejects(&rejects) + &render_expired(&expired);
-        Ok([render_sources(&sources), render_indexers(&indexers), rejects, render_counts(counts)].join("\n"))
+        let parts =
+            [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, render_counts(counts)];
+        Ok(parts.join("\n"))
     })
     .await?;
     super::print(&text);
@@ -54,6 +60,15 @@ fn render_sources(sources: &[SourceView]) -> String {
         })
         .collect();
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+fn render_gaps(gaps: &[OpenCount]) -> String {
+    if gaps.is_empty() {
+        return "no gap is open\n".to_owned();
+    }
+    let now = Clock::system().now();
+    let row = |gap: &OpenCount| vec![gap.reason.clone(), gap.count.to_string(), ago(now, gap.oldest_at)];
+    render(&["OPEN GAPS", "COUNT", "OLDEST"], &gaps.iter().map(row).collect::<Vec<_>>())
 }
 
 fn render_rejects(rejects: &[(String, i64)]) -> String {

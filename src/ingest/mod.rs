@@ -5,8 +5,10 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed. Of several pumps on one database one works and the others stand by: the lease.
 
+pub mod continuity;
 mod feed;
 mod follow;
+mod gaps;
 mod lease;
 mod meter;
 mod pending;

@@ -16,9 +16,12 @@ use super::{
 };
 use crate::{
     atproto::Timestamp,
-    store::views::{
-        indexers::{IndexerView, list_indexers},
-        operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+    store::{
+        gaps::{self, OpenCount},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+        },
     },
 };
 
@@ -49,6 +52,8 @@ pub struct Status {
     pub lag_s: Option<f64>,
     /// By name.
     pub sources: Vec<SourceStatus>,
+    /// What may have been missed and is not closed.
+    pub gaps: GapStatus,
     /// Those that index or stand by; the one that works comes first.
     pub indexers: Vec<IndexerStatus>,
     /// By reason.
@@ -117,6 +122,18 @@ pub struct SourceStatus {
     pub ours_at: Option<Timestamp>,
 }
 
+/// Stretches of an upstream, or repos, of which the index may have missed something: those that are not closed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GapStatus {
+    /// How many.
+    pub open: i64,
+    /// When the first of them was noticed; null when there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest_at: Option<Timestamp>,
+    /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `blind`.
+    pub by_reason: std::collections::BTreeMap<String, i64>,
+}
+
 /// How many rows there are.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RowCounts {
@@ -158,7 +175,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
     Ok(fresh(Json(Readiness { ready: true, lag_s })))
 }
 
-/// Sources, lag, indexers, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
     (status = 503, body = Detail, description = "The database does not answer."),
@@ -168,6 +185,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let now = app.now();
     let sources = list_sources(reading.database()).await?;
     let counts = count_rows(reading.database()).await?;
+    let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
     let expired = list_expired_rejects(reading.database()).await?;
     let indexers = list_indexers(reading.database()).await?;
@@ -175,6 +193,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
         version: env!("CARGO_PKG_VERSION"),
         lag_s: least_lag_s(&sources, now),
         sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
+        gaps,
         indexers: indexers.into_iter().map(indexer_status).collect(),
         rejects,
         rejects_expired: expired
@@ -222,6 +241,14 @@ fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
         position: source.position,
         event_at: source.event_at,
         ours_at: source.ours_at,
+    }
+}
+
+fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
+    GapStatus {
+        open: counts.iter().map(|count| count.count).sum(),
+        oldest_at: counts.iter().map(|count| count.oldest_at).min(),
+        by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
     }
 }
 

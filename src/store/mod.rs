@@ -5,6 +5,7 @@
 
 pub mod actors;
 mod connect;
+pub mod gaps;
 pub mod lease;
 pub mod likes;
 pub mod lists;
