@@ -113,7 +113,7 @@ pub struct NewSync<'a> {
 
 /// Opens a gap for each repo of an actor whom we know, unless its head, or a later one, has been told of before; strangers
 /// stay strangers. Answers how many are new. Each repo is named once.
-pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], now: DateTime<Utc>) -> sqlx::Result<u64> {
+pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], now: DateTime<Utc>) -> sqlx::Result<u32> {
     if syncs.is_empty() {
         return Ok(0);
     }
