@@ -5,12 +5,14 @@
 mod atproto;
 mod bench_log;
 mod cases_crash;
+mod cases_gaps;
 mod cases_lease;
 mod cases_order;
 mod cases_records;
 mod cases_storage;
 mod cases_transport;
 mod cli;
+mod continuity;
 mod corpus;
 mod decode;
 mod end_to_end;
