@@ -32,6 +32,8 @@ pub struct Asked {
 pub enum Reply {
     /// Answer with a status, headers and a body.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// Answer 200, but after a while.
+    Late(Duration),
     /// Say nothing.
     Hang,
     /// Promise a thousand bytes, send ten, and end.
@@ -87,12 +89,8 @@ impl Host {
             while let Ok((stream, _)) = listener.accept().await {
                 noted.connections.fetch_add(1, Ordering::SeqCst);
                 let (script, noted) = (script.clone(), noted.clone());
-                connections.spawn(async move {
-                    noted.open_max.fetch_max(noted.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    // A client that goes away is the client's business.
-                    let _ = answer(stream, &*script, &noted).await;
-                    noted.open.fetch_sub(1, Ordering::SeqCst);
-                });
+                // A client that goes away is the client's business.
+                connections.spawn(async move { answer(stream, &*script, &noted).await.ok() });
             }
         });
         Self { address, notes, task: task.abort_handle() }
@@ -113,7 +111,7 @@ impl Host {
         self.notes.connections.load(Ordering::SeqCst)
     }
 
-    /// Requests that were open at once, at most.
+    /// Late answers that were awaited at once, at most.
     pub fn open_max(&self) -> usize {
         self.notes.open_max.load(Ordering::SeqCst)
     }
@@ -148,6 +146,12 @@ async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::i
             }
             stream.write_all(head(status, &rest).as_bytes()).await?;
             stream.write_all(&body).await?;
+        }
+        Reply::Late(time) => {
+            notes.open_max.fetch_max(notes.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(time).await;
+            notes.open.fetch_sub(1, Ordering::SeqCst);
+            stream.write_all(head(200, "Content-Length: 0\r\n").as_bytes()).await?;
         }
         Reply::Hang => std::future::pending().await,
         Reply::Cut => stream.write_all((head(200, "Content-Length: 1000\r\n") + "ten bytes.").as_bytes()).await?,

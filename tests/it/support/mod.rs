@@ -6,6 +6,7 @@ pub mod database;
 pub mod dump;
 pub mod history;
 pub mod host;
+pub mod http;
 pub mod model;
 pub mod network;
 pub mod process;

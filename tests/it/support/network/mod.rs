@@ -51,7 +51,7 @@ impl Network {
             plc_url: text("plc"),
             number: answer["network"].as_u64().expect("network.mjs numbers its networks"),
             admin_password: text("admin_password"),
-            client: Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing"),
+            client: super::http::client(REQUEST_TIMEOUT),
         }
     }
 
