@@ -20,8 +20,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, lease::Token, positions, rejects},
-    store::{self, actors, identities, positions, rejects},
+    store::{self, actors, identities, lease::Token, positions, rejects},
 };
 use fold::Fold;
 use hints::Hints;
