@@ -6,8 +6,8 @@
 pub mod actors;
 mod connect;
 pub mod gaps;
-pub mod lease;
 pub mod identities;
+pub mod lease;
 pub mod likes;
 pub mod lists;
 pub mod operator;
