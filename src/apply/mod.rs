@@ -4,12 +4,14 @@
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
 //! come from.
 
+mod accounts;
 mod batch;
 mod fold;
 mod hints;
 mod ids;
 mod rows;
 
+pub use accounts::{Answer, Decision, decide, settle};
 pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
 
 use chrono::{DateTime, Utc};
@@ -19,8 +21,9 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, positions, rejects},
+    store::{self, account_checks, actors, positions, rejects},
 };
+use accounts::Accounts;
 use fold::Fold;
 use hints::Hints;
 use ids::Ids;
@@ -60,17 +63,19 @@ pub struct Applier {
     clock: Clock,
     ids: Ids,
     hints: Hints,
+    accounts: Accounts,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default(), hints: Hints::default() }
+        Self { collections, clock, ids: Ids::default(), hints: Hints::default(), accounts: Accounts::default() }
     }
 
-    /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
+    /// Forgets ids and accounts: to be called when the database may be another one than before, or an older state of it.
     pub fn forget(&mut self) {
         self.ids = Ids::default();
+        self.accounts = Accounts::default();
     }
 
     /// Applies a batch in one transaction on `connection`, which must be in none.
@@ -82,6 +87,8 @@ impl Applier {
         let track_nsid = self.collections.nsid(Collection::Track);
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
+        self.accounts.refresh(&mut transaction).await?;
+        folds.iter_mut().for_each(|fold| self.accounts.drop_buried(fold));
         // Tracks come first, so that one whose record is here is written once, and not mentioned before.
         let mut outcomes = [Applied::default(); 2];
         for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {
@@ -92,8 +99,9 @@ impl Applier {
             write_others(&mut transaction, fold, now, outcome).await?;
         }
         let [mut applied, buried] = outcomes;
+        self.ask_for_checks(&mut transaction, folds, now).await?;
         let recalled = self.hints.recall(met.dids());
-        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled)).await?;
+        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled), now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -109,6 +117,20 @@ impl Applier {
         applied.rejected = batch.rejects.len() as u64;
         applied.buried = buried.applied;
         Ok(applied)
+    }
+
+    /// A live commit of a hidden account makes us ask about it again.
+    async fn ask_for_checks(
+        &self,
+        connection: &mut PgConnection,
+        folds: &mut [&mut Fold<'_>],
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<()> {
+        let commits: Vec<_> = folds.iter_mut().flat_map(|fold| self.accounts.hidden_writers(fold)).collect();
+        if commits.is_empty() {
+            return Ok(());
+        }
+        account_checks::request_for_commits(connection, &commits, now).await
     }
 }
 
@@ -142,9 +164,13 @@ async fn write_others(
 }
 
 /// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: impl Iterator<Item = &Event>) -> sqlx::Result<(u64, u64)> {
-    let (accounts, handles) = rows::hints(events);
-    let accounts = actors::update_accounts(connection, &accounts).await?;
-    let identities = actors::update_handles(connection, &handles).await?;
+async fn write_hints(
+    connection: &mut PgConnection,
+    events: impl Iterator<Item = &Event> + Clone,
+    now: DateTime<Utc>,
+) -> sqlx::Result<(u64, u64)> {
+    let (hints, unclear) = rows::account_hints(events.clone());
+    let accounts = accounts::take_hints(connection, (&hints, &unclear), now).await?;
+    let identities = actors::update_handles(connection, &rows::handle_hints(events)).await?;
     Ok((accounts, identities))
 }
