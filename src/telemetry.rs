@@ -130,6 +130,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
     }
+    counter!("plyr_count_drift_total").increment(0);
     for (kind, _) in Applied::default().by_kind() {
         for outcome in ["applied", "ignored", "anomaly"] {
             counter!("plyr_events_total", "kind" => kind, "outcome" => outcome).increment(0);
@@ -142,6 +143,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
 fn describe() {
     describe_counter!("plyr_events_total", "Events that went through a transaction, by kind and outcome.");
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
+    describe_counter!("plyr_count_drift_total", "Like counts that were not what counting says, and were corrected.");
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");

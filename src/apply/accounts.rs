@@ -175,8 +175,9 @@ pub(super) async fn take_hints(
 }
 
 fn reason_to_check(outcome: &HintOutcome) -> Option<CheckReason> {
+    let is_deleted = !outcome.active && outcome.status.as_deref() == Some(AccountStatus::Deleted.as_str());
     match (outcome.applied, outcome.active == outcome.was_active) {
-        (true, _) if outcome.is_deleted => Some(CheckReason::Deleted),
+        (true, _) if is_deleted => Some(CheckReason::Deleted),
         (true, false) => Some(CheckReason::Changed),
         (false, false) => Some(CheckReason::Contradicted),
         (_, true) => None,

@@ -88,7 +88,9 @@ impl Applier {
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
         self.accounts.refresh(&mut transaction).await?;
-        folds.iter_mut().for_each(|fold| self.accounts.drop_buried(fold));
+        for fold in folds.iter_mut() {
+            self.accounts.drop_buried(fold);
+        }
         // Tracks come first, so that one whose record is here is written once, and not mentioned before.
         let mut outcomes = [Applied::default(); 2];
         for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {

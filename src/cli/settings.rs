@@ -55,6 +55,12 @@ pub(super) struct IndexSettings {
         hide_default_value = true
     )]
     pub(super) start: StartFrom,
+
+    /// Tracks a minute whose likes are counted again, to see that the kept counts are right; 0 for none
+    /// (`PLYR_RECOUNTS_PER_MINUTE`, default 6)
+    #[arg(long, env = "PLYR_RECOUNTS_PER_MINUTE", value_name = "TRACKS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(..=6000), global = true, hide_env = true, hide_default_value = true)]
+    recounts_per_minute: u32,
 }
 
 /// How clients are answered.
@@ -90,6 +96,7 @@ impl super::Settings {
             start,
             tuning: Tuning::default(),
             collections: self.index.namespace.clone(),
+            recounts_per_minute: self.index.recounts_per_minute,
         }
     }
 

@@ -5,7 +5,7 @@ use super::{
 use crate::{
     clock::Clock,
     lifecycle,
-    store::views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    store::views::operation::{Counts, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current, list_sources},
 };
 
 /// Prints sources, rejects by reason, and counts.
@@ -18,7 +18,8 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let sources = list_sources(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let counts = count_rows(&mut connection).await?;
-        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
+        let upkeep = find_upkeep(&mut connection).await?;
+        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts) + &render_upkeep(&upkeep)].join("\n"))
     })
     .await?;
     super::print(&text);
@@ -60,4 +61,12 @@ fn render_counts(counts: Counts) -> String {
     let Counts { actors, tracks, likes, lists, exact } = counts;
     let about = if exact { "" } else { "about " };
     format!("{about}{actors} actors, {tracks} tracks, {likes} likes, {lists} lists\n")
+}
+
+fn render_upkeep(upkeep: &Upkeep) -> String {
+    let Upkeep { checked, drifted, drifted_at, hidden, checks, .. } = upkeep;
+    let last = drifted_at.map_or(String::new(), |at| format!(", the last one {} ago", ago(Clock::system().now(), at)));
+    format!(
+        "{checked} like counts checked, {drifted} were wrong{last}\n{hidden} accounts hidden, {checks} to be asked about\n"
+    )
 }

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError,
+    IngestError, counts,
     feed::Feed,
     meter::{Age, Ages},
     pending::Feeder,
@@ -35,6 +35,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
+    pub recounts_per_minute: u32,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -94,6 +96,11 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
     tasks.spawn(async move {
         feed.run().await;
         ("decodes", Ok(()))
+    });
+    let keeping = counts::keep(pool.clone(), options.recounts_per_minute, clock.clone(), cancel.clone());
+    tasks.spawn(async move {
+        keeping.await;
+        ("keeps the like counts", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
     let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());

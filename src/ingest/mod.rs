@@ -5,6 +5,7 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed.
 
+mod counts;
 mod feed;
 mod follow;
 mod meter;
@@ -13,6 +14,7 @@ mod replay;
 mod retry;
 mod writer;
 
+pub use counts::{check_counts, settle_accounts};
 pub use follow::{Options, run};
 pub use replay::{Summary, replay};
 pub use retry::{Retried, retry_rejects};

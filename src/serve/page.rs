@@ -82,11 +82,16 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
     let counts = &status.counts;
     let rows = [("actors", counts.actors), ("tracks", counts.tracks), ("likes", counts.likes), ("lists", counts.lists)];
     let body = format!(
-        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Index</h2><p>{}</p>{}<h2>Rejects</h2>{}",
+        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Index</h2><p>{}</p>{}<p>{} like counts checked, {} were wrong. {} accounts hidden, {} to be asked about.</p>\
+        <h2>Rejects</h2>{}",
         status.version,
         table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
         if counts.exact { "Counted." } else { "Estimated by the database." },
         table(&["what", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()])),
+        status.drift.checked,
+        status.drift.drifted,
+        status.accounts.hidden,
+        status.accounts.checks,
         if status.rejects.is_empty() {
             "<p>None.</p>".to_owned()
         } else {

@@ -28,6 +28,17 @@ async fn advance_generation(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
+/// Whether counts have still to follow somebody, or rows of a deleted account are still there.
+pub async fn has_work(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        "SELECT (EXISTS (SELECT FROM hidden_actors WHERE NOT is_settled) OR EXISTS (
+            SELECT FROM account_floors f JOIN hidden_actors h ON h.actor_id = f.actor_id AND h.is_settled WHERE f.is_purging
+        )) AS \"has_work!\""
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// Hides actors from every view, with their tracks. Those that are hidden stay so.
 pub async fn hide(connection: &mut PgConnection, actor_ids: &[i64]) -> sqlx::Result<()> {
     if actor_ids.is_empty() {

@@ -41,7 +41,7 @@ pub struct AccountHint<'a> {
 }
 
 /// What became of a hint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HintOutcome {
     /// The actor.
     pub actor_id: i64,
@@ -49,8 +49,8 @@ pub struct HintOutcome {
     pub was_active: bool,
     /// What the hint says.
     pub active: bool,
-    /// Whether the hint says that the account was deleted.
-    pub is_deleted: bool,
+    /// Why it is not active, by the hint.
+    pub status: Option<String>,
     /// Whether it is the latest, and was kept.
     pub applied: bool,
 }
@@ -78,8 +78,7 @@ pub async fn update_accounts(
             WHERE a.id = h.id AND (a.status_at IS NULL OR a.status_at < h.at) RETURNING a.id
         )
         SELECT h.id AS actor_id, h.was_active, h.active AS "active!",
-            (NOT h.active AND h.status IS NOT DISTINCT FROM 'deleted') AS "is_deleted!",
-            h.id IN (SELECT id FROM kept) AS "applied!"
+            h.status, h.id IN (SELECT id FROM kept) AS "applied!"
         FROM hints h"#,
         &dids as &[&str],
         &active,

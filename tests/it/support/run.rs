@@ -39,6 +39,7 @@ impl Pump {
             sources: vec![SourceSpec::parse(source).expect("a source")],
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+            recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
         };
         let cancel = CancellationToken::new();
