@@ -18,6 +18,7 @@ use crate::{
         account_checks::{self, AccountCheck, CheckReason},
         accounts,
         actors::{self, AccountHint, HintOutcome},
+        lease::Token,
     },
 };
 
@@ -101,14 +102,14 @@ fn is_past_grace(status_at: Option<Timestamp>, now: Timestamp) -> bool {
 /// Does what follows from an answer, in one transaction on `connection`, which must be in none. `asked_at` is when the question
 /// was sent. To be called again with the next answer where this one decides nothing.
 pub async fn settle(
-    connection: &mut PgConnection,
+    (connection, token): (&mut PgConnection, Option<Token>),
     check: &AccountCheck,
     answer: Answer,
     (asked_at, now): (Timestamp, Timestamp),
 ) -> Result<Decision, ApplyError> {
     let decision = decide(check, answer, now);
     let id = check.actor_id;
-    let mut transaction = store::begin_apply(connection).await?;
+    let mut transaction = store::begin_apply(connection, token).await?;
     let connection = &mut *transaction;
     match &decision {
         Decision::Show { rev } => {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{self, accounts, count_checks},
+    store::{self, accounts, count_checks, lease::Token},
 };
 
 /// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
@@ -22,10 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Lets the counts follow everybody who was hidden or shown, then removes what is left of deleted accounts. Answers the number of
 /// steps that it took.
-pub async fn settle_accounts(connection: &mut PgConnection) -> sqlx::Result<u64> {
+pub async fn settle_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
     let mut steps = 0;
     while accounts::has_work(connection).await? {
-        let mut transaction = store::begin_apply(connection).await?;
+        let mut transaction = store::begin_apply(connection, token).await?;
         let moved = accounts::move_counts(&mut transaction, STEP_ROWS).await?;
         if !moved && !accounts::purge(&mut transaction, STEP_ROWS).await? {
             break;
@@ -38,16 +38,25 @@ pub async fn settle_accounts(connection: &mut PgConnection) -> sqlx::Result<u64>
 
 /// Counts the next tracks again, and corrects those whose count has drifted: there is a mistake of ours then, and it is logged.
 /// Answers how many.
-pub async fn check_counts(connection: &mut PgConnection, tracks: i64, clock: &Clock) -> sqlx::Result<u64> {
+pub async fn check_counts(
+    (connection, token): (&mut PgConnection, Option<Token>),
+    tracks: i64,
+    clock: &Clock,
+) -> sqlx::Result<u64> {
     let drifts = count_checks::check_next(connection, tracks, clock.now().utc()).await?;
     let mut corrected = 0;
     for drift in drifts {
-        let mut transaction = store::begin_apply(connection).await?;
+        let mut transaction = store::begin_apply(connection, token).await?;
         // Counted once more, now that nobody writes.
         let drift = count_checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
         transaction.commit().await?;
         if let Some(drift) = drift {
-            tracing::error!(track = drift.track_id, kept = drift.kept, counted = drift.counted, "a like count had drifted");
+            tracing::error!(
+                track = drift.track_id,
+                kept = drift.kept,
+                counted = drift.counted,
+                "a like count had drifted"
+            );
             counter!("plyr_count_drift_total").increment(1);
             corrected += 1;
         }
@@ -56,14 +65,19 @@ pub async fn check_counts(connection: &mut PgConnection, tracks: i64, clock: &Cl
 }
 
 /// Does both until cancelled. A database that is away is asked again at the next turn.
-pub(super) async fn keep(pool: PgPool, recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
+pub(super) async fn keep(
+    (pool, token): (PgPool, Token),
+    recounts_per_minute: u32,
+    clock: Clock,
+    cancel: CancellationToken,
+) {
     let mut looks = ticks(LOOK_EVERY);
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {
         let outcome = tokio::select! {
             () = cancel.cancelled() => return,
-            _ = looks.tick() => settle(&pool).await,
-            () = next(&mut recounts) => recount(&pool, &clock).await,
+            _ = looks.tick() => settle(&pool, token).await,
+            () = next(&mut recounts) => recount(&pool, token, &clock).await,
         };
         if let Err(error) = outcome {
             tracing::debug!(%error, "the counts are looked after later");
@@ -87,10 +101,10 @@ async fn next(ticks: &mut Option<Interval>) {
     }
 }
 
-async fn settle(pool: &PgPool) -> sqlx::Result<()> {
-    settle_accounts(&mut *pool.acquire().await?).await.map(drop)
+async fn settle(pool: &PgPool, token: Token) -> sqlx::Result<()> {
+    settle_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
 }
 
-async fn recount(pool: &PgPool, clock: &Clock) -> sqlx::Result<()> {
-    check_counts(&mut *pool.acquire().await?, 1, clock).await.map(drop)
+async fn recount(pool: &PgPool, token: Token, clock: &Clock) -> sqlx::Result<()> {
+    check_counts((&mut *pool.acquire().await?, Some(token)), 1, clock).await.map(drop)
 }

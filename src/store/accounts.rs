@@ -90,11 +90,7 @@ pub async fn move_counts(connection: &mut PgConnection, pairs_max: i64) -> sqlx:
 }
 
 /// Takes the actor's next likes above the border out of the counts.
-async fn take_out(
-    connection: &mut PgConnection,
-    (actor_id, border): (i64, i64),
-    pairs_max: i64,
-) -> sqlx::Result<()> {
+async fn take_out(connection: &mut PgConnection, (actor_id, border): (i64, i64), pairs_max: i64) -> sqlx::Result<()> {
     sqlx::query!(
         "WITH next AS (
             SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id > $2 ORDER BY subject_id LIMIT $3
@@ -114,11 +110,7 @@ async fn take_out(
 }
 
 /// Puts the actor's next likes below the border back into the counts. With the last of them nothing is left to remember.
-async fn put_back(
-    connection: &mut PgConnection,
-    (actor_id, border): (i64, i64),
-    pairs_max: i64,
-) -> sqlx::Result<()> {
+async fn put_back(connection: &mut PgConnection, (actor_id, border): (i64, i64), pairs_max: i64) -> sqlx::Result<()> {
     let next = sqlx::query!(
         "WITH next AS (
             SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id <= $2
@@ -208,7 +200,9 @@ pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result
 
 /// Removes all but likes, and ends the purge.
 async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM lists WHERE actor_id = $1 AND rev <= $2", actor_id, rev).execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM lists WHERE actor_id = $1 AND rev <= $2", actor_id, rev)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query!("DELETE FROM profiles WHERE actor_id = $1 AND rev <= $2", actor_id, rev)
         .execute(&mut *connection)
         .await?;
@@ -248,6 +242,8 @@ pub async fn list_to_read(connection: &mut PgConnection, limit: i64) -> sqlx::Re
 
 /// Notes that the repo of an account that came back has been read completely, or is in another queue.
 pub async fn mark_read(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE account_floors SET wants_read = false WHERE actor_id = $1", actor_id).execute(connection).await?;
+    sqlx::query!("UPDATE account_floors SET wants_read = false WHERE actor_id = $1", actor_id)
+        .execute(connection)
+        .await?;
     Ok(())
 }

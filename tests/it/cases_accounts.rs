@@ -26,6 +26,7 @@ use crate::support::{
     api::{Api, Known, settings, start, tid as tid_of},
     dump,
     history::{START_US, did, key, tid, track_uri},
+    http::client,
     wire::{Body, Commit, Operation, like, list, some_cid, time_text, track},
     world::World,
 };
@@ -54,6 +55,7 @@ fn account_message(did: &str, (active, status): (bool, Option<&str>), second: i6
 struct Stage {
     world: World,
     url: String,
+    client: reqwest::Client,
     stop: CancellationToken,
 }
 
@@ -84,7 +86,7 @@ impl Stage {
                 Commit::new(&did(2), rev(4), vec![Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))]),
             ])
             .await;
-        Self { world, url, stop }
+        Self { world, url, client: client(Duration::from_secs(30)), stop }
     }
 
     async fn say(&mut self, who: usize, word: (bool, Option<&str>), second: i64) {
@@ -93,7 +95,7 @@ impl Stage {
 
     async fn ask(&self, method: &str, parameters: &[(&str, &str)]) -> Value {
         let url = format!("{}/xrpc/fm.plyr.{method}", self.url);
-        let answer = reqwest::Client::new().get(url).query(parameters).send().await.expect("an answer");
+        let answer = self.client.get(url).query(parameters).send().await.expect("an answer");
         assert_eq!(answer.status(), StatusCode::OK);
         answer.json().await.expect("JSON")
     }
@@ -152,7 +154,7 @@ impl Stage {
     }
 
     async fn settle_counts(&self) {
-        settle_accounts(&mut self.connection().await).await.expect("the database answers");
+        settle_accounts(&mut self.connection().await, None).await.expect("the database answers");
     }
 
     /// Reasons of the checks that wait.
@@ -170,7 +172,7 @@ impl Stage {
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
         // The stage plays in the past; checks are made now.
         let now = Clock::system().now();
-        let decision = settle(&mut connection, check, answer, (now, moment(second).max(now))).await;
+        let decision = settle((&mut connection, None), check, answer, (now, moment(second).max(now))).await;
         decision.expect("the database answers")
     }
 
@@ -228,7 +230,10 @@ async fn a1_likes_of_a_deleted_artists_tracks_are_not_shown_and_survive() {
         assert_eq!((stage.like_records(1).await, stage.like_records(2).await), (1, 0));
         // A like that comes now changes nothing of that, and neither does a new version of the track.
         let second = if is_removed { 60 } else { 50 };
-        stage.world.commit(&[Commit::new(&did(3), rev(second), vec![Operation::like(&key(1, 0), like(&uri, AT))])]).await;
+        stage
+            .world
+            .commit(&[Commit::new(&did(3), rev(second), vec![Operation::like(&key(1, 0), like(&uri, AT))])])
+            .await;
         assert!(!stage.likes(3, &uri).await);
         if !is_removed {
             assert_eq!(stage.answer(Answer::Tombstoned, 11).await, Decision::Remove);

@@ -134,7 +134,8 @@ pub async fn load_tracks(
 
 /// The id that stands for a URI, whether or not its record is there; none while its artist is hidden.
 pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT id FROM tracks t WHERE uri = $1 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)",
+    sqlx::query_scalar!(
+        "SELECT id FROM tracks t WHERE uri = $1 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)",
         uri.to_string()
     )
     .fetch_optional(connection)

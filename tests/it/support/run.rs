@@ -41,6 +41,7 @@ impl Pump {
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
+            retention: ingest::Retention::default(),
         };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
