@@ -22,7 +22,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, account_checks, actors, lease::Token, positions, rejects},
+    store::{self, account_checks, identities, lease::Token, positions, rejects},
 };
 use accounts::Accounts;
 use fold::Fold;
@@ -127,7 +127,7 @@ impl Applier {
         let [mut applied, buried] = outcomes;
         self.ask_for_checks(&mut transaction, folds, now).await?;
         let recalled = self.hints.recall(met.dids());
-        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled), now).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events, &recalled, now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -193,14 +193,15 @@ async fn write_others(
     Ok(())
 }
 
-/// Keeps the last thing that the batch says of each account and each handle.
+/// Keeps the last thing that the batch says of each account, and that somebody's document may have changed.
 async fn write_hints(
     connection: &mut PgConnection,
-    events: impl Iterator<Item = &Event> + Clone,
+    events: &[Event],
+    recalled: &[Event],
     now: DateTime<Utc>,
 ) -> sqlx::Result<(u64, u64)> {
-    let (hints, unclear) = rows::account_hints(events.clone());
+    let (hints, unclear) = rows::account_hints(events.iter().chain(recalled));
     let accounts = accounts::take_hints(connection, (&hints, &unclear), now).await?;
-    let identities = actors::update_handles(connection, &rows::handle_hints(events)).await?;
+    let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }
