@@ -4,6 +4,7 @@
 
 mod atproto;
 mod bench_log;
+mod cases_accounts;
 mod cases_crash;
 mod cases_gaps;
 mod cases_lease;
