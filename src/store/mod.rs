@@ -5,6 +5,8 @@
 
 pub mod actors;
 mod connect;
+pub mod gaps;
+pub mod lease;
 pub mod likes;
 pub mod lists;
 pub mod operator;
@@ -12,6 +14,7 @@ pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod rejects_expired;
 pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
