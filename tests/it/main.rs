@@ -5,6 +5,7 @@
 mod atproto;
 mod bench_log;
 mod cases_crash;
+mod cases_jetstream_v2;
 mod cases_lease;
 mod cases_order;
 mod cases_records;

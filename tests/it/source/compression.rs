@@ -1,6 +1,9 @@
 //! Compressed messages: agreed upon, rotated, bounded, and given up rather than an event.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use plyr_likes::source::{Compression, Delivery, Dialect, Dictionary, Tuning};
 use serde_json::json;
@@ -15,10 +18,14 @@ fn message(seq: u32) -> String {
     json!({"$type": "message", "payload": payload}).to_string()
 }
 
-/// A dictionary of such messages with that id.
+/// A dictionary of such messages with that id. Making one takes seconds.
 fn dictionary(id: u32) -> Vec<u8> {
-    let samples: Vec<String> = (0..4_000).map(|seq| message(seq * 7_919)).collect();
-    let mut bytes = zstd::dict::from_samples(&samples, 4_096).expect("enough samples");
+    static MADE: OnceLock<Vec<u8>> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let samples: Vec<String> = (0..1_000).map(|seq| message(seq * 7_919)).collect();
+        zstd::dict::from_samples(&samples, 4_096).expect("enough samples")
+    });
+    let mut bytes = made.clone();
     bytes[4..8].copy_from_slice(&id.to_le_bytes());
     bytes
 }
