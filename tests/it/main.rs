@@ -4,13 +4,16 @@
 
 mod atproto;
 mod bench_log;
+mod cases_accounts;
 mod cases_crash;
+mod cases_gaps;
 mod cases_lease;
 mod cases_order;
 mod cases_records;
 mod cases_storage;
 mod cases_transport;
 mod cli;
+mod continuity;
 mod corpus;
 mod decode;
 mod end_to_end;
