@@ -26,6 +26,7 @@ mod serve_operation;
 mod serve_pages;
 mod serve_size;
 mod serve_xrpc;
+mod sim;
 mod source;
 mod support;
 mod wire;

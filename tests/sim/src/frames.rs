@@ -92,7 +92,8 @@ impl Told<'_> {
         .into_bytes()
     }
 
-    fn seq(&self, row: usize) -> i64 {
+    /// The number of a row.
+    pub(crate) fn seq(&self, row: usize) -> i64 {
         self.entry.row + i64::try_from(row).expect("few operations")
     }
 

@@ -212,6 +212,7 @@ fn plain_opening(shared: &Shared, host: usize, request: &Request) -> Result<Open
         collections: Vec::new(),
         dids: Vec::new(),
         kinds: Vec::new(),
+        first_row: i64::MIN,
         compressor: None,
     };
     let state = shared.read();
@@ -229,7 +230,10 @@ fn plain_opening(shared: &Shared, host: usize, request: &Request) -> Result<Open
             match cursor {
                 None => log.end(),
                 Some(cursor) if v1_only || cursor >= MICROSECONDS_MIN => log.place_of_time(cursor),
-                Some(cursor) => log.place_of_row(cursor),
+                Some(cursor) => {
+                    view.first_row = cursor.min(log.next_row());
+                    log.place_of_row(cursor)
+                }
             }
         }
         V2_PATH if !v1_only => {
@@ -241,7 +245,10 @@ fn plain_opening(shared: &Shared, host: usize, request: &Request) -> Result<Open
                     return Err(Answer::error(400, "CursorTooOld"));
                 }
                 Some(cursor) if cursor >= log.next_row() => log.end(),
-                Some(cursor) => log.place_of_row(cursor),
+                Some(cursor) => {
+                    view.first_row = cursor;
+                    log.place_of_row(cursor)
+                }
             }
         }
         FIREHOSE_PATH => {

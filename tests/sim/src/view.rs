@@ -24,6 +24,8 @@ pub(crate) struct View {
     pub collections: Vec<String>,
     pub dids: Vec<String>,
     pub kinds: Vec<String>,
+    /// Rows with smaller numbers do not come: a cursor can name a row within a commit.
+    pub first_row: i64,
     pub compressor: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -65,7 +67,7 @@ impl View {
         }
         let mut messages = Vec::new();
         for row in 0..told.event.rows() {
-            if !self.wants(told, row) || is_hidden(row) {
+            if told.seq(row) < self.first_row || !self.wants(told, row) || is_hidden(row) {
                 continue;
             }
             let json = match self.dialect {
