@@ -27,6 +27,7 @@ mod serve_pages;
 mod serve_size;
 mod serve_xrpc;
 mod sim;
+mod sim_reads;
 mod source;
 mod support;
 mod wire;
