@@ -32,6 +32,8 @@ impl Reader {
     }
 
     async fn bytes(&self, host: usize, path: &str) -> (u16, Vec<u8>) {
+        // The port in a did:web is encoded already, and belongs to the DID as it is.
+        let path = path.replace('%', "%25");
         let response = self.client.get(format!("{}{path}", self.sim.url(host))).send().await.unwrap();
         (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
     }
