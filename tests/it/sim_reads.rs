@@ -144,7 +144,7 @@ fn commit_of(root: Cid, blocks: &BTreeMap<Cid, Vec<u8>>, key: &VerifyingKey) -> 
 fn key_of(document: &Value) -> VerifyingKey {
     const ALPHABET: &str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let text = document["verificationMethod"][0]["publicKeyMultibase"].as_str().unwrap();
-    let mut bytes = vec![0_u8; 35];
+    let mut bytes = [0_u8; 35];
     for letter in text.strip_prefix('z').unwrap().chars() {
         let mut carry = ALPHABET.find(letter).unwrap();
         for byte in bytes.iter_mut().rev() {
@@ -164,9 +164,10 @@ async fn repos_are_true_and_signed_and_say_what_the_world_says() {
     let live = model.state().keys().filter(|line| line.starts_with("like ")).count();
     let (mut likes, mut repos) = (0, 0);
     for (host, did, standing) in reader.actors() {
-        let (status, document) = match did.starts_with("did:web:") {
-            true => reader.get(host, "/.well-known/did.json").await,
-            false => reader.get(1 - host, &format!("/{did}")).await,
+        let (status, document) = if did.starts_with("did:web:") {
+            reader.get(host, "/.well-known/did.json").await
+        } else {
+            reader.get(1 - host, &format!("/{did}")).await
         };
         if standing != Standing::Active {
             continue;
