@@ -215,3 +215,35 @@ async fn t12_a_blind_host_tells_everything_but_ours_and_heals() {
     assert!(sim.fired()["blind"] > 1);
     assert!(blind.len() < healed.len() && ours(&blind) < ours(&healed), "{before} {} {}", blind.len(), healed.len());
 }
+
+#[tokio::test]
+async fn compressed_streams_unpack_to_the_plain_ones() {
+    let sim = a_sim(HostOptions::default()).await;
+    let (status, dictionary) = {
+        let url = format!("{}/xrpc/network.bsky.jetstream.getZstdDictionary", sim.url(0));
+        let client = crate::support::http::client(Duration::from_secs(10));
+        let response = client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    };
+    assert_eq!(status, 200);
+    let id = u32::from_le_bytes(dictionary[4..8].try_into().unwrap());
+    let mut of_v1 = dictionary.clone();
+    of_v1[4..8].copy_from_slice(&1_612_007_021_u32.to_le_bytes());
+    for (plain, packed, dictionary) in
+        [(V1, format!("{V1}&compress=true"), of_v1), (V2, format!("{V2}&zstdDictionary={id}"), dictionary)]
+    {
+        let mut unpacker = zstd::bulk::Decompressor::with_dictionary(&dictionary).unwrap();
+        let (expected, _) = read(&sim, plain).await;
+        let (found, _) = read(&sim, &packed).await;
+        let unpacked = found.iter().map(|message| {
+            assert!(message.is_binary());
+            unpacker.decompress(&message.clone().into_data(), 1 << 20).unwrap()
+        });
+        let unpacked: Vec<String> = unpacked.map(|bytes| String::from_utf8(bytes).unwrap()).collect();
+        assert!(texts(&expected).eq(unpacked.iter().map(String::as_str)) && unpacked.len() > 300);
+    }
+    sim.rotate_dictionary();
+    let old = connect_async(format!("ws://{}{V2}&zstdDictionary={id}", sim.address(0))).await.unwrap_err();
+    let tokio_tungstenite::tungstenite::Error::Http(answer) = old else { panic!("{old}") };
+    assert!(String::from_utf8_lossy(answer.body().as_ref().unwrap()).contains("UnknownZstdDictionary"));
+}

@@ -4,6 +4,7 @@
 //! order, stamps, numbers and faults of their own. [`world::World`] is the truth, [`model`] the referee that folds it. Shares no
 //! code with the program that it tests.
 
+pub mod accounts;
 mod dictionary;
 pub mod event;
 pub mod fault;
