@@ -44,6 +44,7 @@ impl Pump {
             sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+            recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             retention: ingest::Retention::default(),
         }
