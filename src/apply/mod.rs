@@ -10,7 +10,7 @@ mod hints;
 mod ids;
 mod rows;
 
-pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
+pub use batch::{Applied, Batch, Counts, Origin, Proof, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -19,7 +19,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, positions, rejects},
+    store::{self, actors, positions, proofs, rejects},
 };
 use fold::Fold;
 use hints::Hints;
@@ -97,7 +97,11 @@ impl Applier {
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
+        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
         for reached in &batch.positions {
+            if reached.rewound {
+                positions::rewind(&mut transaction, &reached.source, reached.value).await?;
+            }
             positions::write(&mut transaction, rows::position(reached), now).await?;
         }
         transaction.commit().await?;

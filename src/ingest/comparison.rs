@@ -152,6 +152,7 @@ pub struct Comparison {
 /// One source.
 #[derive(Debug, Default)]
 struct Side {
+    is_whole: bool,
     score: Score,
     streaks: [Streak; 4],
     /// Judged up to the commit of this number.
@@ -194,12 +195,17 @@ struct Miss {
 }
 
 impl Comparison {
-    /// Compares so many sources; those beyond [`SOURCES_MAX`] are left out.
-    pub fn new(sources: usize, patience: Patience) -> Self {
+    /// Compares sources, of each of which it is said whether it carries the whole network. What a source delivers that does
+    /// not is held against the others, but nothing is asked of it. Those beyond [`SOURCES_MAX`] are left out.
+    pub fn new(is_whole: Vec<bool>, patience: Patience) -> Self {
         Self {
             patience,
             hasher: RandomState::default(),
-            sides: (0..sources.min(SOURCES_MAX)).map(|_| Side::default()).collect(),
+            sides: is_whole
+                .into_iter()
+                .take(SOURCES_MAX)
+                .map(|is_whole| Side { is_whole, ..Side::default() })
+                .collect(),
             commits: VecDeque::new(),
             first_number: 0,
             numbers: HashMap::default(),
@@ -286,7 +292,7 @@ impl Comparison {
         for source in 0..self.sides.len() {
             self.judge(source, now);
         }
-        self.forget(now);
+        self.forget();
     }
 
     /// How each source does.
@@ -300,7 +306,12 @@ impl Comparison {
     }
 
     /// Whether it can be told who delivered a commit: it is recent, and if it had been heard before, it would be known.
-    fn is_comparable(&self, written_us: i64, now: Moment) -> bool {
+    fn is_comparable(&mut self, written_us: i64, now: Moment) -> bool {
+        self.is_full |= self.commits.len() >= COMMITS_MAX;
+        if self.is_full {
+            // What comes while there is no room is heard and forgotten at once, so that nobody is asked for it later.
+            self.forgotten_us = self.forgotten_us.max(now.wall_us);
+        }
         let is_recent = written_us >= now.wall_us - AGE_MAX_US && written_us <= now.wall_us + AHEAD_MAX_US;
         is_recent && written_us > self.forgotten_us && !self.is_full
     }
@@ -308,7 +319,9 @@ impl Comparison {
     /// Who ought to deliver a commit: who had caught up before it was written.
     fn expected_of(&self, written_us: i64) -> u64 {
         let places = self.sides.iter().enumerate();
-        let caught_up = places.filter(|(_, side)| side.live_since_us().is_some_and(|since_us| since_us <= written_us));
+        let caught_up = places.filter(|(_, side)| {
+            side.is_whole && side.live_since_us().is_some_and(|since_us| since_us <= written_us)
+        });
         caught_up.fold(0, |bits, (place, _)| bits | 1 << place)
     }
 
@@ -377,7 +390,7 @@ impl Comparison {
     }
 
     /// Forgets what all have been judged on, oldest first.
-    fn forget(&mut self, now: Moment) {
+    fn forget(&mut self) {
         let first_open = self.sides.iter().map(|side| side.judged).min().unwrap_or(u64::MAX);
         while self.first_number < first_open {
             let Some(commit) = self.commits.pop_front() else { break };
@@ -385,11 +398,7 @@ impl Comparison {
             self.numbers.remove(&commit.key);
             self.forgotten_us = self.forgotten_us.max(commit.wall_us);
         }
-        // What comes while there is no room is heard and forgotten at once, so that nobody is asked for it later.
         self.is_full = self.commits.len() >= if self.is_full { COMMITS_MAX / 2 } else { COMMITS_MAX };
-        if self.is_full {
-            self.forgotten_us = self.forgotten_us.max(now.wall_us);
-        }
     }
 }
 

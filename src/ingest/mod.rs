@@ -5,12 +5,16 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed.
 
+pub mod comparison;
 mod feed;
 mod follow;
+mod lookout;
 mod meter;
 mod pending;
 mod replay;
 mod retry;
+mod rotation;
+mod slot;
 mod writer;
 
 pub use follow::{Options, run};

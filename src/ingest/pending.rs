@@ -2,9 +2,9 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::meter;
+use super::{lookout::Lookout, meter};
 use crate::{
-    apply::{Batch, Origin, Reached},
+    apply::{Batch, Origin, Proof, Reached},
     atproto::Timestamp,
     decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
@@ -55,7 +55,13 @@ pub struct Pending {
     reached: Vec<Option<Reached>>,
     received_at: Option<Instant>,
     position_max: i64,
+    is_rewound: bool,
+    lookout: Option<Lookout>,
 }
+
+/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::decode::Collection::ALL).
+#[derive(Debug, Default, Clone, Copy)]
+struct Told([bool; 4]);
 
 /// A batch to apply.
 #[derive(Debug)]
@@ -75,7 +81,7 @@ const BYTES_MAX: usize = 16 << 20;
 
 impl Pending {
     /// An empty one.
-    pub fn new(collections: Collections, feeders: Arc<[Feeder]>) -> Self {
+    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, lookout: Option<Lookout>) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
             collections,
@@ -86,6 +92,8 @@ impl Pending {
             reached,
             received_at: None,
             position_max: i64::MAX,
+            is_rewound: false,
+            lookout,
         }
     }
 
@@ -94,9 +102,9 @@ impl Pending {
         self.batch.events.len() + self.batch.rejects.len() < EVENTS_MAX && self.bytes < BYTES_MAX
     }
 
-    /// Whether there is anything but positions.
+    /// Whether there is anything but positions that can wait.
     pub fn has_rows(&self) -> bool {
-        !self.batch.events.is_empty() || !self.batch.rejects.is_empty()
+        self.is_rewound || !self.batch.events.is_empty() || !self.batch.rejects.is_empty()
     }
 
     /// Whether there is nothing at all.
@@ -110,6 +118,12 @@ impl Pending {
     /// answered with silence.
     pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
         self.received_at.get_or_insert(delivery.received_at);
+        if let Some(lookout) = &mut self.lookout {
+            lookout.begin(&delivery);
+        }
+        if let Some(value) = delivery.rewound_to {
+            self.rewind(delivery.source, value);
+        }
         self.position_max = now.micros().saturating_add(60_000_000);
         for message in delivery.messages {
             self.bytes += message.len();
@@ -131,21 +145,32 @@ impl Pending {
             };
             self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
         }
+        if let (Some(lookout), Some(Some(reached))) = (&mut self.lookout, self.reached.get(delivery.source)) {
+            lookout.end(delivery.source, reached.event_at);
+        }
     }
 
     fn take_frame(&mut self, frame: Frame, trace: &Trace) {
         let feeder = &self.feeders[trace.feeder];
-        let mut ours = false;
+        let mut ours = Told::default();
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    ours |= matches!(event.body, Body::Commit(_));
+                    if let Body::Commit(commit) = &event.body {
+                        ours.0[commit.collection as usize] = true;
+                        if let Some(lookout) = &mut self.lookout {
+                            lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));
+                        }
+                    }
                     meter::received(&event);
                     self.batch.events.push(event);
                     self.traces.push(Trace { position: frame.position, ..trace.clone() });
                 }
                 Item::Reject(reject) => {
                     meter::rejected(reject.reason);
+                    if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
+                        lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
+                    }
                     let origin = Origin {
                         source: feeder.name.clone(),
                         kind: feeder.kind.map(PositionKind::as_str),
@@ -160,28 +185,42 @@ impl Pending {
         }
     }
 
-    fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, bool)) {
+    fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, Told)) {
         if kind == PositionKind::JetstreamV1Micros && value > self.position_max {
             return;
         }
         let name = &self.feeders[feeder].name;
-        let reached = self.reached[feeder].get_or_insert_with(|| Reached {
-            source: name.clone(),
-            kind: kind.as_str(),
-            value,
-            event_at: None,
-            ours_at: None,
-        });
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
         reached.value = reached.value.max(value);
         reached.event_at = time.or(reached.event_at);
-        if ours {
-            reached.ours_at = time.or(reached.ours_at);
+        for (proof, told) in reached.proofs.iter_mut().zip(ours.0) {
+            if told {
+                reached.ours_at = time.or(reached.ours_at);
+                *proof = Some(Proof { value, event_at: time });
+            }
+        }
+    }
+
+    /// What was read of a source beyond this number will be read again.
+    fn rewind(&mut self, feeder: usize, value: i64) {
+        let Some(Feeder { name, kind: Some(kind) }) = self.feeders.get(feeder) else { return };
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
+        reached.value = value;
+        reached.rewound = true;
+        self.is_rewound = true;
+    }
+
+    /// Judges what the sources owe. To be called about once in a second, when nothing waits to be taken in.
+    pub fn settle(&mut self) {
+        if let Some(lookout) = &mut self.lookout {
+            lookout.settle();
         }
     }
 
     /// Hands the batch over and starts another.
     pub fn take(&mut self) -> Shipment {
         self.bytes = 0;
+        self.is_rewound = false;
         let mut batch = std::mem::take(&mut self.batch);
         batch.positions = self.reached.iter_mut().filter_map(Option::take).collect();
         Shipment { batch, traces: std::mem::take(&mut self.traces), received_at: self.received_at.take() }

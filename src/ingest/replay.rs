@@ -50,6 +50,7 @@ pub async fn replay(
         collections: collections.clone(),
         feeders: feeders.clone(),
         clock: clock.clone(),
+        lookout: None,
     };
     let feed = tokio::spawn(feed.run());
     let ages = Arc::new(Ages::new(Vec::new(), clock.clone()));

@@ -197,7 +197,7 @@ impl Writer {
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
                 let position = Some(Position { source: reached.source.clone(), kind, value: reached.value });
                 sender.send_modify(|held| {
-                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > position;
+                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > position && !reached.rewound;
                     if !ahead {
                         *held = position;
                     }

@@ -99,7 +99,9 @@ pub struct Delivery {
     pub dialect: Dialect,
     /// How the connection began, with the first delivery of each connection.
     pub opening: Option<Opening>,
-    /// May be empty only where there is an opening to tell.
+    /// From here on the source is read again from this position of its own, behind what has been read of it.
+    pub rewound_to: Option<i64>,
+    /// May be empty only where there is an opening or a rewinding to tell.
     pub messages: Vec<Bytes>,
     /// When the first of them arrived.
     pub received_at: std::time::Instant,
@@ -145,6 +147,8 @@ pub enum Lost {
 pub enum Connection {
     /// Not yet tried.
     Starting,
+    /// Not asked at present: a spare, or a blind one that was let go.
+    Resting,
     /// The upstream accepted us.
     Connected,
     /// Waiting to try again, with the reason in one sentence.

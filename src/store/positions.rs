@@ -59,6 +59,12 @@ pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now
     Ok(())
 }
 
+/// Sets a position back, in the transaction in which it goes on from there.
+pub async fn rewind(connection: &mut PgConnection, source: &str, value: i64) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE positions SET value = $2 WHERE source = $1", source, value).execute(connection).await?;
+    Ok(())
+}
+
 /// All of them, by source.
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
     sqlx::query_as!(
