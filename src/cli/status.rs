@@ -3,6 +3,7 @@ use super::{
     table::{ago, or_dash, render},
 };
 use crate::{
+    atproto::Timestamp,
     clock::Clock,
     lifecycle,
     store::views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
@@ -18,7 +19,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let sources = list_sources(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let counts = count_rows(&mut connection).await?;
-        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
+        Ok([render_sources(&sources), render_scores(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
     })
     .await?;
     super::print(&text);
@@ -40,11 +41,45 @@ fn render_sources(sources: &[SourceView]) -> String {
                 or_dash(source.event_at.map(|at| ago(now, at))),
                 or_dash(source.ours_at.map(|at| ago(now, at))),
                 or_dash(source.updated_at.map(|at| ago(now, at))),
-                source.reason.clone().unwrap_or_default(),
+                remark(source, now),
             ]
         })
         .collect();
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+/// Why a source waits, or what it is blind to.
+fn remark(source: &SourceView, now: Timestamp) -> String {
+    match (&source.score, source.blind_since()) {
+        (Some(score), Some(since)) => {
+            format!("blind to {} since {}: {} missed", score.blind_to.join(", "), ago(now, since), score.missed)
+        }
+        _ => source.reason.clone().unwrap_or_default(),
+    }
+}
+
+/// How the sources do beside each other.
+fn render_scores(sources: &[SourceView]) -> String {
+    let rows: Vec<Vec<String>> = sources
+        .iter()
+        .filter_map(|source| {
+            let score = source.score.as_ref()?;
+            let figures = [
+                score.delivered,
+                score.first,
+                score.missed,
+                score.late,
+                score.late_max_ms,
+                score.connections,
+                score.rewinds,
+            ];
+            Some([source.source.clone()].into_iter().chain(figures.map(|figure| figure.to_string())).collect())
+        })
+        .collect();
+    if rows.len() < 2 {
+        return "there are no two sources to compare\n".to_owned();
+    }
+    render(&["COMPARED", "IN TIME", "FIRST", "MISSED", "LATE", "LATEST MS", "CONNECTIONS", "REWINDS"], &rows)
 }
 
 fn render_rejects(rejects: &[(String, i64)]) -> String {

@@ -325,25 +325,24 @@ impl Comparison {
         caught_up.fold(0, |bits, (place, _)| bits | 1 << place)
     }
 
-    /// Counts a delivery: whatever it is, the source sees.
+    /// Counts a delivery. One in time is judged with its neighbours; a late one has been judged, and shows that the source
+    /// sees.
     fn deliver(&mut self, heard: Heard, now: Moment) {
         let side = &mut self.sides[heard.source];
-        let at = heard.collection as usize;
-        side.streaks[at] = Streak::default();
-        let sight = &mut side.score.sights[at];
-        sight.blind_since_us = None;
-        if let Some(miss) = self.misses.remove(&(heard.key, heard.source)) {
-            side.score.late += 1;
-            side.score.late_max = side.score.late_max.max(now.awake.saturating_sub(miss.awake));
-            if miss.row == sight.row {
-                sight.debt = sight.debt.saturating_sub(1);
-            }
-        } else {
+        let Some(miss) = self.misses.remove(&(heard.key, heard.source)) else {
             side.score.delivered += 1;
+            return;
+        };
+        side.score.late += 1;
+        side.score.late_max = side.score.late_max.max(now.awake.saturating_sub(miss.awake));
+        let sight = &mut side.score.sights[heard.collection as usize];
+        if miss.row == sight.row {
+            sight.debt = sight.debt.saturating_sub(1);
         }
+        side.sees(heard.collection);
     }
 
-    /// Judges one source on all that is due.
+    /// Judges one source on all that is due, in the order of the commits: misses are in a row if no delivery lies between.
     fn judge(&mut self, source: usize, now: Moment) {
         let (grace, bit) = (self.patience.grace, 1_u64 << source);
         let is_there = self.sides[source].live_since_us().is_some();
@@ -353,8 +352,12 @@ impl Comparison {
             let Some(commit) = self.commits.get(place).filter(|commit| commit.awake + grace <= now.awake) else {
                 break;
             };
-            let is_owed = commit.expected_of & bit != 0 && commit.heard_by & bit == 0;
-            if is_owed && is_there {
+            let is_heard = commit.heard_by & bit != 0;
+            let is_owed = commit.expected_of & bit != 0 && !is_heard;
+            if is_heard {
+                let collection = commit.collection;
+                self.sides[source].sees(collection);
+            } else if is_owed && is_there {
                 let (key, wall_us) = (commit.key, commit.wall_us);
                 let miss = Miss { collection: commit.collection, awake: commit.awake, row: 0 };
                 self.miss(source, (key, miss), wall_us);
@@ -403,6 +406,12 @@ impl Comparison {
 }
 
 impl Side {
+    /// What it delivers it is not blind to.
+    fn sees(&mut self, collection: Collection) {
+        self.streaks[collection as usize] = Streak::default();
+        self.score.sights[collection as usize].blind_since_us = None;
+    }
+
     fn live_since_us(&self) -> Option<i64> {
         self.line.and_then(|line| line.live_since_us)
     }

@@ -7,6 +7,7 @@ mod bench_log;
 mod cases_crash;
 mod cases_order;
 mod cases_records;
+mod cases_sources;
 mod cases_storage;
 mod cases_transport;
 mod cli;

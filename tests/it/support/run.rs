@@ -9,7 +9,7 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
-    ingest,
+    ingest::{self, comparison::Patience},
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;
@@ -37,10 +37,16 @@ impl Pump {
     pub fn start(pool: &PgPool, source: &str) -> Self {
         let options = ingest::Options {
             sources: vec![SourceSpec::parse(source).expect("a source")],
+            spares: Vec::new(),
+            patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
         };
+        Self::start_with(pool, options)
+    }
+
+    pub fn start_with(pool: &PgPool, options: ingest::Options) -> Self {
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
         Self { cancel, task }

@@ -80,7 +80,7 @@ impl World {
             *reached = message.position.max(*reached);
             let value = *reached;
             batch.positions.retain(|earlier| earlier.source != origin.source);
-            batch.positions.push(Reached { source: origin.source, kind, value, event_at: frame.time, ours_at: None });
+            batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
     }
