@@ -155,6 +155,8 @@ struct Side {
     is_whole: bool,
     score: Score,
     streaks: [Streak; 4],
+    /// When the latest commit of each collection was written that it has delivered in time.
+    proven_us: [i64; 4],
     /// Judged up to the commit of this number.
     judged: u64,
     /// What holds of the connection; none while there is none.
@@ -180,6 +182,7 @@ struct Streak {
 #[derive(Debug)]
 struct Compared {
     key: u64,
+    written_us: i64,
     awake: Duration,
     wall_us: i64,
     collection: Collection,
@@ -204,7 +207,7 @@ impl Comparison {
             sides: is_whole
                 .into_iter()
                 .take(SOURCES_MAX)
-                .map(|is_whole| Side { is_whole, ..Side::default() })
+                .map(|is_whole| Side { is_whole, proven_us: [i64::MIN; 4], ..Side::default() })
                 .collect(),
             commits: VecDeque::new(),
             first_number: 0,
@@ -269,6 +272,7 @@ impl Comparison {
             self.numbers.insert(heard.key, number);
             self.commits.push_back(Compared {
                 key: heard.key,
+                written_us: heard.written_us,
                 awake: now.awake,
                 wall_us: now.wall_us,
                 collection: heard.collection,
@@ -331,6 +335,8 @@ impl Comparison {
         let side = &mut self.sides[heard.source];
         let Some(miss) = self.misses.remove(&(heard.key, heard.source)) else {
             side.score.delivered += 1;
+            let proven_us = &mut side.proven_us[heard.collection as usize];
+            *proven_us = heard.written_us.max(*proven_us);
             return;
         };
         side.score.late += 1;
@@ -342,7 +348,7 @@ impl Comparison {
         side.sees(heard.collection);
     }
 
-    /// Judges one source on all that is due, in the order of the commits: misses are in a row if no delivery lies between.
+    /// Judges one source on all that is due.
     fn judge(&mut self, source: usize, now: Moment) {
         let (grace, bit) = (self.patience.grace, 1_u64 << source);
         let is_there = self.sides[source].live_since_us().is_some();
@@ -358,9 +364,9 @@ impl Comparison {
                 let collection = commit.collection;
                 self.sides[source].sees(collection);
             } else if is_owed && is_there {
-                let (key, wall_us) = (commit.key, commit.wall_us);
                 let miss = Miss { collection: commit.collection, awake: commit.awake, row: 0 };
-                self.miss(source, (key, miss), wall_us);
+                let (key, times) = (commit.key, (commit.written_us, commit.wall_us));
+                self.miss(source, (key, miss), times);
             } else if is_owed && commit.awake + grace * WAIT_FACTOR > now.awake {
                 break;
             }
@@ -368,20 +374,24 @@ impl Comparison {
         }
     }
 
-    fn miss(&mut self, source: usize, (key, miss): (u64, Miss), wall_us: i64) {
+    /// A miss belongs to a row unless the source has delivered something that was written later: then it has a hole, but
+    /// sees. Arrival would not do to tell, since a burst arrives source by source.
+    fn miss(&mut self, source: usize, (key, miss): (u64, Miss), (written_us, wall_us): (i64, i64)) {
         let side = &mut self.sides[source];
         let at = miss.collection as usize;
         let (streak, sight) = (&mut side.streaks[at], &mut side.score.sights[at]);
-        if streak.length == 0 {
-            *streak = Streak { length: 0, since_us: wall_us };
-            *sight = Sight { row: sight.row.wrapping_add(1), ..Sight::default() };
-        }
-        streak.length = streak.length.saturating_add(1);
-        sight.debt = sight.debt.saturating_add(1);
-        if streak.length >= self.patience.misses {
-            sight.blind_since_us = Some(streak.since_us);
-        }
         side.score.missed += 1;
+        if written_us > side.proven_us[at] {
+            if streak.length == 0 {
+                *streak = Streak { length: 0, since_us: wall_us };
+                *sight = Sight { row: sight.row.wrapping_add(1), ..Sight::default() };
+            }
+            streak.length = streak.length.saturating_add(1);
+            if streak.length >= self.patience.misses {
+                sight.blind_since_us = Some(streak.since_us);
+            }
+        }
+        sight.debt = sight.debt.saturating_add(1);
         self.misses.insert((key, source), Miss { row: sight.row, ..miss });
         self.missed.push_back((key, source));
         while self.missed.len() > MISSES_MAX {

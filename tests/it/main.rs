@@ -11,6 +11,7 @@ mod cases_sources;
 mod cases_storage;
 mod cases_transport;
 mod cli;
+mod comparison;
 mod corpus;
 mod decode;
 mod end_to_end;
