@@ -323,9 +323,8 @@ impl Comparison {
     /// Who ought to deliver a commit: who had caught up before it was written.
     fn expected_of(&self, written_us: i64) -> u64 {
         let places = self.sides.iter().enumerate();
-        let caught_up = places.filter(|(_, side)| {
-            side.is_whole && side.live_since_us().is_some_and(|since_us| since_us <= written_us)
-        });
+        let caught_up = places
+            .filter(|(_, side)| side.is_whole && side.live_since_us().is_some_and(|since_us| since_us <= written_us));
         caught_up.fold(0, |bits, (place, _)| bits | 1 << place)
     }
 

@@ -6,6 +6,7 @@ use tokio::{
 };
 
 use super::{
+    gaps::Continuities,
     lookout::Lookout,
     pending::{Feeder, Pending, Shipment},
 };
@@ -26,6 +27,8 @@ pub struct Feed {
     pub collections: Collections,
     /// Who delivers.
     pub feeders: Arc<[Feeder]>,
+    /// Whether what they deliver follows on what we have.
+    pub continuities: Continuities,
     /// The time.
     pub clock: Clock,
     /// Compares the sources, where there are several.
@@ -38,7 +41,8 @@ impl Feed {
         let mut settling = interval(self.lookout.as_ref().map_or(IDLE_POSITION, Lookout::pace));
         settling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let is_compared = self.lookout.is_some();
-        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), self.lookout.take());
+        let watchers = (self.continuities, self.lookout);
+        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), watchers);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;
         while open || !pending.is_empty() {

@@ -12,9 +12,11 @@ use super::{
     IngestError,
     comparison::{Patience, Score},
     feed::Feed,
+    gaps::{self, Continuities},
     lookout::{Lookout, Watched},
     meter::{Age, Ages},
     pending::Feeder,
+    retention::Retention,
     rotation::{Rotation, Seat},
     slot::Slot,
     writer::{Inlet, Writer},
@@ -25,7 +27,7 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{Connection, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, positions::StoredPosition},
+    store::{self, lease::Token, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -43,6 +45,8 @@ pub struct Options {
     pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How long and how many rejects are kept.
+    pub retention: Retention,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -52,10 +56,18 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
-pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends. Ends with an error
+/// when the token is no longer the lease's.
+pub async fn run(
+    (pool, token): (PgPool, Token),
+    options: Options,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
     let specs: Vec<SourceSpec> = options.sources.iter().chain(&options.spares).cloned().collect();
+    let continuities = Continuities::new(&specs, options.tuning.rewind, &stored);
+    let stored = of_sources(&specs, &stored);
     let feeders: Arc<[Feeder]> = specs.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
@@ -69,8 +81,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         committed.push(committed_sender);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
         // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
-        watched
-            .push(Watched { connection: connection_receiver.clone(), is_whole: spec.dialect != Dialect::Firehose });
+        watched.push(Watched { connection: connection_receiver.clone(), is_whole: spec.dialect != Dialect::Firehose });
         let (seat, duty) = Seat::new(&spec, index < options.sources.len());
         seats.push(seat);
         let follow = Follow {
@@ -89,7 +100,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
             Slot { follow, duty }.run(stop).await;
             ("follows a source", Ok(()))
         });
-        let recorder = Recorder { pool: pool.clone(), name: feeders[index].name.clone(), clock: clock.clone() };
+        let recorder = Recorder { pool: pool.clone(), token, name: feeders[index].name.clone(), clock: clock.clone() };
         tasks.spawn(async move {
             recorder.run(connection_receiver).await;
             ("records a source's state", Ok(()))
@@ -98,7 +109,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); seats.len()]);
     let is_compared = seats.len() > 1;
     let lookout = is_compared.then(|| Lookout::new(watched, scores, (options.patience.clone(), clock.clone())));
-    let rotation = Rotation::new(seats, scores_receiver, options.patience, (pool.clone(), clock.clone()));
+    let rotation = Rotation::new(seats, scores_receiver, options.patience, (pool.clone(), token, clock.clone()));
     let stop = cancel.clone();
     tasks.spawn(async move {
         rotation.run(stop).await;
@@ -114,6 +125,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         wanted: wanted.clone(),
         collections: options.collections.clone(),
         feeders: feeders.clone(),
+        continuities,
         clock: clock.clone(),
         lookout,
     };
@@ -122,7 +134,13 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         ("decodes", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
-    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let stop = cancel.clone();
+    let asked = pool.clone();
+    tasks.spawn(async move {
+        gaps::tell_open(asked, stop).await;
+        ("counts the open gaps", Ok(()))
+    });
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock).under(token), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
         ages.tell_on(queue, &stop).await;
@@ -168,8 +186,8 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
     }
 }
 
-/// Reads the position of each source, in their order, as soon as the database answers.
-async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPosition>> {
+/// Reads all positions as soon as the database answers.
+async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
     let names: Vec<String> = options.sources.iter().chain(&options.spares).map(ToString::to_string).collect();
     loop {
         match try_load_positions(pool, &names).await {
@@ -180,16 +198,21 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPo
     }
 }
 
-async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<Option<StoredPosition>>> {
+async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
     store::sources::delete_others(&mut connection, names).await?;
-    let stored = store::positions::list(&mut connection).await?;
-    Ok(names.iter().map(|name| stored.iter().find(|row| row.source == *name).cloned()).collect())
+    store::positions::list(&mut connection).await
+}
+
+/// The position of each source, in their order.
+fn of_sources(sources: &[SourceSpec], stored: &[StoredPosition]) -> Vec<Option<StoredPosition>> {
+    sources.iter().map(|source| stored.iter().find(|row| *row.source == *source.name()).cloned()).collect()
 }
 
 /// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.
 struct Recorder {
     pool: PgPool,
+    token: Token,
     name: Arc<str>,
     clock: Clock,
 }
@@ -218,7 +241,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, &self.name).await
+        store::sources::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -230,7 +253,7 @@ impl Recorder {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.pool.acquire().await?;
-        store::sources::write(&mut connection, &self.name, (word, reason), (changed_at.utc(), self.clock.now().utc()))
-            .await
+        let times = (changed_at.utc(), self.clock.now().utc());
+        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -34,11 +34,7 @@ pub struct Watched {
 
 impl Lookout {
     /// Compares these sources, in the order of their places.
-    pub fn new(
-        watched: Vec<Watched>,
-        scores: watch::Sender<Vec<Score>>,
-        (patience, clock): (Patience, Clock),
-    ) -> Self {
+    pub fn new(watched: Vec<Watched>, scores: watch::Sender<Vec<Score>>, (patience, clock): (Patience, Clock)) -> Self {
         let pace = (patience.grace / 4).min(Duration::from_secs(1));
         let is_whole = watched.iter().map(|source| source.is_whole).collect();
         let now = Moment { awake: Duration::ZERO, wall_us: clock.now().micros() };

@@ -2,9 +2,9 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{lookout::Lookout, meter};
+use super::{gaps::Continuities, lookout::Lookout, meter};
 use crate::{
-    apply::{Batch, Origin, Proof, Reached},
+    apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
     decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
@@ -53,8 +53,9 @@ pub struct Pending {
     traces: Vec<Trace>,
     bytes: usize,
     reached: Vec<Option<Reached>>,
+    continuities: Continuities,
     received_at: Option<Instant>,
-    position_max: i64,
+    now: Timestamp,
     is_rewound: bool,
     lookout: Option<Lookout>,
 }
@@ -76,12 +77,18 @@ pub struct Shipment {
 
 /// Events in a batch at most.
 const EVENTS_MAX: usize = 20_000;
+/// Microseconds that a host's clock may be ahead of ours.
+const AHEAD_MAX_US: i64 = 60_000_000;
 /// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
 const BYTES_MAX: usize = 16 << 20;
 
 impl Pending {
     /// An empty one.
-    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, lookout: Option<Lookout>) -> Self {
+    pub fn new(
+        collections: Collections,
+        feeders: Arc<[Feeder]>,
+        (continuities, lookout): (Continuities, Option<Lookout>),
+    ) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
             collections,
@@ -90,8 +97,9 @@ impl Pending {
             traces: Vec::new(),
             bytes: 0,
             reached,
+            continuities,
             received_at: None,
-            position_max: i64::MAX,
+            now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
             is_rewound: false,
             lookout,
         }
@@ -104,12 +112,15 @@ impl Pending {
 
     /// Whether there is anything but positions that can wait.
     pub fn has_rows(&self) -> bool {
-        self.is_rewound || !self.batch.events.is_empty() || !self.batch.rejects.is_empty()
+        self.is_rewound
+            || !self.batch.events.is_empty()
+            || !self.batch.rejects.is_empty()
+            || !self.batch.gaps.is_empty()
     }
 
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
-        !self.has_rows() && self.reached.iter().all(Option::is_none)
+        !self.has_rows() && self.reached.iter().all(Option::is_none) && self.batch.rests.is_empty()
     }
 
     /// Decodes a delivery into the batch.
@@ -118,13 +129,18 @@ impl Pending {
     /// answered with silence.
     pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
         self.received_at.get_or_insert(delivery.received_at);
+        self.now = now;
+        if let Some(value) = delivery.rewound_to {
+            self.rewind(delivery.source, value);
+            return;
+        }
         if let Some(lookout) = &mut self.lookout {
             lookout.begin(&delivery);
         }
-        if let Some(value) = delivery.rewound_to {
-            self.rewind(delivery.source, value);
+        if let Some(until) = self.continuities.take(&delivery, now, &mut self.batch.gaps) {
+            self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
         }
-        self.position_max = now.micros().saturating_add(60_000_000);
+        let is_empty = delivery.messages.is_empty();
         for message in delivery.messages {
             self.bytes += message.len();
             let (frame, format) = match delivery.dialect {
@@ -135,17 +151,21 @@ impl Pending {
                     firehose::Message::Frame(frame) => (frame, RawFormat::Firehose),
                     firehose::Message::Info { name, message } => {
                         tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
+                        self.hear(delivery.source, &name);
                         continue;
                     }
                     firehose::Message::Error { error, message } => {
                         tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
+                        self.hear(delivery.source, &error);
                         continue;
                     }
                 },
             };
             self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
         }
-        if let (Some(lookout), Some(Some(reached))) = (&mut self.lookout, self.reached.get(delivery.source)) {
+        if let (false, Some(lookout), Some(Some(reached))) =
+            (is_empty, &mut self.lookout, self.reached.get(delivery.source))
+        {
             lookout.end(delivery.source, reached.event_at);
         }
     }
@@ -162,6 +182,7 @@ impl Pending {
                             lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));
                         }
                     }
+                    self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
                     meter::received(&event);
                     self.batch.events.push(event);
                     self.traces.push(Trace { position: frame.position, ..trace.clone() });
@@ -185,13 +206,24 @@ impl Pending {
         }
     }
 
+    /// What an upstream tells of a connection may make the position useless: then the oldest takes its place.
+    fn hear(&mut self, feeder: usize, name: &str) {
+        let restarts = self.continuities.hear(feeder, name, &mut self.batch.gaps);
+        if let (true, Some(kind)) = (restarts, self.feeders[feeder].kind) {
+            let source = self.feeders[feeder].name.clone();
+            self.reached[feeder] = Some(Reached { restarts, ..Reached::to(source, kind.as_str(), 0) });
+        }
+    }
+
     fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, Told)) {
-        if kind == PositionKind::JetstreamV1Micros && value > self.position_max {
+        if kind == PositionKind::JetstreamV1Micros && value > self.now.micros().saturating_add(AHEAD_MAX_US) {
             return;
         }
+        let restarts = self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps);
         let name = &self.feeders[feeder].name;
         let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
-        reached.value = reached.value.max(value);
+        reached.value = if restarts { value } else { reached.value.max(value) };
+        reached.restarts |= restarts;
         reached.event_at = time.or(reached.event_at);
         for (proof, told) in reached.proofs.iter_mut().zip(ours.0) {
             if told {
@@ -206,7 +238,7 @@ impl Pending {
         let Some(Feeder { name, kind: Some(kind) }) = self.feeders.get(feeder) else { return };
         let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
         reached.value = value;
-        reached.rewound = true;
+        reached.restarts = true;
         self.is_rewound = true;
     }
 
@@ -228,16 +260,15 @@ impl Pending {
 }
 
 impl Shipment {
-    /// Cuts the shipment in two; the positions go with the second half, which must come last.
+    /// Cuts the shipment in two; gaps and positions go with the second half, which must come last.
     pub fn split(self) -> (Self, Self) {
         let middle = self.batch.events.len() / 2;
         let mut first = self;
         let later_events = first.batch.events.split_off(middle);
         let later_traces = first.traces.split_off(middle);
-        let positions = std::mem::take(&mut first.batch.positions);
-        let rejects = std::mem::take(&mut first.batch.rejects);
+        let earlier = Batch { events: std::mem::take(&mut first.batch.events), ..Batch::default() };
         let second = Self {
-            batch: Batch { events: later_events, rejects, positions },
+            batch: Batch { events: later_events, ..std::mem::replace(&mut first.batch, earlier) },
             traces: later_traces,
             received_at: first.received_at,
         };
@@ -246,9 +277,8 @@ impl Shipment {
 
     /// What is left when the only event has become a reject.
     pub fn refused(self, reject: (Origin, Reject)) -> Self {
-        let Batch { mut rejects, positions, .. } = self.batch;
-        rejects.push(reject);
-        let batch = Batch { events: Vec::new(), rejects, positions };
+        let mut batch = Batch { events: Vec::new(), ..self.batch };
+        batch.rejects.push(reject);
         Self { batch, traces: Vec::new(), received_at: self.received_at }
     }
 
@@ -259,4 +289,10 @@ impl Shipment {
             _ => None,
         }
     }
+}
+
+/// What an event says of gaps by itself.
+fn sync(source: &Arc<str>, event: &Event, at: Option<Timestamp>) -> Option<Gap> {
+    let Body::Sync { rev } = event.body else { return None };
+    Some(Gap { source: source.clone(), change: GapChange::Syncs { did: event.did.clone(), rev, at } })
 }

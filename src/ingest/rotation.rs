@@ -24,7 +24,9 @@ use crate::{
     decode::Collection,
     source::{PositionKind, SourceSpec},
     store::{
+        self,
         gaps::{self, End, NewGap, Reason},
+        lease::Token,
         proofs::{self, StoredProof},
         scores::{self, NewScore},
     },
@@ -39,6 +41,7 @@ const REACH: Duration = Duration::from_hours(20);
 #[derive(Debug)]
 pub struct Rotation {
     pool: PgPool,
+    token: Token,
     clock: Clock,
     patience: Patience,
     seats: Vec<Seat>,
@@ -141,9 +144,9 @@ impl Rotation {
         seats: Vec<Seat>,
         scores: watch::Receiver<Vec<Score>>,
         patience: Patience,
-        (pool, clock): (PgPool, Clock),
+        (pool, token, clock): (PgPool, Token, Clock),
     ) -> Self {
-        Self { pool, clock, patience, seats, scores, told: Vec::new(), told_at: None }
+        Self { pool, token, clock, patience, seats, scores, told: Vec::new(), told_at: None }
     }
 
     /// Runs until cancelled. A database that is away makes it wait.
@@ -206,7 +209,8 @@ impl Rotation {
         let seat = &mut self.seats[place];
         let blind_to: Vec<&str> = score.blind_to().map(Collection::suffix).collect();
         let mut connection = self.pool.acquire().await?;
-        let proof = proofs::find(&mut connection, &seat.name, &blind_to).await?;
+        let mut transaction = store::begin_held(&mut connection, self.token).await?;
+        let proof = proofs::find(&mut transaction, &seat.name, &blind_to).await?;
         let detail = format!(
             "it delivers, but for {} commits or more not what others deliver of: {}",
             self.patience.misses,
@@ -224,7 +228,8 @@ impl Rotation {
             to: End::default(),
             detail: &detail,
         };
-        let is_new = gaps::open(&mut connection, gap, at.utc()).await?;
+        let is_new = gaps::open(&mut transaction, gap, at.utc()).await?;
+        transaction.commit().await?;
         let rewind_to = proof.as_ref().and_then(|proof| target(&seat.spec, proof, at));
         let is_from_proof = rewind_to.is_some() && rewind_to == proof.map(|proof| proof.value);
         let mut rows = [None; 4];
@@ -255,8 +260,10 @@ impl Rotation {
             return self.doubt(place).await;
         }
         let mut connection = self.pool.acquire().await?;
+        let mut transaction = store::begin_held(&mut connection, self.token).await?;
         let note = "read again from its last proof on, it delivered all that others had delivered";
-        gaps::prove(&mut connection, Some(&seat.name), Reason::Blind, (note, self.clock.now().utc())).await?;
+        gaps::prove(&mut transaction, Some(&seat.name), Reason::Blind, (note, self.clock.now().utc())).await?;
+        transaction.commit().await?;
         tracing::info!(source = seat.name, "no longer blind: it has delivered all that it had missed");
         self.release(place);
         Ok(())
@@ -266,9 +273,14 @@ impl Rotation {
     async fn doubt(&mut self, place: usize) -> sqlx::Result<()> {
         let seat = &self.seats[place];
         let mut connection = self.pool.acquire().await?;
+        let mut transaction = store::begin_held(&mut connection, self.token).await?;
         let end = End { value: None, at: Some(self.clock.now()) };
-        gaps::end(&mut connection, &seat.name, Reason::Blind, end).await?;
-        tracing::warn!(source = seat.name, "no longer blind, but what it missed it did not deliver: its gap stays open");
+        gaps::end(&mut transaction, &seat.name, Reason::Blind, end).await?;
+        transaction.commit().await?;
+        tracing::warn!(
+            source = seat.name,
+            "no longer blind, but what it missed it did not deliver: its gap stays open"
+        );
         self.release(place);
         Ok(())
     }
@@ -295,7 +307,10 @@ impl Rotation {
         if !has_deputy {
             let free = Phase::Resting { until: None };
             let Some(spare) = self.seats.iter().position(|seat| !seat.is_home && seat.phase == free) else {
-                tracing::warn!(source = self.seats[place].name, "blind, and there is no spare source to take its place");
+                tracing::warn!(
+                    source = self.seats[place].name,
+                    "blind, and there is no spare source to take its place"
+                );
                 self.seats[place].phase = Phase::Trial { until: now + rest };
                 return;
             };
@@ -334,13 +349,15 @@ impl Rotation {
             return Ok(());
         }
         let mut connection = self.pool.acquire().await?;
+        let mut transaction = store::begin_held(&mut connection, self.token).await?;
         if is_first {
-            scores::clear(&mut connection).await?;
+            scores::clear(&mut transaction).await?;
         }
         let at = self.clock.now().utc();
         for (seat, score) in self.seats.iter().zip(&scores) {
-            scores::write(&mut connection, &row(seat, score), at).await?;
+            scores::write(&mut transaction, &row(seat, score), at).await?;
         }
+        transaction.commit().await?;
         self.told = scores;
         self.told_at = Some(now);
         Ok(())

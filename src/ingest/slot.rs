@@ -69,7 +69,8 @@ impl Slot {
             received_at: Instant::now(),
         };
         if self.follow.deliveries.send(marker).await.is_ok() {
-            let is_there = |position: &Option<source::Position>| position.as_ref().is_some_and(|held| held.value == value);
+            let is_there =
+                |position: &Option<source::Position>| position.as_ref().is_some_and(|held| held.value == value);
             // An error means that the writer is gone, and so are we soon.
             drop(self.follow.committed.wait_for(is_there).await);
         }

@@ -99,11 +99,13 @@ pub struct Delivery {
     pub dialect: Dialect,
     /// How the connection began, with the first delivery of each connection.
     pub opening: Option<Opening>,
-    /// From here on the source is read again from this position of its own, behind what has been read of it.
+    /// From here on the source is read again from this position of its own, behind what has been read of it. Such a delivery
+    /// holds nothing else.
     pub rewound_to: Option<i64>,
-    /// May be empty only where there is an opening or a rewinding to tell.
+    /// May be empty where there is an opening to tell. Without one, that it is empty tells that nothing had come for a while
+    /// when the upstream answered a ping.
     pub messages: Vec<Bytes>,
-    /// When the first of them arrived.
+    /// When the first of them, or the answer, arrived.
     pub received_at: std::time::Instant,
 }
 

@@ -37,10 +37,8 @@ impl Host {
     async fn start() -> Self {
         let log = watch::Sender::new(Vec::new());
         let told = log.clone();
-        let upstream = Upstream::start(move |request| {
-            vec![Act::Tail { log: told.subscribe(), cursor: request.cursor() }]
-        })
-        .await;
+        let upstream =
+            Upstream::start(move |request| vec![Act::Tail { log: told.subscribe(), cursor: request.cursor() }]).await;
         Self { upstream, log }
     }
 
@@ -150,7 +148,8 @@ async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
 
 /// People go on liking, of which the blind host tells this much, until it is noticed.
 async fn until_blind(pool: &PgPool, fans: &mut Fans, (seeing, blind, told): (&Host, &Host, Told)) {
-    let question = format!("SELECT count(*) = 1 FROM scores WHERE source = '{}' AND blind_since IS NOT NULL", blind.source());
+    let question =
+        format!("SELECT count(*) = 1 FROM scores WHERE source = '{}' AND blind_since IS NOT NULL", blind.source());
     let started = Instant::now();
     while !ask::<bool>(pool, &question).await {
         assert!(started.elapsed() < PATIENCE, "nobody has noticed that the host is blind");
@@ -189,13 +188,17 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     assert!(b.cursor(1) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(1));
     // Replaced: the spare is asked, and the blind one is not any more.
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source())).await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+        .await;
     let next = fans.like();
     c.tell(&next, Told::Always);
     until_as(pool, &fans.model()).await;
     // Once each: no storm.
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 1));
-    assert!(ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await, "nothing has proven that nothing is missing");
+    assert!(
+        ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await,
+        "nothing has proven that nothing is missing"
+    );
     pump.stop().await;
 }
 
@@ -209,7 +212,8 @@ async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::InReplay)).await;
     assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'").await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+        .await;
     until(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await;
     assert!(ask::<i64>(pool, &format!("SELECT late FROM scores WHERE source = '{}'", b.source())).await >= 3);
     until_as(pool, &fans.model()).await;
@@ -231,13 +235,16 @@ async fn t12_blind_host_is_asked_again_later() {
     let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source())).await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+        .await;
     let asked = b.requests();
     b.recover();
     b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
     assert!(b.cursor(asked) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(asked));
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'").await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", c.source())).await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+        .await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", c.source()))
+        .await;
     until_as(pool, &fans.model()).await;
     pump.stop().await;
 }
@@ -286,7 +293,10 @@ async fn t12_status_shows_it() {
     assert!(said.contains("MISSED"), "{said}");
 
     // With the other gone, the blind one alone does not make the index ready.
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", a.source()))).execute(pool).await.unwrap();
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", a.source())))
+        .execute(pool)
+        .await
+        .unwrap();
     b.tell(&foreign(), Told::Always);
     let ready = reqwest::get(format!("http://{address}/ready")).await.unwrap();
     assert_eq!(ready.status(), 503);
@@ -385,7 +395,8 @@ async fn t16_a_single_host_brings_what_it_dropped_with_the_next_connection() {
     let upstream = Upstream::start(move |request| {
         let first = request.connection == 0;
         let cursor = request.cursor().unwrap();
-        let told = lines.iter().enumerate().filter(|(number, (time_us, _))| *time_us >= cursor && !(first && *number == 4));
+        let told =
+            lines.iter().enumerate().filter(|(number, (time_us, _))| *time_us >= cursor && !(first && *number == 4));
         let mut acts: Vec<Act> = told.map(|(_, (_, text))| Act::Text(text.clone())).collect();
         if first {
             acts.extend([Act::WaitForGo, Act::Drop]);

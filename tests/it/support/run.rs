@@ -42,6 +42,7 @@ impl Pump {
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
+            retention: ingest::Retention::default(),
         };
         Self::start_with(pool, options)
     }
