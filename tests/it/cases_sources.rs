@@ -115,6 +115,7 @@ fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
             ..Patience::default()
         },
         collections: Collections::of_namespace("fm.plyr").unwrap(),
+        retention: ingest::Retention::default(),
     }
 }
 
