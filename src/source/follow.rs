@@ -21,7 +21,7 @@ use super::{
 use crate::{clock::Clock, decode::Collections};
 
 /// One upstream to follow, and how it is tied to the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Follow {
     /// Which of the sources, by its place in the settings: [`Delivery::source`].
     pub index: usize,
