@@ -34,6 +34,8 @@ mod serve_operation;
 mod serve_pages;
 mod serve_size;
 mod serve_xrpc;
+mod sim;
+mod sim_reads;
 mod source;
 mod support;
 mod wire;
