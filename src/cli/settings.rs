@@ -79,6 +79,12 @@ pub(super) struct IndexSettings {
     )]
     pub(super) start: StartFrom,
 
+    /// Tracks a minute whose likes are counted again, to see that the kept counts are right; 0 for none
+    /// (`PLYR_RECOUNTS_PER_MINUTE`, default 6)
+    #[arg(long, env = "PLYR_RECOUNTS_PER_MINUTE", value_name = "TRACKS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(..=6000), global = true, hide_env = true, hide_default_value = true)]
+    recounts_per_minute: u32,
+
     /// Days that rejects are kept (`PLYR_REJECTS_DAYS_MAX`, default 90)
     #[arg(long, env = "PLYR_REJECTS_DAYS_MAX", value_name = "DAYS", default_value_t = 90,
         value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
@@ -144,6 +150,7 @@ impl super::Settings {
             start,
             tuning: Tuning::default(),
             collections: self.index.namespace.clone(),
+            recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }
     }

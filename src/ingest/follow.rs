@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     comparison::{Patience, Score},
+    counts,
     feed::Feed,
     gaps::{self, Continuities},
     lookout::{Lookout, Watched},
@@ -45,6 +46,8 @@ pub struct Options {
     pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
+    pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.
     pub retention: Retention,
 }
@@ -132,6 +135,11 @@ pub async fn run(
     tasks.spawn(async move {
         feed.run().await;
         ("decodes", Ok(()))
+    });
+    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    tasks.spawn(async move {
+        keeping.await;
+        ("keeps the like counts", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
     let stop = cancel.clone();

@@ -7,6 +7,7 @@
 
 pub mod comparison;
 pub mod continuity;
+mod counts;
 mod feed;
 mod follow;
 mod gaps;
@@ -21,6 +22,7 @@ mod rotation;
 mod slot;
 mod writer;
 
+pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
 pub use replay::{Summary, replay};

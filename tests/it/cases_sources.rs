@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use plyr_likes::{
     clock::Clock,
-    decode::Collections,
     ingest::{self, comparison::Patience},
     serve,
-    source::{SourceSpec, Start, Tuning},
+    source::SourceSpec,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -102,20 +101,16 @@ fn foreign() -> (i64, String) {
 }
 
 fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
-    let specs = |hosts: &[&Host]| hosts.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect();
+    let names: Vec<String> = sources.iter().map(|host| host.source()).collect();
     ingest::Options {
-        sources: specs(sources),
-        spares: specs(spares),
-        start: Start::Oldest,
-        tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+        spares: spares.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
         patience: Patience {
             grace: Duration::from_millis(600),
             trial: Duration::from_secs(3),
             rest_min: Duration::from_mins(10),
             ..Patience::default()
         },
-        collections: Collections::of_namespace("fm.plyr").unwrap(),
-        retention: ingest::Retention::default(),
+        ..Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -172,7 +167,7 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[&c]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
     assert_eq!(c.requests(), 0, "a spare is not asked before it is needed");
@@ -209,7 +204,7 @@ async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[&c]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::InReplay)).await;
     assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
@@ -231,7 +226,7 @@ async fn t12_blind_host_is_asked_again_later() {
     let mut options = options(&[&a, &b], &[&c]);
     options.patience.rest_min = Duration::from_secs(1);
     options.patience.trial = Duration::from_secs(1);
-    let pump = Pump::start_with(pool, options);
+    let pump = Pump::with(pool, options);
     both_are_live(pool, &mut fans, (&a, &b)).await;
     let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
@@ -256,7 +251,7 @@ async fn t12_status_shows_it() {
     let pool = &database.pool;
     let (a, b) = (Host::start().await, Host::start().await);
     let mut fans = Fans::default();
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
 
@@ -312,7 +307,7 @@ async fn t13_quiet_is_not_blind() {
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[&c]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     // A night of ten graces: one host tells of others, one of nothing at all, and nobody of us.
     for _ in 0..60 {
@@ -333,7 +328,7 @@ async fn t15_union() {
     let pool = &database.pool;
     let (a, b) = (Host::start().await, Host::start().await);
     let mut fans = Fans::default();
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     for number in 0..60 {
         let next = fans.like();
@@ -374,7 +369,7 @@ async fn t16_what_one_host_drops_or_swaps_where_replay_becomes_live_another_has(
     };
     seam(&a, 5);
     seam(&b, 3);
-    let pump = Pump::start_with(pool, options(&[&a, &b], &[]));
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
     a.upstream.wait_until(|upstream| upstream.has_done("hid")).await;
     b.upstream.wait_until(|upstream| upstream.has_done("hid")).await;
     for number in [7, 6, 8, 9, 11, 10] {

@@ -69,6 +69,7 @@ fn the_help_is_the_manual() {
         "PLYR_LOG_FORMAT",
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
+        "PLYR_RECOUNTS_PER_MINUTE",
         "PLYR_REJECTS_DAYS_MAX",
         "PLYR_REJECTS_MB_MAX",
         "PLYR_SECRET_KEY",

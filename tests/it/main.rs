@@ -4,7 +4,9 @@
 
 mod atproto;
 mod bench_log;
+mod cases_accounts;
 mod cases_crash;
+mod cases_gaps;
 mod cases_lease;
 mod cases_order;
 mod cases_records;
@@ -13,14 +15,17 @@ mod cases_storage;
 mod cases_transport;
 mod cli;
 mod comparison;
+mod continuity;
 mod corpus;
 mod decode;
 mod end_to_end;
 mod floors;
+mod identities;
 mod lexicons;
 mod manual;
 mod network;
 mod operating;
+mod pds;
 mod private_postgres;
 mod program;
 mod property;

@@ -377,3 +377,27 @@ pub fn firehose_account(did: &str, seq: i64, time_us: i64) -> Vec<u8> {
     ];
     message("#account", &map(fields))
 }
+
+/// The repo diverged; its head is at this rev.
+pub fn firehose_sync(did: &str, rev: i64, seq: i64, time_us: i64) -> Vec<u8> {
+    let fields = vec![
+        ("seq", Ipld::Integer(seq.into())),
+        ("did", text(did)),
+        ("time", text(&time_text(time_us))),
+        ("rev", text(&tid_text(rev))),
+        ("blocks", Ipld::Bytes(Vec::new())),
+    ];
+    message("#sync", &map(fields))
+}
+
+/// `#info`, such as `OutdatedCursor`.
+pub fn firehose_info(name: &str) -> Vec<u8> {
+    message("#info", &map(vec![("name", text(name))]))
+}
+
+/// An error, after which a host closes.
+pub fn firehose_error(name: &str) -> Vec<u8> {
+    let mut bytes = encode(&map(vec![("op", Ipld::Integer(-1))]));
+    bytes.extend(encode(&map(vec![("error", text(name)), ("message", text("as told"))])));
+    bytes
+}
