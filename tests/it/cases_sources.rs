@@ -254,6 +254,9 @@ async fn t12_status_shows_it() {
     let pump = Pump::with(pool, options(&[&a, &b], &[]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
+    b.tell(&foreign(), Told::Always);
+    until(pool, &format!("SELECT event_at > ours_at FROM positions WHERE source = '{}'", b.source())).await;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
