@@ -2,52 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{
+pub use crate::random::Random;
+use crate::{
     model::{List, Track, Write, tid_text},
     wire::{self, Body, Commit, Operation, some_cid, time_text, updated},
 };
-
-/// `SplitMix64`: small, and the same on every machine and in every version.
-#[derive(Debug, Clone)]
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn number(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Below `bound`, which is not zero.
-    pub fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.number() % u64::try_from(bound).expect("64 bits")).expect("below a usize")
-    }
-
-    pub fn between(&mut self, low: i64, high: i64) -> i64 {
-        low + i64::try_from(self.below(usize::try_from(high - low + 1).expect("low <= high"))).expect("small")
-    }
-
-    pub fn percent(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for at in (1..items.len()).rev() {
-            let other = self.below(at + 1);
-            items.swap(at, other);
-        }
-    }
-}
 
 /// 2025-01-01.
 pub const START_US: i64 = 1_735_689_600_000_000;
@@ -70,21 +29,25 @@ pub fn key(kind: i64, number: usize) -> String {
     tid_text(tid(START_US - 86_400_000_000 + i64::try_from(number).expect("small") * 1_000, kind))
 }
 
+/// The URI of an artist's track number `number`.
 pub fn track_uri(artist: usize, number: usize) -> String {
     format!("at://{}/fm.plyr.track/{}", did(artist), key(3, number))
 }
 
 /// What happened, repo by repo; every commit once, in the order of time.
 pub struct History {
+    /// In order.
     pub commits: Vec<Commit>,
 }
 
 /// How large a world is.
 #[derive(Debug, Clone, Copy)]
 pub struct World {
+    /// How many.
     pub actors: usize,
     /// Tracks, and keys of likes, of each actor.
     pub keys: usize,
+    /// How many.
     pub commits: usize,
 }
 
@@ -96,6 +59,7 @@ impl World {
 }
 
 impl History {
+    /// A history of such a world.
     pub fn of(world: World, random: &mut Random) -> Self {
         let mut clocks = vec![START_US; world.actors];
         let commits = (0..world.commits).map(|_| {
@@ -281,16 +245,22 @@ fn a_broken_record(kind: &str, at: &str, world: World, random: &mut Random) -> V
 /// How a host speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
+    /// JSON, a message for each operation.
     JetstreamV1,
+    /// DAG-CBOR, a message for each commit.
     Firehose,
 }
 
 /// One message of one host.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// 0 or 1.
     pub host: usize,
+    /// What the host speaks.
     pub dialect: Dialect,
+    /// Its number in the host's log.
     pub position: i64,
+    /// As it is sent.
     pub bytes: Vec<u8>,
     /// What it means to the referee.
     pub writes: Vec<Write>,

@@ -4,6 +4,8 @@
 //! first; a delete stands like any other write; a record that breaks its lexicon leaves the path without a record at that
 //! rev; a like counts by its subject's URI, once per actor, whether the track is known or not.
 
+#![expect(missing_docs, reason = "the fields of records are those of their lexicons")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Our four collections.
@@ -43,7 +45,6 @@ pub struct Like {
     pub created_at: i64,
 }
 
-#[expect(clippy::struct_field_names, reason = "the record calls it listType")]
 #[derive(Debug, Clone, PartialEq)]
 pub struct List {
     pub items: Vec<(String, String)>,
