@@ -4,6 +4,7 @@
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
 //! come from.
 
+mod accounts;
 mod batch;
 mod fold;
 mod gaps;
@@ -11,6 +12,7 @@ mod hints;
 mod ids;
 mod rows;
 
+pub use accounts::{Answer, Decision, decide, settle};
 pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Reached, kind};
 
 use chrono::{DateTime, Utc};
@@ -20,8 +22,9 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, positions, rejects},
+    store::{self, account_checks, identities, lease::Token, positions, rejects},
 };
+use accounts::Accounts;
 use fold::Fold;
 use hints::Hints;
 use ids::Ids;
@@ -31,7 +34,16 @@ use ids::Ids;
 pub enum ApplyError {
     /// Postgres refused or is away: try the same batch again later.
     #[error("the database did not take the batch: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The applier's token is no longer the lease's: another indexer works, and this one may not.
+    #[error("another indexer has taken over")]
+    TakenOver,
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        if store::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+    }
 }
 
 impl ApplyError {
@@ -46,7 +58,7 @@ impl ApplyError {
     }
 
     fn is_of_class(&self, classes: &[&str]) -> bool {
-        let Self::Database(error) = self;
+        let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
@@ -61,17 +73,33 @@ pub struct Applier {
     clock: Clock,
     ids: Ids,
     hints: Hints,
+    accounts: Accounts,
+    token: Option<Token>,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default(), hints: Hints::default() }
+        Self {
+            collections,
+            clock,
+            ids: Ids::default(),
+            hints: Hints::default(),
+            accounts: Accounts::default(),
+            token: None,
+        }
     }
 
-    /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
+    /// Applies only as long as the token is the lease's. Without one, whoever holds the lease does not matter.
+    #[must_use]
+    pub fn under(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
+    /// Forgets ids and accounts: to be called when the database may be another one than before, or an older state of it.
     pub fn forget(&mut self) {
         self.ids = Ids::default();
+        self.accounts = Accounts::default();
     }
 
     /// Applies a batch in one transaction on `connection`, which must be in none.
@@ -79,10 +107,14 @@ impl Applier {
         let now = self.clock.now().utc();
         let mut fold = Fold::of_events(&batch.events);
         let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
-        let mut transaction = store::begin_apply(connection).await?;
+        let mut transaction = store::begin_apply(connection, self.token).await?;
         let track_nsid = self.collections.nsid(Collection::Track);
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
+        self.accounts.refresh(&mut transaction).await?;
+        for fold in folds.iter_mut() {
+            self.accounts.drop_buried(fold);
+        }
         // Tracks come first, so that one whose record is here is written once, and not mentioned before.
         let mut outcomes = [Applied::default(); 2];
         for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {
@@ -93,8 +125,9 @@ impl Applier {
             write_others(&mut transaction, fold, now, outcome).await?;
         }
         let [mut applied, buried] = outcomes;
+        self.ask_for_checks(&mut transaction, folds, now).await?;
         let recalled = self.hints.recall(met.dids());
-        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled)).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events, &recalled, now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -114,6 +147,20 @@ impl Applier {
         applied.rejected = batch.rejects.len() as u64;
         applied.buried = buried.applied;
         Ok(applied)
+    }
+
+    /// A live commit of a hidden account makes us ask about it again.
+    async fn ask_for_checks(
+        &self,
+        connection: &mut PgConnection,
+        folds: &mut [&mut Fold<'_>],
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<()> {
+        let commits: Vec<_> = folds.iter_mut().flat_map(|fold| self.accounts.hidden_writers(fold)).collect();
+        if commits.is_empty() {
+            return Ok(());
+        }
+        account_checks::request_for_commits(connection, &commits, now).await
     }
 }
 
@@ -146,10 +193,15 @@ async fn write_others(
     Ok(())
 }
 
-/// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: impl Iterator<Item = &Event>) -> sqlx::Result<(u64, u64)> {
-    let (accounts, handles) = rows::hints(events);
-    let accounts = actors::update_accounts(connection, &accounts).await?;
-    let identities = actors::update_handles(connection, &handles).await?;
+/// Keeps the last thing that the batch says of each account, and that somebody's document may have changed.
+async fn write_hints(
+    connection: &mut PgConnection,
+    events: &[Event],
+    recalled: &[Event],
+    now: DateTime<Utc>,
+) -> sqlx::Result<(u64, u64)> {
+    let (hints, unclear) = rows::account_hints(events.iter().chain(recalled));
+    let accounts = accounts::take_hints(connection, (&hints, &unclear), now).await?;
+    let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }

@@ -18,7 +18,13 @@ use crate::{
     atproto::Timestamp,
     store::{
         gaps::{self, OpenCount},
-        views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{
+                SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current, list_expired_rejects,
+                list_sources,
+            },
+        },
     },
 };
 
@@ -51,10 +57,72 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// What may have been missed and is not closed.
     pub gaps: GapStatus,
+    /// Those that index or stand by; the one that works comes first.
+    pub indexers: Vec<IndexerStatus>,
     /// By reason.
     pub rejects: std::collections::BTreeMap<String, i64>,
+    /// By reason: those that were let go because they were too old or too many.
+    pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,
+    /// The standing check of the like counts.
+    pub drift: DriftStatus,
+    /// Accounts that are not shown.
+    pub accounts: AccountsStatus,
+}
+
+/// The standing check of the like counts: a few tracks a minute are counted again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DriftStatus {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected: none, where all is well.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub drifted_at: Option<Timestamp>,
+}
+
+/// Accounts that are not shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountsStatus {
+    /// Actors that are hidden: deactivated, taken down, suspended or deleted.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
+}
+
+/// A process that indexes or would.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IndexerStatus {
+    /// The name of its machine.
+    pub host: String,
+    /// Its number there.
+    pub process: i32,
+    /// `working`; `standing_by`; or `silent`, when it has given no sign of life for a quarter of a minute.
+    pub state: String,
+    /// Since when it has been the one that works.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub working_since: Option<Timestamp>,
+    /// Since when it runs.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When it last gave a sign of life.
+    #[schema(value_type = String, format = DateTime)]
+    pub alive_at: Timestamp,
+}
+
+/// Rejects of one reason that are kept no longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RejectsExpired {
+    /// How many there were, ever.
+    pub count: i64,
+    /// When the last ones went.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_at: Timestamp,
 }
 
 /// One source.
@@ -138,7 +206,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
     Ok(fresh(Json(Readiness { ready: true, lag_s })))
 }
 
-/// Sources, lag, gaps, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
     (status = 503, body = Detail, description = "The database does not answer."),
@@ -150,12 +218,20 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let counts = count_rows(reading.database()).await?;
     let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let Upkeep { checked, drifted, checked_at, drifted_at, hidden, checks } = find_upkeep(reading.database()).await?;
+    let expired = list_expired_rejects(reading.database()).await?;
+    let indexers = list_indexers(reading.database()).await?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         lag_s: least_lag_s(&sources, now),
         sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
         gaps,
+        indexers: indexers.into_iter().map(indexer_status).collect(),
         rejects,
+        rejects_expired: expired
+            .into_iter()
+            .map(|expired| (expired.reason, RejectsExpired { count: expired.count, last_at: expired.last_at }))
+            .collect(),
         counts: RowCounts {
             actors: counts.actors.max(0),
             tracks: counts.tracks.max(0),
@@ -163,6 +239,8 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
             lists: counts.lists.max(0),
             exact: counts.exact,
         },
+        drift: DriftStatus { checked, drifted, checked_at, drifted_at },
+        accounts: AccountsStatus { hidden, checks },
     };
     let mut response =
         if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
@@ -206,6 +284,11 @@ fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
         oldest_at: counts.iter().map(|count| count.oldest_at).min(),
         by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
     }
+}
+
+fn indexer_status(indexer: IndexerView) -> IndexerStatus {
+    let IndexerView { host, process, state, working_since, started_at, alive_at } = indexer;
+    IndexerStatus { host, process, state, working_since, started_at, alive_at }
 }
 
 /// An answer that nobody may keep.

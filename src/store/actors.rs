@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Handle, Timestamp};
+use crate::atproto::{Did, Timestamp};
 
 /// Ids of those DIDs that have one, in pairs of (place in `dids`, id).
 pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {
@@ -40,70 +40,76 @@ pub struct AccountHint<'a> {
     pub at: Timestamp,
 }
 
-/// Keeps the latest hint of each actor that we know; strangers stay strangers.
-pub async fn update_accounts(connection: &mut PgConnection, hints: &[AccountHint<'_>]) -> sqlx::Result<u64> {
+/// What became of a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HintOutcome {
+    /// The actor.
+    pub actor_id: i64,
+    /// Whether what was said before is that the account is active.
+    pub was_active: bool,
+    /// What the hint says.
+    pub active: bool,
+    /// Why it is not active, by the hint.
+    pub status: Option<String>,
+    /// Whether it is the latest, and was kept.
+    pub applied: bool,
+}
+
+/// Keeps the latest hint of each actor that we know; strangers stay strangers, and have no outcome. Each DID at most once.
+pub async fn update_accounts(
+    connection: &mut PgConnection,
+    hints: &[AccountHint<'_>],
+) -> sqlx::Result<Vec<HintOutcome>> {
     if hints.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
     let active: Vec<bool> = hints.iter().map(|hint| hint.active).collect();
     let statuses: Vec<Option<&str>> = hints.iter().map(|hint| hint.status).collect();
     let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
-    let done = sqlx::query!(
-        "UPDATE actors a SET active = h.active, status = h.status, status_at = h.at
-        FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[]) AS h (did, active, status, at)
-        WHERE a.did = h.did AND (a.status_at IS NULL OR a.status_at < h.at)",
+    sqlx::query_as!(
+        HintOutcome,
+        r#"WITH hints AS (
+            SELECT a.id, a.active AS was_active, h.active, h.status, h.at
+            FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[]) AS h (did, active, status, at)
+            JOIN actors a ON a.did = h.did
+        ), kept AS (
+            UPDATE actors a SET active = h.active, status = h.status, status_at = h.at FROM hints h
+            WHERE a.id = h.id AND (a.status_at IS NULL OR a.status_at < h.at) RETURNING a.id
+        )
+        SELECT h.id AS actor_id, h.was_active, h.active AS "active!",
+            h.status, h.id IN (SELECT id FROM kept) AS "applied!"
+        FROM hints h"#,
         &dids as &[&str],
         &active,
         &statuses as &[Option<&str>],
         &times
     )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
+    .fetch_all(connection)
+    .await
 }
 
-/// What an `#identity` event said of an actor: a claim, until the handle is confirmed in both directions.
-#[derive(Debug)]
-pub struct HandleHint<'a> {
-    /// Whose identity.
-    pub did: &'a Did,
-    /// The handle, if the event names one.
-    pub handle: &'a Handle,
-    /// When, by the host's clock.
-    pub at: Timestamp,
-}
-
-/// Keeps the latest handle of each actor that we know. A handle belongs to one actor at a time: the latest claim has it.
-/// `hints` holds each DID and each handle at most once.
-pub async fn update_handles(connection: &mut PgConnection, hints: &[HandleHint<'_>]) -> sqlx::Result<u64> {
-    if hints.is_empty() {
-        return Ok(0);
-    }
-    let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
-    let handles: Vec<&str> = hints.iter().map(|hint| hint.handle.as_str()).collect();
-    let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
+/// Keeps what an actor's own server said when it was asked. A later hint stays; an earlier one than that which is kept will not
+/// be taken for news.
+pub async fn write_answer(
+    connection: &mut PgConnection,
+    actor_id: i64,
+    (active, status): (bool, Option<&str>),
+    asked_at: Timestamp,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE actors a SET handle = NULL
-        FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS h (did, handle, at)
-        WHERE a.handle = h.handle AND a.did <> h.did AND (a.handle_at IS NULL OR a.handle_at < h.at)
-            AND EXISTS (SELECT FROM actors o WHERE o.did = h.did AND (o.handle_at IS NULL OR o.handle_at < h.at))",
-        &dids as &[&str],
-        &handles as &[&str],
-        &times
-    )
-    .execute(&mut *connection)
-    .await?;
-    let done = sqlx::query!(
-        "UPDATE actors a SET handle = h.handle, handle_at = h.at
-        FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS h (did, handle, at)
-        WHERE a.did = h.did AND (a.handle_at IS NULL OR a.handle_at < h.at)
-            AND NOT EXISTS (SELECT FROM actors o WHERE o.handle = h.handle AND o.id <> a.id)",
-        &dids as &[&str],
-        &handles as &[&str],
-        &times
+        "UPDATE actors SET active = $2, status = $3, status_at = greatest(status_at, $4) WHERE id = $1",
+        actor_id,
+        active,
+        status,
+        asked_at.utc()
     )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected())
+    Ok(())
+}
+
+/// The ids of those DIDs that we know.
+pub async fn list_known(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!("SELECT id FROM actors WHERE did = ANY ($1)", dids as &[&str]).fetch_all(connection).await
 }

@@ -55,6 +55,23 @@ pub struct Counts {
     pub exact: bool,
 }
 
+/// The like counts' standing check, and accounts that are not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    pub drifted_at: Option<Timestamp>,
+    /// Actors that are hidden.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
+}
+
 /// Three signs of life may be missed.
 const SILENCE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// Above this many rows counting costs more than it tells.
@@ -86,12 +103,53 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
         .collect())
 }
 
+/// How the like counts' standing check stands, and accounts that are not shown.
+pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
+    let row = sqlx::query!(
+        "SELECT checked, drifted, checked_at, drifted_at,
+            (SELECT count(*) FROM hidden_actors WHERE is_hidden) AS \"hidden!\",
+            (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Upkeep {
+        checked: row.checked,
+        drifted: row.drifted,
+        checked_at: moment(row.checked_at),
+        drifted_at: moment(row.drifted_at),
+        hidden: row.hidden,
+        checks: row.checks,
+    })
+}
+
 /// How many rejects there are of each reason, by reason.
 pub async fn count_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
     let rows = sqlx::query!("SELECT reason, count(*) AS \"count!\" FROM rejects GROUP BY reason ORDER BY reason")
         .fetch_all(connection)
         .await?;
     Ok(rows.into_iter().map(|row| (row.reason, row.count)).collect())
+}
+
+/// Rejects of one reason that are kept no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredRejects {
+    /// Why they had been refused.
+    pub reason: String,
+    /// How many there were, ever.
+    pub count: i64,
+    /// When the last ones went.
+    pub last_at: Timestamp,
+}
+
+/// How many rejects were let go because they were too old or too many, by reason.
+pub async fn list_expired_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<ExpiredRejects>> {
+    let rows = sqlx::query!("SELECT reason, count, last_at FROM rejects_expired ORDER BY reason")
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ExpiredRejects { reason: row.reason, count: row.count, last_at: Timestamp::from_utc(row.last_at) })
+        .collect())
 }
 
 /// How many rows there are: counted while they are few, and else what the last ANALYZE or VACUUM found.

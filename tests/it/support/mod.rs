@@ -4,6 +4,7 @@ pub mod api;
 pub mod comparison;
 pub mod database;
 pub mod dump;
+pub mod host;
 pub mod http;
 pub mod network;
 pub mod process;

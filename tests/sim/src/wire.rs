@@ -430,6 +430,18 @@ pub fn firehose_account_as(did: &str, status: Option<&str>, seq: i64, time_us: i
     message("#account", &map(fields))
 }
 
+/// The repo diverged; its head is at this rev.
+pub fn firehose_sync(did: &str, rev: i64, seq: i64, time_us: i64) -> Vec<u8> {
+    let fields = vec![
+        ("seq", Ipld::Integer(seq.into())),
+        ("did", text(did)),
+        ("time", text(&time_text(time_us))),
+        ("rev", text(&tid_text(rev))),
+        ("blocks", Ipld::Bytes(Vec::new())),
+    ];
+    message("#sync", &map(fields))
+}
+
 /// An error, which ends the stream.
 pub fn firehose_error(error: &str) -> Vec<u8> {
     let mut bytes = encode(&map(vec![("op", Ipld::Integer((-1).into()))]));
