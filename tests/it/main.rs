@@ -7,6 +7,7 @@ mod bench_log;
 mod cases_accounts;
 mod cases_crash;
 mod cases_gaps;
+mod cases_jetstream_v2;
 mod cases_lease;
 mod cases_order;
 mod cases_records;
