@@ -164,10 +164,7 @@ fn describe() {
     describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
     describe_counter!("plyr_source_bytes_total", "Bytes that came, by source.");
-    describe_counter!(
-        "plyr_source_compared_total",
-        "Commits that others delivered too and this source in time, by source."
-    );
+    describe_counter!("plyr_source_compared_total", "Compared commits that this source delivered in time.");
     describe_counter!("plyr_source_first_total", "Compared commits that this source delivered before all others.");
     describe_counter!("plyr_source_missed_total", "Compared commits that this source did not deliver in time.");
     describe_counter!("plyr_source_late_total", "Missed commits that this source delivered later.");
