@@ -106,8 +106,26 @@ pub struct Reached {
     pub event_at: Option<Timestamp>,
     /// When the upstream saw the last message of our collections, if this batch holds one.
     pub ours_at: Option<Timestamp>,
+    /// The last message of each of our collections that this batch holds, in the order of [`Collection::ALL`].
+    pub proofs: [Option<Proof>; 4],
     /// The number takes the place of what is stored, even if that is greater.
     pub restarts: bool,
+}
+
+impl Reached {
+    /// A source has been read up to this number.
+    pub fn to(source: Arc<str>, kind: &'static str, value: i64) -> Self {
+        Self { source, kind, value, event_at: None, ours_at: None, proofs: [None; 4], restarts: false }
+    }
+}
+
+/// That a source delivers a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The number of the message.
+    pub value: i64,
+    /// When the upstream saw it.
+    pub event_at: Option<Timestamp>,
 }
 
 /// What a batch did.

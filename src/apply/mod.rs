@@ -13,7 +13,7 @@ mod ids;
 mod rows;
 
 pub use accounts::{Answer, Decision, decide, settle};
-pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Reached, kind};
+pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Proof, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -22,7 +22,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, account_checks, identities, lease::Token, positions, rejects},
+    store::{self, account_checks, identities, lease::Token, positions, proofs, rejects},
 };
 use accounts::Accounts;
 use fold::Fold;
@@ -132,6 +132,7 @@ impl Applier {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
+        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
         }

@@ -18,6 +18,7 @@ use crate::{
         lists::ListRow,
         positions::NewPosition,
         profiles::ProfileRow,
+        proofs::NewProofs,
         rejects::NewReject,
         tracks::TrackRow,
     },
@@ -245,4 +246,20 @@ pub fn position(reached: &Reached) -> NewPosition<'_> {
         ours_at: reached.ours_at.map(Timestamp::utc),
         restarts: reached.restarts,
     }
+}
+
+/// Rows of what the batch proves.
+pub fn proofs(positions: &[Reached]) -> NewProofs<'_> {
+    let mut rows = NewProofs::default();
+    for reached in positions {
+        for (collection, proof) in Collection::ALL.into_iter().zip(reached.proofs) {
+            let Some(proof) = proof else { continue };
+            rows.sources.push(&reached.source);
+            rows.collections.push(collection.suffix());
+            rows.kinds.push(reached.kind);
+            rows.values.push(proof.value);
+            rows.times.push(proof.event_at.map(Timestamp::utc));
+        }
+    }
+    rows
 }

@@ -6,10 +6,10 @@ use clap::error::{ContextKind, ContextValue};
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Retention},
+    ingest::{self, Retention, comparison::Patience},
     lifecycle::DatabaseSettings,
     serve::ServeSettings,
-    source::{Compression, Dictionary, SourceSpec, Start, Tuning},
+    source::{Compression, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };
 
 /// Of settings to come, and so no mistakes.
@@ -19,6 +19,23 @@ const TEST_PREFIX: &str = "PLYR_TEST_";
 
 const SOURCES_DEFAULT: &str =
     "jetstream+wss://jetstream1.us-east.bsky.network,jetstream+wss://jetstream2.us-west.bsky.network";
+
+const SPARES_DEFAULT: &str =
+    "jetstream+wss://jetstream2.us-east.bsky.network,jetstream+wss://jetstream1.us-west.bsky.network";
+
+/// Upstreams that are asked only in the place of others.
+#[derive(Debug, Clone)]
+pub(super) struct Spares(Vec<SourceSpec>);
+
+impl Spares {
+    /// Takes what the sources are written like, or `none`.
+    fn parse(text: &str) -> Result<Self, SpecError> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split(',').map(SourceSpec::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// Where a source begins that has no position yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,6 +64,12 @@ pub(super) struct IndexSettings {
     #[arg(long, env = "PLYR_SOURCES", value_name = "SOURCES", value_delimiter = ',', default_value = SOURCES_DEFAULT,
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
+
+    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_SPARE_SOURCES`, default:
+    /// the two other public hosts, jetstream2.us-east and jetstream1.us-west.bsky.network, unless sources are named; then none)
+    #[arg(long, env = "PLYR_SPARE_SOURCES", value_name = "SOURCES", value_parser = Spares::parse, global = true,
+        hide_env = true)]
+    pub(super) spare_sources: Option<Spares>,
 
     /// Namespace of the indexed records (`PLYR_NAMESPACE`, default fm.plyr)
     #[arg(long, env = "PLYR_NAMESPACE", value_name = "NSID", default_value = "fm.plyr",
@@ -121,6 +144,25 @@ pub(super) struct ApiSettings {
     lag_limit_s: u32,
 }
 
+impl IndexSettings {
+    /// The spares that are named, or those that belong to the default sources.
+    fn spares(&self) -> Vec<SourceSpec> {
+        let is_default = || self.sources.iter().map(ToString::to_string).eq(SOURCES_DEFAULT.split(','));
+        let spares = match &self.spare_sources {
+            Some(Spares(spares)) => spares.clone(),
+            None if is_default() => SPARES_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect(),
+            None => Vec::new(),
+        };
+        let mut others: Vec<SourceSpec> = Vec::new();
+        for spare in spares {
+            if !self.sources.contains(&spare) && !others.contains(&spare) {
+                others.push(spare);
+            }
+        }
+        others
+    }
+}
+
 impl super::Settings {
     /// What the index half needs.
     pub(super) fn ingest_options(&self) -> ingest::Options {
@@ -133,6 +175,8 @@ impl super::Settings {
             CompressionChoice::Off => Compression::Off,
         };
         ingest::Options {
+            spares: self.index.spares(),
+            patience: Patience::default(),
             sources: self.index.sources.clone(),
             start,
             tuning: Tuning { compression, ..Tuning::default() },

@@ -3,6 +3,7 @@ use super::{
     table::{ago, or_dash, render},
 };
 use crate::{
+    atproto::Timestamp,
     clock::Clock,
     lifecycle,
     store::{
@@ -32,8 +33,15 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let counts =
             render_counts(count_rows(&mut connection).await?) + &render_upkeep(&find_upkeep(&mut connection).await?);
         let rejects = render_rejects(&rejects) + &render_expired(&expired);
-        let parts = [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, counts];
-        Ok(parts.join("\n"))
+        let parts = [
+            render_sources(&sources),
+            render_scores(&sources),
+            render_indexers(&indexers),
+            render_gaps(&gaps),
+            rejects,
+            counts,
+        ];
+        Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
     })
     .await?;
     super::print(&text);
@@ -55,11 +63,45 @@ fn render_sources(sources: &[SourceView]) -> String {
                 or_dash(source.event_at.map(|at| ago(now, at))),
                 or_dash(source.ours_at.map(|at| ago(now, at))),
                 or_dash(source.updated_at.map(|at| ago(now, at))),
-                source.reason.clone().unwrap_or_default(),
+                remark(source, now),
             ]
         })
         .collect();
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+/// Why a source waits, or what it is blind to.
+fn remark(source: &SourceView, now: Timestamp) -> String {
+    match (&source.score, source.blind_since()) {
+        (Some(score), Some(since)) => {
+            format!("blind to {} since {}: {} missed", score.blind_to.join(", "), ago(now, since), score.missed)
+        }
+        _ => source.reason.clone().unwrap_or_default(),
+    }
+}
+
+/// How the sources do beside each other; nothing where there is but one.
+fn render_scores(sources: &[SourceView]) -> String {
+    let rows: Vec<Vec<String>> = sources
+        .iter()
+        .filter_map(|source| {
+            let score = source.score.as_ref()?;
+            let figures = [
+                score.delivered,
+                score.first,
+                score.missed,
+                score.late,
+                score.late_max_ms,
+                score.connections,
+                score.rewinds,
+            ];
+            Some([source.source.clone()].into_iter().chain(figures.map(|figure| figure.to_string())).collect())
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    render(&["COMPARED", "IN TIME", "FIRST", "MISSED", "LATE", "LATEST MS", "CONNECTIONS", "REWINDS"], &rows)
 }
 
 fn render_gaps(gaps: &[OpenCount]) -> String {

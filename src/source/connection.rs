@@ -275,6 +275,7 @@ impl<'a> Reader<'a> {
             source: self.outlet.source,
             dialect: self.outlet.dialect,
             opening: self.opening.take(),
+            rewound_to: None,
             messages: std::mem::take(&mut self.pending),
             received_at: self.received_at,
         }

@@ -105,6 +105,9 @@ pub struct Delivery {
     pub dialect: Dialect,
     /// How the connection began, with the first delivery of each connection.
     pub opening: Option<Opening>,
+    /// From here on the source is read again from this position of its own, behind what has been read of it. Such a delivery
+    /// holds nothing else.
+    pub rewound_to: Option<i64>,
     /// May be empty where there is an opening to tell. Without one, that it is empty tells that nothing had come for a while
     /// when the upstream answered a ping.
     pub messages: Vec<Bytes>,
@@ -152,6 +155,8 @@ pub enum Lost {
 pub enum Connection {
     /// Not yet tried.
     Starting,
+    /// Not asked at present: a spare, or a blind one that was let go.
+    Resting,
     /// The upstream accepted us.
     Connected,
     /// Waiting to try again, with the reason in one sentence.

@@ -17,8 +17,10 @@ pub mod operator;
 pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
+pub mod proofs;
 pub mod rejects;
 pub mod rejects_expired;
+pub mod scores;
 pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
@@ -27,7 +29,7 @@ mod transaction;
 pub mod views;
 
 pub use connect::{open_pool, parse_database_url};
-pub use transaction::{analyze, begin_apply};
+pub use transaction::{analyze, begin_apply, begin_held};
 
 use sqlx::migrate::Migrator;
 

@@ -9,7 +9,7 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
-    ingest,
+    ingest::{self, comparison::Patience},
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;
@@ -42,6 +42,8 @@ impl Pump {
     pub fn options(sources: &[&str]) -> ingest::Options {
         ingest::Options {
             sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
+            spares: Vec::new(),
+            patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,

@@ -87,6 +87,27 @@ pub enum Act {
     Stay,
     /// Wait until the test calls [`Upstream::go`].
     WaitForGo,
+    /// Send what a log holds from a cursor on, and then what is added to it.
+    Tail { log: watch::Receiver<Vec<Line>>, cursor: Option<i64> },
+}
+
+/// A message in a host's log.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub time_us: i64,
+    pub text: String,
+    pub told: Told,
+}
+
+/// What a host does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Tells it, live and to whoever asks for it.
+    Always,
+    /// Leaves it out of the live stream, noting `missed`, but tells it to whoever asks for it.
+    InReplay,
+    /// Never tells it, noting `hid`.
+    Never,
 }
 
 impl Act {
@@ -108,6 +129,7 @@ impl Act {
             Self::Mute => "mute".to_owned(),
             Self::Stay => "stay".to_owned(),
             Self::WaitForGo => "wait".to_owned(),
+            Self::Tail { .. } => "tail".to_owned(),
         }
     }
 }
@@ -269,14 +291,44 @@ impl Server {
         let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
         for act in &acts {
             // What never ends is noted when it begins.
-            if matches!(act, Act::Mute | Act::Stay) {
+            if matches!(act, Act::Mute | Act::Stay | Act::Tail { .. }) {
                 done(act);
             }
             if self.act(connection, &mut socket, act).await.is_none() {
                 return;
             }
-            if !matches!(act, Act::Mute | Act::Stay) {
+            if !matches!(act, Act::Mute | Act::Stay | Act::Tail { .. }) {
                 done(act);
+            }
+        }
+    }
+
+    /// Tells a log to the end of the connection.
+    async fn tail(
+        &self,
+        connection: usize,
+        socket: &mut WebSocketStream<TcpStream>,
+        (mut log, cursor): (watch::Receiver<Vec<Line>>, Option<i64>),
+    ) -> Option<()> {
+        let mut seen = 0;
+        let mut is_live = false;
+        loop {
+            let lines = log.borrow_and_update().clone();
+            for line in &lines[seen..] {
+                let is_wanted = is_live || cursor.is_some_and(|cursor| line.time_us >= cursor);
+                match (is_wanted, line.told) {
+                    (false, _) => {}
+                    (true, Told::Never) => self.note(|notes| notes.done.push((connection, "hid".to_owned()))),
+                    (true, Told::InReplay) if is_live => {
+                        self.note(|notes| notes.done.push((connection, "missed".to_owned())));
+                    }
+                    (true, _) => socket.send(Message::text(line.text.clone())).await.ok()?,
+                }
+            }
+            (seen, is_live) = (lines.len(), true);
+            tokio::select! {
+                changed = log.changed() => changed.ok()?,
+                message = socket.next() => drop(message?.ok()?),
             }
         }
     }
@@ -333,6 +385,7 @@ impl Server {
                 Some(())
             }
             Act::NoSubprotocol => Some(()),
+            Act::Tail { log, cursor } => self.tail(connection, socket, (log.clone(), *cursor)).await,
             Act::Answer { .. } | Act::Bytes(_) | Act::HangBeforeUpgrade => panic!("too late for that"),
         }
     }

@@ -81,8 +81,7 @@ impl World {
             *reached = message.position.max(*reached);
             let value = *reached;
             batch.positions.retain(|earlier| earlier.source != origin.source);
-            let (event_at, ours_at, restarts) = (frame.time, None, false);
-            batch.positions.push(Reached { source: origin.source, kind, value, event_at, ours_at, restarts });
+            batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
     }
