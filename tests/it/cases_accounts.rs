@@ -645,12 +645,12 @@ async fn like_many(pool: &PgPool) -> [String; 2] {
 }
 
 /// Applies one like after the other until it is told to stop; how long each took.
-async fn stream(pool: PgPool, stop: Arc<AtomicBool>) -> Vec<Duration> {
+async fn stream(pool: PgPool, first: i64, stop: Arc<AtomicBool>) -> Vec<Duration> {
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
     let mut connection = pool.acquire().await.expect("a connection");
     let mut applier = Applier::new(collections.clone(), Clock::system());
     let mut waits = Vec::new();
-    for number in 0.. {
+    for number in first.. {
         let commit = Commit::new(
             &did(3),
             rev(1_000 + number),
@@ -678,9 +678,10 @@ async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() 
     let ends = like_many(stage.pool()).await;
     for (round, (word, count)) in [((false, Some("deactivated")), 0), ((true, None), 1)].into_iter().enumerate() {
         let stop = Arc::new(AtomicBool::new(false));
-        let flowing = tokio::spawn(stream(stage.pool().clone(), stop.clone()));
+        let round = i64::try_from(round).expect("small");
+        let flowing = tokio::spawn(stream(stage.pool().clone(), round * 1_000_000, stop.clone()));
         let started = Instant::now();
-        stage.say(1, word, 10 + i64::try_from(round).expect("small")).await;
+        stage.say(1, word, 10 + round).await;
         let flipped = started.elapsed();
         let mut connection = stage.connection().await;
         let following = tokio::spawn(async move { settle_accounts(&mut connection, None).await.expect("it follows") });
