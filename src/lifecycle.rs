@@ -26,6 +26,7 @@ pub use hosts::HostSettings;
 use stages::Stages;
 
 use crate::{
+    accounts,
     clock::Clock,
     identity, ingest,
     serve::{self, ServeSettings},
@@ -147,6 +148,11 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     }
     if let Some(options) = plan.index {
         let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
+        let (asking, asked, asked_at) = (identities.clone(), pool.clone(), clock.clone());
+        stages.sources.spawn("asking about accounts", |cancel| async move {
+            accounts::run(asked, asking, asked_at, cancel).await;
+            Ok(())
+        });
         stages.sources.spawn("looking people up", |cancel| async move {
             identity::run(identities, cancel).await;
             Ok(())
