@@ -16,6 +16,7 @@ pub mod lexicons;
 mod operation;
 pub mod record;
 mod reject;
+pub mod repo;
 mod value;
 
 pub use collections::{Collection, Collections};
