@@ -36,13 +36,15 @@ pub fn read_repo<'a>(car: &'a [u8], did: &Did, key: &PublicKey) -> Result<Repo<'
         return Err(VerifyError::Other("repo"));
     }
     let rev = Tid::parse(commit.rev).map_err(|_| VerifyError::Commit("its rev is no TID"))?;
-    commit.check_signature(key)?;
     let tree = Tree::read(&blocks, &commit.data)?;
     let records = tree.items.into_iter().map(|item| match item {
         Item::Leaf(leaf) => record(&blocks, leaf),
         Item::Hidden { .. } => Err(VerifyError::Incomplete),
     });
-    Ok(Repo { rev, data: Cid::of_digest(&commit.data), records: records.collect::<Result<_, _>>()? })
+    let records = records.collect::<Result<_, _>>()?;
+    // Last, as for a commit: to fail here says that it is only the key that does not fit.
+    commit.check_signature(key)?;
+    Ok(Repo { rev, data: Cid::of_digest(&commit.data), records })
 }
 
 fn record<'a>(blocks: &Blocks<'a>, leaf: Leaf) -> Result<RepoRecord<'a>, VerifyError> {

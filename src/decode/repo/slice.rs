@@ -48,7 +48,7 @@ pub fn verify_commit(commit: RawCommit<'_>, key: &PublicKey) -> Result<Verified,
     if before != stated_before(commit)? {
         return Err(VerifyError::Before);
     }
-    // The dearest comes last: what is wrong otherwise need not be held against a curve.
+    // The dearest comes last; and to fail here says that it is only the key that does not fit.
     signed.check_signature(key)?;
     Ok(Verified { data: Cid::of_digest(&signed.data), prev_data: Cid::of_digest(&before) })
 }

@@ -4,6 +4,7 @@ mod firehose_messages;
 mod jetstream_messages;
 mod records;
 mod rejects;
+mod verify;
 
 use ipld_core::ipld::Ipld;
 use plyr_likes::decode::{
