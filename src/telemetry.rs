@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason};
+use crate::{apply::Applied, decode::Reason, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -130,6 +130,9 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
     }
+    for reason in gaps::Reason::ALL {
+        counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
+    }
     for (kind, _) in Applied::default().by_kind() {
         for outcome in ["applied", "ignored", "anomaly"] {
             counter!("plyr_events_total", "kind" => kind, "outcome" => outcome).increment(0);
@@ -142,6 +145,8 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
 fn describe() {
     describe_counter!("plyr_events_total", "Events that went through a transaction, by kind and outcome.");
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
+    describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
+    describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");

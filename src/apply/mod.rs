@@ -1,4 +1,4 @@
-//! A batch of events becomes one transaction: rows, tombstones, counts, rejects and positions.
+//! A batch of events becomes one transaction: rows, tombstones, counts, rejects, gaps and positions.
 //!
 //! Contract: after [`Applier::apply`] has answered, either all of the batch is in the database, positions included, or nothing
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
@@ -6,11 +6,12 @@
 
 mod batch;
 mod fold;
+mod gaps;
 mod hints;
 mod ids;
 mod rows;
 
-pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
+pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -97,8 +98,12 @@ impl Applier {
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
+        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
+        }
+        for (source, until) in &batch.rests {
+            positions::write_quiet(&mut transaction, source, until.utc()).await?;
         }
         transaction.commit().await?;
 

@@ -5,10 +5,13 @@ use super::{
 use crate::{
     clock::Clock,
     lifecycle,
-    store::views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    store::{
+        gaps::{self, OpenCount},
+        views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    },
 };
 
-/// Prints sources, rejects by reason, and counts.
+/// Prints sources, gaps and rejects by reason, and counts.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let text = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
@@ -16,9 +19,10 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
         }
         let sources = list_sources(&mut connection).await?;
+        let gaps = gaps::count_open(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let counts = count_rows(&mut connection).await?;
-        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
+        Ok([render_sources(&sources), render_gaps(&gaps), render_rejects(&rejects), render_counts(counts)].join("\n"))
     })
     .await?;
     super::print(&text);
@@ -45,6 +49,15 @@ fn render_sources(sources: &[SourceView]) -> String {
         })
         .collect();
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+fn render_gaps(gaps: &[OpenCount]) -> String {
+    if gaps.is_empty() {
+        return "no gap is open\n".to_owned();
+    }
+    let now = Clock::system().now();
+    let row = |gap: &OpenCount| vec![gap.reason.clone(), gap.count.to_string(), ago(now, gap.oldest_at)];
+    render(&["OPEN GAPS", "COUNT", "OLDEST"], &gaps.iter().map(row).collect::<Vec<_>>())
 }
 
 fn render_rejects(rejects: &[(String, i64)]) -> String {

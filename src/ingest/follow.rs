@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     feed::Feed,
+    gaps::{self, Continuities},
     meter::{Age, Ages},
     pending::Feeder,
     writer::{Inlet, Writer},
@@ -47,14 +48,17 @@ const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
 pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
+    let continuities = Continuities::new(&options.sources, options.tuning.rewind, &stored);
+    let stored = of_sources(&options.sources, &stored);
     let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
     let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
     let mut committed = Vec::new();
     for (index, (spec, stored)) in options.sources.iter().zip(stored).enumerate() {
-        let position =
-            stored.and_then(|row| Some(Position { kind: PositionKind::parse(&row.kind)?, value: row.value }));
+        let position = stored.and_then(|row| {
+            Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
+        });
         let (committed_sender, committed_receiver) = watch::channel(position);
         committed.push(committed_sender);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
@@ -67,6 +71,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
             deliveries: deliveries.clone(),
             connection,
             tuning: options.tuning.clone(),
+            clock: clock.clone(),
         };
         let stop = cancel.clone();
         tasks.spawn(async move {
@@ -89,6 +94,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         wanted: wanted.clone(),
         collections: options.collections.clone(),
         feeders: feeders.clone(),
+        continuities,
         clock: clock.clone(),
     };
     tasks.spawn(async move {
@@ -96,6 +102,12 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         ("decodes", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
+    let stop = cancel.clone();
+    let asked = pool.clone();
+    tasks.spawn(async move {
+        gaps::tell_open(asked, stop).await;
+        ("counts the open gaps", Ok(()))
+    });
     let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
@@ -142,8 +154,8 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
     }
 }
 
-/// Reads the position of each source, in their order, as soon as the database answers.
-async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPosition>> {
+/// Reads all positions as soon as the database answers.
+async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
     loop {
         match try_load_positions(pool, &options.sources).await {
             Ok(positions) => return positions,
@@ -153,12 +165,16 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPo
     }
 }
 
-async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<Option<StoredPosition>>> {
+async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
     let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
     store::sources::delete_others(&mut connection, &names).await?;
-    let stored = store::positions::list(&mut connection).await?;
-    Ok(names.iter().map(|name| stored.iter().find(|row| row.source == *name).cloned()).collect())
+    store::positions::list(&mut connection).await
+}
+
+/// The position of each source, in their order.
+fn of_sources(sources: &[SourceSpec], stored: &[StoredPosition]) -> Vec<Option<StoredPosition>> {
+    sources.iter().map(|source| stored.iter().find(|row| *row.source == *source.name()).cloned()).collect()
 }
 
 /// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.

@@ -35,6 +35,9 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
         counter!("plyr_events_total", "kind" => kind, "outcome" => "ignored").increment(counts.ignored);
         counter!("plyr_events_total", "kind" => kind, "outcome" => "anomaly").increment(counts.anomalies);
     }
+    for (reason, opened) in applied.gaps() {
+        counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(opened);
+    }
     #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^52 events")]
     histogram!("plyr_batch_events").record(events as f64);
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());

@@ -5,8 +5,10 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed.
 
+pub mod continuity;
 mod feed;
 mod follow;
+mod gaps;
 mod meter;
 mod pending;
 mod replay;

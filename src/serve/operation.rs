@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     atproto::Timestamp,
-    store::views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    store::{
+        gaps::{self, OpenCount},
+        views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    },
 };
 
 /// Alive.
@@ -46,6 +49,8 @@ pub struct Status {
     pub lag_s: Option<f64>,
     /// By name.
     pub sources: Vec<SourceStatus>,
+    /// What may have been missed and is not closed.
+    pub gaps: GapStatus,
     /// By reason.
     pub rejects: std::collections::BTreeMap<String, i64>,
     /// Rows.
@@ -78,6 +83,18 @@ pub struct SourceStatus {
     /// When the upstream saw the last message of our collections.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ours_at: Option<Timestamp>,
+}
+
+/// Stretches of an upstream, or repos, of which the index may have missed something: those that are not closed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GapStatus {
+    /// How many.
+    pub open: i64,
+    /// When the first of them was noticed; null when there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest_at: Option<Timestamp>,
+    /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `blind`.
+    pub by_reason: std::collections::BTreeMap<String, i64>,
 }
 
 /// How many rows there are.
@@ -121,7 +138,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
     Ok(fresh(Json(Readiness { ready: true, lag_s })))
 }
 
-/// Sources, lag, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
     (status = 503, body = Detail, description = "The database does not answer."),
@@ -131,11 +148,13 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let now = app.now();
     let sources = list_sources(reading.database()).await?;
     let counts = count_rows(reading.database()).await?;
+    let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         lag_s: least_lag_s(&sources, now),
         sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
+        gaps,
         rejects,
         counts: RowCounts {
             actors: counts.actors.max(0),
@@ -178,6 +197,14 @@ fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
         position: source.position,
         event_at: source.event_at,
         ours_at: source.ours_at,
+    }
+}
+
+fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
+    GapStatus {
+        open: counts.iter().map(|count| count.count).sum(),
+        oldest_at: counts.iter().map(|count| count.oldest_at).min(),
+        by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
     }
 }
 
