@@ -5,6 +5,7 @@
 //! come from.
 
 mod batch;
+mod chains;
 mod fold;
 mod gaps;
 mod hints;
@@ -99,6 +100,7 @@ impl Applier {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
+        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
         }

@@ -25,7 +25,7 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
         Ok(item) => item.into_iter().collect(),
         Err(fault) => vec![reject(fault)],
     };
-    Frame { position: envelope.time_us, time: envelope.time(), items }
+    Frame { position: envelope.time_us, time: envelope.time(), items, link: None }
 }
 
 /// A text that is copied only where it holds escapes.

@@ -73,6 +73,8 @@ pub struct Shipment {
 const EVENTS_MAX: usize = 20_000;
 /// Microseconds that a host's clock may be ahead of ours.
 const AHEAD_MAX_US: i64 = 60_000_000;
+/// Links that wait for something of ours, or for the next idle position, at most.
+const LINKS_WAITING: usize = 2_000;
 /// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -95,12 +97,16 @@ impl Pending {
 
     /// Whether another delivery may be taken in.
     pub fn has_room(&self) -> bool {
-        self.batch.events.len() + self.batch.rejects.len() < EVENTS_MAX && self.bytes < BYTES_MAX
+        self.batch.events.len() + self.batch.rejects.len() + self.batch.links.len() < EVENTS_MAX
+            && self.bytes < BYTES_MAX
     }
 
-    /// Whether there is anything but positions.
+    /// Whether there is anything but positions, or so many links that they should not wait for it.
     pub fn has_rows(&self) -> bool {
-        !self.batch.events.is_empty() || !self.batch.rejects.is_empty() || !self.batch.gaps.is_empty()
+        !self.batch.events.is_empty()
+            || !self.batch.rejects.is_empty()
+            || !self.batch.gaps.is_empty()
+            || self.batch.links.len() >= LINKS_WAITING
     }
 
     /// Whether there is nothing at all.
@@ -145,6 +151,7 @@ impl Pending {
     fn take_frame(&mut self, frame: Frame, trace: &Trace) {
         let feeder = &self.feeders[trace.feeder];
         let mut ours = false;
+        self.batch.links.extend(frame.link.map(|link| (feeder.name.clone(), link)));
         for item in frame.items {
             match item {
                 Item::Event(event) => {

@@ -25,13 +25,15 @@ pub enum Reason {
     HostChange,
     /// A repo diverged from what its events told.
     Sync,
+    /// A commit of a repo does not follow on the one before it that we were told of.
+    Chain,
     /// The upstream delivered, but not what others delivered of our collections.
     Blind,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TooOld,
         Self::Clamped,
         Self::Future,
@@ -39,6 +41,7 @@ impl Reason {
         Self::Mismatch,
         Self::HostChange,
         Self::Sync,
+        Self::Chain,
         Self::Blind,
     ];
 
@@ -52,6 +55,7 @@ impl Reason {
             Self::Mismatch => "mismatch",
             Self::HostChange => "host_change",
             Self::Sync => "sync",
+            Self::Chain => "chain",
             Self::Blind => "blind",
         }
     }
@@ -253,6 +257,53 @@ pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], no
         &dids as &[&str],
         &revs,
         &times as &[Option<DateTime<Utc>>],
+        now
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(opened.try_into().unwrap_or(0))
+}
+
+/// A commit of a repo that does not follow on the one before it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBreak<'a> {
+    /// Who told.
+    pub source: &'a str,
+    /// Whose repo.
+    pub did: &'a Did,
+    /// The last commit before.
+    pub from: Tid,
+    /// The commit.
+    pub to: Tid,
+}
+
+/// Opens a gap for each repo, or widens the one that is not closed. Answers how many are new. Each repo is named once.
+pub async fn open_chains(
+    connection: &mut PgConnection,
+    breaks: &[NewBreak<'_>],
+    now: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    if breaks.is_empty() {
+        return Ok(0);
+    }
+    let sources: Vec<&str> = breaks.iter().map(|it| it.source).collect();
+    let dids: Vec<&str> = breaks.iter().map(|it| it.did.as_str()).collect();
+    let from: Vec<i64> = breaks.iter().map(|it| it.from.number()).collect();
+    let to: Vec<i64> = breaks.iter().map(|it| it.to.number()).collect();
+    let opened = sqlx::query_scalar!(
+        r#"WITH opened AS (
+            INSERT INTO gaps AS g (source, reason, did, kind, from_value, to_value, detail, opened_at)
+            SELECT b.*, 'a commit does not follow on the one before it', $5
+            FROM (SELECT source, 'chain', did, 'rev', from_value, to_value
+                FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS u (source, did, from_value, to_value)) b
+            ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
+                source = EXCLUDED.source, to_value = EXCLUDED.to_value, state = 'open'
+            RETURNING xmax::text = '0' AS is_new
+        ) SELECT count(*) FILTER (WHERE is_new) AS "count!" FROM opened"#,
+        &sources as &[&str],
+        &dids as &[&str],
+        &from,
+        &to,
         now
     )
     .fetch_one(connection)

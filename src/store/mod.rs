@@ -13,6 +13,7 @@ pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod repo_chains;
 pub mod sessions;
 pub mod sources;
 pub mod subject_cids;

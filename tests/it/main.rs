@@ -9,6 +9,7 @@ mod cases_order;
 mod cases_records;
 mod cases_storage;
 mod cases_transport;
+mod chains;
 mod cli;
 mod corpus;
 mod decode;

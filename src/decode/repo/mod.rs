@@ -17,9 +17,22 @@ pub use archive::{Repo, RepoRecord, read_repo};
 pub use slice::{Verified, verify_commit};
 
 use blocks::Blocks;
+use commit::SignedCommit;
+
+use super::car;
+use crate::atproto::Cid;
 
 /// The SHA-256 of a block.
 type Digest = [u8; 32];
+
+/// The root of the tree as the signed commit in a CAR says it: the commit of this name, or else the CAR's root. Nothing is
+/// checked.
+pub(super) fn find_data(car: &[u8], commit: Option<Cid>) -> Option<Cid> {
+    let (root, mut blocks) = car::read(car).ok()?;
+    let commit = commit.or(root)?;
+    let block = blocks.find_map(|block| block.ok().filter(|(cid, _)| *cid == commit))?.1;
+    Some(Cid::of_digest(&SignedCommit::read(block).ok()?.data))
+}
 
 /// Why something is not proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]

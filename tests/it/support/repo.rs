@@ -7,13 +7,12 @@ use ipld_core::{
     cid::{
         Cid,
         multibase::{self, Base},
+        multihash::Multihash,
     },
     ipld::Ipld,
 };
 use k256::ecdsa::{Signature, SigningKey, signature::Signer};
 use sha2::{Digest, Sha256};
-
-use super::{model::tid_text, wire::cid_of};
 
 /// A repo whose owner's key the tests hold.
 pub struct Repo {
@@ -229,6 +228,19 @@ fn height(path: &str) -> usize {
     let digest = Sha256::digest(path.as_bytes());
     let mut bits = digest.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1));
     bits.position(|bit| bit == 1).unwrap_or(256) / 2
+}
+
+/// The CID of DAG-CBOR bytes.
+fn cid_of(bytes: &[u8]) -> Cid {
+    let hash = Multihash::wrap(0x12, &Sha256::digest(bytes)).expect("32 bytes fit");
+    Cid::new_v1(0x71, hash)
+}
+
+/// The text of a TID.
+fn tid_text(number: i64) -> String {
+    let digit =
+        |at: u32| b"234567abcdefghijklmnopqrstuvwxyz"[usize::try_from(number >> (5 * at) & 31).expect("five bits")];
+    (0..13).rev().map(|at| char::from(digit(at))).collect()
 }
 
 pub fn map<const N: usize>(fields: [(&str, Ipld); N]) -> Ipld {

@@ -47,7 +47,8 @@ impl World {
         // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
-             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM actors",
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM repo_chains; DELETE FROM gaps;
+             DELETE FROM actors",
         )
         .execute(&self.database.pool)
         .await
@@ -70,6 +71,7 @@ impl World {
             let source: Arc<str> = format!("host {}", message.host).into();
             let (frame, kind) = decode(&self.collections, message);
             let origin = Origin { source, kind: Some(kind), position: frame.position };
+            batch.links.extend(frame.link.map(|link| (origin.source.clone(), link)));
             for item in frame.items {
                 match item {
                     Item::Event(event) => batch.events.push(event),
