@@ -3,13 +3,14 @@
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
 
-.PHONY: help up demo test checks bench doctor sqlx
+.PHONY: help up demo test checks bench mutants doctor sqlx
 
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
 	@echo 'make demo    a PDS with accounts, tracks and likes to follow; says how'
 	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
 	@echo 'make bench   measure and print the figures'
+	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
 	@echo 'make doctor  check settings, database, upstreams and clock'
 	@echo 'make sqlx    write .sqlx anew, after a change of SQL'
 
@@ -36,6 +37,10 @@ bench:
 	@sh .ci/install.sh test
 	cargo build --release --locked
 	@sh .ci/with_postgres.sh cargo bench --locked --bench figures
+
+mutants:
+	@sh .ci/install.sh test
+	@sh .ci/with_postgres.sh sh .ci/mutants.sh $(MUTANTS)
 
 doctor:
 	@sh .ci/install.sh up

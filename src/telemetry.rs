@@ -16,6 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
+use crate::{apply::Applied, decode::Reason, pds::HostError};
 use crate::{apply::Applied, decode::Reason, store::gaps};
 
 /// How often gauges that nobody pushes are read.
@@ -129,9 +130,13 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     describe();
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
+        counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
     }
     for reason in gaps::Reason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
+    }
+    for outcome in HostError::OUTCOMES {
+        counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
     for (kind, _) in Applied::default().by_kind() {
         for outcome in ["applied", "ignored", "anomaly"] {
@@ -147,6 +152,9 @@ fn describe() {
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
     describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
+    describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");
+    describe_gauge!("plyr_index_working", "1 while this process indexes, 0 while it stands by.");
+    describe_counter!("plyr_lease_takeovers_total", "How often this process began to index, by whom it replaced.");
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");
@@ -158,6 +166,9 @@ fn describe() {
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
+    describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");
+    describe_gauge!("plyr_hosts_broken", "Hosts that are left alone because they fail.");
+    describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
     describe_gauge!("plyr_pool_connections", "Connections to the database, by pool and state.");
 }

@@ -21,7 +21,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, positions, rejects},
+    store::{self, actors, identities, lease::Token, positions, rejects},
 };
 use fold::Fold;
 use hints::Hints;
@@ -32,7 +32,16 @@ use ids::Ids;
 pub enum ApplyError {
     /// Postgres refused or is away: try the same batch again later.
     #[error("the database did not take the batch: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The applier's token is no longer the lease's: another indexer works, and this one may not.
+    #[error("another indexer has taken over")]
+    TakenOver,
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        if store::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+    }
 }
 
 impl ApplyError {
@@ -47,7 +56,7 @@ impl ApplyError {
     }
 
     fn is_of_class(&self, classes: &[&str]) -> bool {
-        let Self::Database(error) = self;
+        let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
@@ -62,12 +71,19 @@ pub struct Applier {
     clock: Clock,
     ids: Ids,
     hints: Hints,
+    token: Option<Token>,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default(), hints: Hints::default() }
+        Self { collections, clock, ids: Ids::default(), hints: Hints::default(), token: None }
+    }
+
+    /// Applies only as long as the token is the lease's. Without one, whoever holds the lease does not matter.
+    #[must_use]
+    pub fn under(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
@@ -80,7 +96,7 @@ impl Applier {
         let now = self.clock.now().utc();
         let mut fold = Fold::of_events(&batch.events);
         let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
-        let mut transaction = store::begin_apply(connection).await?;
+        let mut transaction = store::begin_apply(connection, self.token).await?;
         let track_nsid = self.collections.nsid(Collection::Track);
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
@@ -95,7 +111,7 @@ impl Applier {
         }
         let [mut applied, buried] = outcomes;
         let recalled = self.hints.recall(met.dids());
-        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled)).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events, &recalled, now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -148,10 +164,15 @@ async fn write_others(
     Ok(())
 }
 
-/// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: impl Iterator<Item = &Event>) -> sqlx::Result<(u64, u64)> {
-    let (accounts, handles) = rows::hints(events);
+/// Keeps the last thing that the batch says of each account, and that somebody's document may have changed.
+async fn write_hints(
+    connection: &mut PgConnection,
+    events: &[Event],
+    recalled: &[Event],
+    now: DateTime<Utc>,
+) -> sqlx::Result<(u64, u64)> {
+    let accounts = rows::account_hints(events.iter().chain(recalled));
     let accounts = actors::update_accounts(connection, &accounts).await?;
-    let identities = actors::update_handles(connection, &handles).await?;
+    let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }

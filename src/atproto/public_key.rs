@@ -29,9 +29,8 @@ impl PublicKey {
         if multikey.len() > TEXT_MAX {
             return Err(fail("too long"));
         }
-        let bytes = match multibase::decode(multikey) {
-            Ok((Base::Base58Btc, bytes)) => bytes,
-            _ => return Err(fail("must be z and base58")),
+        let Ok((Base::Base58Btc, bytes)) = multibase::decode(multikey) else {
+            return Err(fail("must be z and base58"));
         };
         let (prefix, point) = bytes.split_first_chunk::<2>().ok_or_else(|| fail("too short"))?;
         let point: [u8; 33] = point.try_into().map_err(|_| fail("the point must be 33 bytes, compressed"))?;

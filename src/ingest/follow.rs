@@ -14,6 +14,7 @@ use super::{
     gaps::{self, Continuities},
     meter::{Age, Ages},
     pending::Feeder,
+    retention::Retention,
     writer::{Inlet, Writer},
 };
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, positions::StoredPosition},
+    store::{self, lease::Token, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -36,6 +37,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How long and how many rejects are kept.
+    pub retention: Retention,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -45,8 +48,14 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
-pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends. Ends with an error
+/// when the token is no longer the lease's.
+pub async fn run(
+    (pool, token): (PgPool, Token),
+    options: Options,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
     let continuities = Continuities::new(&options.sources, options.tuning.rewind, &stored);
     let stored = of_sources(&options.sources, &stored);
@@ -78,7 +87,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
             source::follow(follow, stop).await;
             ("follows a source", Ok(()))
         });
-        let recorder = Recorder { pool: pool.clone(), name: feeders[index].name.clone(), clock: clock.clone() };
+        let recorder = Recorder { pool: pool.clone(), token, name: feeders[index].name.clone(), clock: clock.clone() };
         tasks.spawn(async move {
             recorder.run(connection_receiver).await;
             ("records a source's state", Ok(()))
@@ -108,7 +117,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         gaps::tell_open(asked, stop).await;
         ("counts the open gaps", Ok(()))
     });
-    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock).under(token), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
         ages.tell_on(queue, &stop).await;
@@ -180,6 +189,7 @@ fn of_sources(sources: &[SourceSpec], stored: &[StoredPosition]) -> Vec<Option<S
 /// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.
 struct Recorder {
     pool: PgPool,
+    token: Token,
     name: Arc<str>,
     clock: Clock,
 }
@@ -208,7 +218,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, &self.name).await
+        store::sources::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -219,7 +229,7 @@ impl Recorder {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.pool.acquire().await?;
-        store::sources::write(&mut connection, &self.name, (word, reason), (changed_at.utc(), self.clock.now().utc()))
-            .await
+        let times = (changed_at.utc(), self.clock.now().utc());
+        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::{Event, Reason},
+    source::SourceSpec,
 };
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +42,16 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
     #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^52 events")]
     histogram!("plyr_batch_events").record(events as f64);
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());
+}
+
+/// Tells no longer how far the sources are behind: another indexer follows them now.
+pub fn stood_down(sources: &[SourceSpec]) {
+    for source in sources {
+        let source = source.name().to_string();
+        gauge!("plyr_source_connected", "source" => source.clone()).set(0.0);
+        gauge!("plyr_lag_seconds", "source" => source.clone()).set(f64::NAN);
+        gauge!("plyr_position_age_seconds", "source" => source).set(f64::NAN);
+    }
 }
 
 /// How far one source is behind.

@@ -18,7 +18,10 @@ use crate::{
     atproto::Timestamp,
     store::{
         gaps::{self, OpenCount},
-        views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+        },
     },
 };
 
@@ -51,10 +54,44 @@ pub struct Status {
     pub sources: Vec<SourceStatus>,
     /// What may have been missed and is not closed.
     pub gaps: GapStatus,
+    /// Those that index or stand by; the one that works comes first.
+    pub indexers: Vec<IndexerStatus>,
     /// By reason.
     pub rejects: std::collections::BTreeMap<String, i64>,
+    /// By reason: those that were let go because they were too old or too many.
+    pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,
+}
+
+/// A process that indexes or would.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IndexerStatus {
+    /// The name of its machine.
+    pub host: String,
+    /// Its number there.
+    pub process: i32,
+    /// `working`; `standing_by`; or `silent`, when it has given no sign of life for a quarter of a minute.
+    pub state: String,
+    /// Since when it has been the one that works.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub working_since: Option<Timestamp>,
+    /// Since when it runs.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When it last gave a sign of life.
+    #[schema(value_type = String, format = DateTime)]
+    pub alive_at: Timestamp,
+}
+
+/// Rejects of one reason that are kept no longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RejectsExpired {
+    /// How many there were, ever.
+    pub count: i64,
+    /// When the last ones went.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_at: Timestamp,
 }
 
 /// One source.
@@ -138,7 +175,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
     Ok(fresh(Json(Readiness { ready: true, lag_s })))
 }
 
-/// Sources, lag, gaps, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
     (status = 503, body = Detail, description = "The database does not answer."),
@@ -150,12 +187,19 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let counts = count_rows(reading.database()).await?;
     let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let expired = list_expired_rejects(reading.database()).await?;
+    let indexers = list_indexers(reading.database()).await?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         lag_s: least_lag_s(&sources, now),
         sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
         gaps,
+        indexers: indexers.into_iter().map(indexer_status).collect(),
         rejects,
+        rejects_expired: expired
+            .into_iter()
+            .map(|expired| (expired.reason, RejectsExpired { count: expired.count, last_at: expired.last_at }))
+            .collect(),
         counts: RowCounts {
             actors: counts.actors.max(0),
             tracks: counts.tracks.max(0),
@@ -206,6 +250,11 @@ fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
         oldest_at: counts.iter().map(|count| count.oldest_at).min(),
         by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
     }
+}
+
+fn indexer_status(indexer: IndexerView) -> IndexerStatus {
+    let IndexerView { host, process, state, working_since, started_at, alive_at } = indexer;
+    IndexerStatus { host, process, state, working_since, started_at, alive_at }
 }
 
 /// An answer that nobody may keep.

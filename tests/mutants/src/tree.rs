@@ -1,0 +1,126 @@
+//! A copy of the tree, in which code may be broken.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, ensure};
+
+use crate::edits::Edit;
+
+/// What the tests said.
+pub enum Outcome {
+    /// All passed.
+    Passed,
+    /// At least one failed; the end of what was printed.
+    Failed(String),
+    /// The code was not even built; the end of what was printed.
+    NotBuilt(String),
+}
+
+/// The copy, which shares what was built of other people's crates with the original.
+pub struct Tree {
+    folder: PathBuf,
+    target: PathBuf,
+}
+
+/// The folder of the workspace.
+pub fn find_root() -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).map(Path::to_owned).context("the crate lies two folders below the root")
+}
+
+/// The text of all tests.
+pub fn read_tests(root: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let mut folders = vec![root.join("tests/it")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&std::fs::read_to_string(&path)?);
+            }
+        }
+    }
+    Ok(text)
+}
+
+impl Tree {
+    /// Copies what is committed or changed, and nothing that git ignores.
+    pub fn copy_of(root: &Path) -> anyhow::Result<Self> {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let folder = target.join("mutants");
+        let listed = Command::new("git")
+            .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root)
+            .output()
+            .context("git lists the files to copy")?;
+        ensure!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
+        let names = String::from_utf8(listed.stdout).context("names of files are UTF-8")?;
+        for name in names.split('\0').filter(|name| !name.is_empty()) {
+            let (from, to) = (root.join(name), folder.join(name));
+            if from.is_file() {
+                copy_if_other(&from, &to)?;
+            }
+        }
+        Ok(Self { folder, target })
+    }
+
+    /// Runs `work` while the code is as the mutant has it.
+    pub fn with<T>(&self, edit: &Edit, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let file = self.folder.join(edit.file);
+        let original = std::fs::read_to_string(&file)?;
+        std::fs::write(&file, original.replacen(edit.find, edit.replace, 1))?;
+        let done = work();
+        std::fs::write(&file, original)?;
+        done
+    }
+
+    /// Builds, and runs the tests of these names; each must exist.
+    pub fn test(&self, tests: &[&str]) -> anyhow::Result<Outcome> {
+        let built = self.cargo().args(["test", "--locked", "--quiet", "--test", "it", "--no-run"]).output()?;
+        if !built.status.success() {
+            return Ok(Outcome::NotBuilt(tail(&built.stderr)));
+        }
+        let mut command = self.cargo();
+        command.args(["test", "--locked", "--quiet", "--test", "it", "--", "--exact"]).args(tests);
+        // Property tests look further than in an ordinary run, so that a subtle mutant does not live by luck.
+        let ran = command.env("PLYR_CASES", "300").stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&ran.stdout);
+        let count = said.lines().find_map(|line| line.strip_prefix("running ")?.split(' ').next()?.parse().ok());
+        ensure!(count == Some(tests.len()), "of {tests:?} only {count:?} were run: their paths must be exact");
+        Ok(if ran.status.success() { Outcome::Passed } else { Outcome::Failed(tail(&ran.stdout)) })
+    }
+
+    fn cargo(&self) -> Command {
+        let mut command = Command::new("cargo");
+        command
+            .current_dir(&self.folder)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("SQLX_OFFLINE", "false")
+            .env("RUST_BACKTRACE", "0");
+        command
+    }
+}
+
+/// A file that is the same keeps its time, so that nothing is built anew for it.
+fn copy_if_other(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let wanted = std::fs::read(from)?;
+    if std::fs::read(to).is_ok_and(|held| held == wanted) {
+        return Ok(());
+    }
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::copy(from, to).with_context(|| to.display().to_string())?;
+    Ok(())
+}
+
+fn tail(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
