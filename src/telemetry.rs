@@ -16,8 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, pds::HostError};
-use crate::{apply::Applied, decode::Reason, store::gaps};
+use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -135,6 +134,9 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in gaps::Reason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
+    for outcome in ingest::proof_outcomes() {
+        counter!("plyr_proofs_total", "outcome" => outcome).increment(0);
+    }
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
@@ -164,6 +166,7 @@ fn describe() {
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
     describe_counter!("plyr_source_bytes_total", "Bytes that came, by source.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
+    describe_counter!("plyr_proofs_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");

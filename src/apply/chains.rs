@@ -30,12 +30,12 @@ pub async fn follow(
         let (Some((source, link)), Some(before)) = (told.get(broken.place), Tid::from_number(broken.before)) else {
             continue;
         };
-        let found = NewBreak { source, did: &link.did, from: before, to: link.rev };
+        let found = NewBreak { source, did: &link.did, from: Some(before), to: link.rev };
         let widest = breaks.entry(link.did.as_str()).or_insert(found);
         (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));
     }
     let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
-    applied.add_gaps(Reason::Chain, gaps::open_chains(connection, &breaks, now).await?);
+    applied.add_gaps(Reason::Chain, gaps::open_repos(connection, Reason::Chain, &breaks, now).await?);
     Ok(())
 }
 

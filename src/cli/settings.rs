@@ -100,6 +100,7 @@ impl super::Settings {
             start,
             tuning: Tuning::default(),
             collections: self.index.namespace.clone(),
+            identities: None,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }
     }

@@ -8,6 +8,7 @@ use tokio::{
 use super::{
     gaps::Continuities,
     pending::{Feeder, Pending, Shipment},
+    proofs::Claims,
 };
 use crate::{clock::Clock, decode::Collections, source::Delivery};
 
@@ -28,6 +29,8 @@ pub struct Feed {
     pub feeders: Arc<[Feeder]>,
     /// Whether what they deliver follows on what we have.
     pub continuities: Continuities,
+    /// Where commits are left to be proven.
+    pub claims: Claims,
     /// The time.
     pub clock: Clock,
 }
@@ -35,7 +38,7 @@ pub struct Feed {
 impl Feed {
     /// Runs until all sources have stopped and all that they delivered has been shipped, or the writer is gone.
     pub async fn run(mut self) {
-        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), self.continuities);
+        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), self.continuities, self.claims);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;
         while open || !pending.is_empty() {

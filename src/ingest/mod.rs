@@ -12,6 +12,7 @@ mod gaps;
 mod lease;
 mod meter;
 mod pending;
+mod proofs;
 mod replay;
 mod retention;
 mod retry;
@@ -19,6 +20,7 @@ mod writer;
 
 pub use follow::Options;
 pub use lease::run;
+pub use proofs::proof_outcomes;
 pub use replay::{Summary, replay};
 pub use retention::Retention;
 pub use retry::{Retried, retry_rejects};

@@ -2,7 +2,11 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{gaps::Continuities, meter};
+use super::{
+    gaps::Continuities,
+    meter,
+    proofs::{Claim, Claims},
+};
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Reached},
     atproto::Timestamp,
@@ -54,6 +58,7 @@ pub struct Pending {
     bytes: usize,
     reached: Vec<Option<Reached>>,
     continuities: Continuities,
+    claims: Claims,
     received_at: Option<Instant>,
     now: Timestamp,
 }
@@ -80,7 +85,7 @@ const BYTES_MAX: usize = 16 << 20;
 
 impl Pending {
     /// An empty one.
-    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, continuities: Continuities) -> Self {
+    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, continuities: Continuities, claims: Claims) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
             collections,
@@ -90,6 +95,7 @@ impl Pending {
             bytes: 0,
             reached,
             continuities,
+            claims,
             received_at: None,
             now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
         }
@@ -155,7 +161,17 @@ impl Pending {
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    ours |= matches!(event.body, Body::Commit(_));
+                    if let Body::Commit(commit) = &event.body {
+                        if !ours && trace.format == RawFormat::Firehose {
+                            self.claims.leave(|| Claim {
+                                source: feeder.name.clone(),
+                                did: event.did.clone(),
+                                rev: commit.rev,
+                                message: trace.message.clone(),
+                            });
+                        }
+                        ours = true;
+                    }
                     self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
                     meter::received(&event);
                     self.batch.events.push(event);

@@ -22,6 +22,7 @@ mod network;
 mod operating;
 mod private_postgres;
 mod program;
+mod proofs;
 mod property;
 mod rejects;
 mod serve;

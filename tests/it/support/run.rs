@@ -9,6 +9,7 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
+    identity::Identities,
     ingest,
     source::{SourceSpec, Start, Tuning},
 };
@@ -35,12 +36,18 @@ pub struct Pump {
 
 impl Pump {
     pub fn start(pool: &PgPool, source: &str) -> Self {
+        Self::start_proving(pool, source, None)
+    }
+
+    /// Likewise, with commits held against the keys that these know.
+    pub fn start_proving(pool: &PgPool, source: &str, identities: Option<Identities>) -> Self {
         let options = ingest::Options {
             sources: vec![SourceSpec::parse(source).expect("a source")],
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             retention: ingest::Retention::default(),
+            identities,
         };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
