@@ -8,6 +8,7 @@ use std::{
 use axum::{Json, Router, extract::Path, http::StatusCode, routing::get};
 use ipld_core::ipld::Ipld;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message as Frame;
 
 use super::{
     support::{
@@ -15,7 +16,7 @@ use super::{
         model::tid_text,
         program::{Program, Settings},
         repo::{Repo, encode, map},
-        upstream::{Act, Frame, Upstream},
+        upstream::{Act, Upstream},
     },
     wire::{message, set},
 };
