@@ -137,6 +137,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for outcome in ingest::proof_outcomes() {
         counter!("plyr_proofs_total", "outcome" => outcome).increment(0);
     }
+    counter!("plyr_count_drift_total").increment(0);
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
@@ -152,6 +153,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
 fn describe() {
     describe_counter!("plyr_events_total", "Events that went through a transaction, by kind and outcome.");
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
+    describe_counter!("plyr_count_drift_total", "Like counts that were not what counting says, and were corrected.");
     describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
     describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");

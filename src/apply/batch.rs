@@ -126,7 +126,7 @@ pub struct Applied {
     /// Operations with the rev of the stored row and another CID: the first stays.
     pub anomalies: u64,
     kinds: [Counts; KINDS.len()],
-    gaps: [u64; Reason::ALL.len()],
+    gaps: [u32; Reason::ALL.len()],
 }
 
 /// The kinds of events that are counted apart.
@@ -177,11 +177,11 @@ impl Applied {
 
     /// How many gaps were opened, by reason.
     pub fn gaps(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.gaps)
+        Reason::ALL.into_iter().zip(self.gaps.map(u64::from))
     }
 
     /// Adds gaps that were opened.
-    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u64) {
+    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u32) {
         for (place, count) in Reason::ALL.into_iter().zip(&mut self.gaps) {
             *count += if place == reason { opened } else { 0 };
         }

@@ -1,4 +1,4 @@
-use std::{error::Error as _, ffi::OsString};
+use std::{error::Error as _, ffi::OsString, sync::Arc};
 
 use axum::http::HeaderValue;
 use clap::error::{ContextKind, ContextValue};
@@ -9,7 +9,7 @@ use crate::{
     ingest::{self, Retention},
     lifecycle::DatabaseSettings,
     serve::ServeSettings,
-    source::{SourceSpec, Start, Tuning},
+    source::{Compression, Dictionary, SourceSpec, Start, Tuning},
 };
 
 /// Of settings to come, and so no mistakes.
@@ -29,12 +29,21 @@ pub(super) enum StartFrom {
     Live,
 }
 
+/// Whether upstreams are asked to compress what they send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum CompressionChoice {
+    /// Where both sides can.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// What is indexed, and from where.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Index")]
 pub(super) struct IndexSettings {
-    /// Upstreams to follow, comma-separated: `jetstream+wss://host` or `firehose+wss://host`, `ws://` for local ones
-    /// (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
+    /// Upstreams to follow, comma-separated: `jetstream+wss://host`, `jetstream2+wss://host` (Jetstream v2) or
+    /// `firehose+wss://host`, `ws://` for local ones (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
     #[arg(long, env = "PLYR_SOURCES", value_name = "SOURCES", value_delimiter = ',', default_value = SOURCES_DEFAULT,
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
@@ -55,6 +64,30 @@ pub(super) struct IndexSettings {
         hide_default_value = true
     )]
     pub(super) start: StartFrom,
+
+    /// Tracks a minute whose likes are counted again, to see that the kept counts are right; 0 for none
+    /// (`PLYR_RECOUNTS_PER_MINUTE`, default 6)
+    #[arg(long, env = "PLYR_RECOUNTS_PER_MINUTE", value_name = "TRACKS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(..=6000), global = true, hide_env = true, hide_default_value = true)]
+    recounts_per_minute: u32,
+
+    /// Whether Jetstreams are asked to compress what they send (`PLYR_COMPRESSION`, default auto: where both sides can)
+    #[arg(
+        long,
+        env = "PLYR_COMPRESSION",
+        value_enum,
+        default_value = "auto",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub(super) compression: CompressionChoice,
+
+    /// File with the zstd dictionary of Jetstream v1, without which v1 hosts are not asked to compress
+    /// (`PLYR_ZSTD_DICTIONARY`, default none)
+    #[arg(long, env = "PLYR_ZSTD_DICTIONARY", value_name = "FILE", value_parser = read_dictionary, global = true,
+        hide_env = true)]
+    pub(super) zstd_dictionary: Option<Arc<Dictionary>>,
 
     /// Days that rejects are kept (`PLYR_REJECTS_DAYS_MAX`, default 90)
     #[arg(long, env = "PLYR_REJECTS_DAYS_MAX", value_name = "DAYS", default_value_t = 90,
@@ -95,12 +128,17 @@ impl super::Settings {
             StartFrom::Oldest => Start::Oldest,
             StartFrom::Live => Start::Live,
         };
+        let compression = match self.index.compression {
+            CompressionChoice::Auto => Compression::Auto { jetstream_v1: self.index.zstd_dictionary.clone() },
+            CompressionChoice::Off => Compression::Off,
+        };
         ingest::Options {
             sources: self.index.sources.clone(),
             start,
-            tuning: Tuning::default(),
+            tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
             identities: None,
+            recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }
     }
@@ -121,6 +159,11 @@ impl super::Settings {
 
 fn parse_namespace(text: &str) -> Result<Collections, String> {
     Collections::of_namespace(text).map_err(|error| error.to_string())
+}
+
+fn read_dictionary(path: &str) -> Result<Arc<Dictionary>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    Dictionary::of_bytes(bytes).map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn parse_origin(text: &str) -> Result<HeaderValue, &'static str> {

@@ -10,8 +10,8 @@ use crate::{
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{
-                Counts, ExpiredRejects, SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects,
-                list_sources,
+                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current,
+                list_expired_rejects, list_sources,
             },
         },
     },
@@ -29,10 +29,10 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let indexers = list_indexers(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let expired = list_expired_rejects(&mut connection).await?;
-        let counts = count_rows(&mut connection).await?;
+        let counts =
+            render_counts(count_rows(&mut connection).await?) + &render_upkeep(&find_upkeep(&mut connection).await?);
         let rejects = render_rejects(&rejects) + &render_expired(&expired);
-        let parts =
-            [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, render_counts(counts)];
+        let parts = [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, counts];
         Ok(parts.join("\n"))
     })
     .await?;
@@ -117,4 +117,12 @@ fn render_counts(counts: Counts) -> String {
     let Counts { actors, tracks, likes, lists, exact } = counts;
     let about = if exact { "" } else { "about " };
     format!("{about}{actors} actors, {tracks} tracks, {likes} likes, {lists} lists\n")
+}
+
+fn render_upkeep(upkeep: &Upkeep) -> String {
+    let Upkeep { checked, drifted, drifted_at, hidden, checks, .. } = upkeep;
+    let last = drifted_at.map_or(String::new(), |at| format!(", the last one {} ago", ago(Clock::system().now(), at)));
+    format!(
+        "{checked} like counts checked, {drifted} were wrong{last}\n{hidden} accounts hidden, {checks} to be asked about\n"
+    )
 }

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError,
+    IngestError, counts,
     feed::Feed,
     gaps::{self, Continuities},
     meter::{Age, Ages},
@@ -39,6 +39,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
+    pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.
     pub retention: Retention,
     /// Who is asked for the keys by which commits of the raw firehose are proven; none where they are not.
@@ -115,6 +117,11 @@ pub async fn run(
     tasks.spawn(async move {
         feed.run().await;
         ("decodes", Ok(()))
+    });
+    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    tasks.spawn(async move {
+        keeping.await;
+        ("keeps the like counts", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
     let stop = cancel.clone();

@@ -6,6 +6,7 @@
 //! read is committed. Of several pumps on one database one works and the others stand by: the lease.
 
 pub mod continuity;
+mod counts;
 mod feed;
 mod follow;
 mod gaps;
@@ -18,6 +19,7 @@ mod retention;
 mod retry;
 mod writer;
 
+pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
 pub use proofs::proof_outcomes;

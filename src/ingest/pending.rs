@@ -10,7 +10,7 @@ use super::{
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Reached},
     atproto::Timestamp,
-    decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
+    decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
 };
 
@@ -132,23 +132,28 @@ impl Pending {
         }
         for message in delivery.messages {
             self.bytes += message.len();
-            let (frame, format) = match delivery.dialect {
+            let (read, format) = match delivery.dialect {
                 Dialect::JetstreamV1 => {
-                    (jetstream_v1::decode_message(&self.collections, &message), RawFormat::JetstreamV1)
+                    let frame = jetstream_v1::decode_message(&self.collections, &message);
+                    (decode::Message::Frame(frame), RawFormat::JetstreamV1)
                 }
-                Dialect::Firehose => match firehose::decode_message(&self.collections, &message) {
-                    firehose::Message::Frame(frame) => (frame, RawFormat::Firehose),
-                    firehose::Message::Info { name, message } => {
-                        tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
-                        self.hear(delivery.source, &name);
-                        continue;
-                    }
-                    firehose::Message::Error { error, message } => {
-                        tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
-                        self.hear(delivery.source, &error);
-                        continue;
-                    }
-                },
+                Dialect::JetstreamV2 => {
+                    (jetstream_v2::decode_message(&self.collections, &message), RawFormat::JetstreamV2)
+                }
+                Dialect::Firehose => (firehose::decode_message(&self.collections, &message), RawFormat::Firehose),
+            };
+            let frame = match read {
+                decode::Message::Frame(frame) => frame,
+                decode::Message::Info { name, message } => {
+                    tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
+                    self.hear(delivery.source, &name);
+                    continue;
+                }
+                decode::Message::Error { error, message } => {
+                    tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
+                    self.hear(delivery.source, &error);
+                    continue;
+                }
             };
             self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
         }

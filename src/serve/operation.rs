@@ -20,7 +20,10 @@ use crate::{
         gaps::{self, OpenCount},
         views::{
             indexers::{IndexerView, list_indexers},
-            operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+            operation::{
+                SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current, list_expired_rejects,
+                list_sources,
+            },
         },
     },
 };
@@ -62,6 +65,34 @@ pub struct Status {
     pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,
+    /// The standing check of the like counts.
+    pub drift: DriftStatus,
+    /// Accounts that are not shown.
+    pub accounts: AccountsStatus,
+}
+
+/// The standing check of the like counts: a few tracks a minute are counted again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DriftStatus {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected: none, where all is well.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub drifted_at: Option<Timestamp>,
+}
+
+/// Accounts that are not shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountsStatus {
+    /// Actors that are hidden: deactivated, taken down, suspended or deleted.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
 }
 
 /// A process that indexes or would.
@@ -187,6 +218,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let counts = count_rows(reading.database()).await?;
     let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let Upkeep { checked, drifted, checked_at, drifted_at, hidden, checks } = find_upkeep(reading.database()).await?;
     let expired = list_expired_rejects(reading.database()).await?;
     let indexers = list_indexers(reading.database()).await?;
     let status = Status {
@@ -207,6 +239,8 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
             lists: counts.lists.max(0),
             exact: counts.exact,
         },
+        drift: DriftStatus { checked, drifted, checked_at, drifted_at },
+        accounts: AccountsStatus { hidden, checks },
     };
     let mut response =
         if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };

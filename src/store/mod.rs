@@ -3,8 +3,11 @@
 //! Contract: what comes out of a table is parsed again into the types of [`crate::atproto`]. Does not know that a network
 //! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
+pub mod account_checks;
+pub mod accounts;
 pub mod actors;
 mod connect;
+pub mod count_checks;
 pub mod gaps;
 pub mod identities;
 pub mod lease;

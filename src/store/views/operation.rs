@@ -55,6 +55,23 @@ pub struct Counts {
     pub exact: bool,
 }
 
+/// The like counts' standing check, and accounts that are not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    pub drifted_at: Option<Timestamp>,
+    /// Actors that are hidden.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
+}
+
 /// Three signs of life may be missed.
 const SILENCE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// Above this many rows counting costs more than it tells.
@@ -84,6 +101,25 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             updated_at: moment(row.updated_at),
         })
         .collect())
+}
+
+/// How the like counts' standing check stands, and accounts that are not shown.
+pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
+    let row = sqlx::query!(
+        "SELECT checked, drifted, checked_at, drifted_at,
+            (SELECT count(*) FROM hidden_actors WHERE is_hidden) AS \"hidden!\",
+            (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Upkeep {
+        checked: row.checked,
+        drifted: row.drifted,
+        checked_at: moment(row.checked_at),
+        drifted_at: moment(row.drifted_at),
+        hidden: row.hidden,
+        checks: row.checks,
+    })
 }
 
 /// How many rejects there are of each reason, by reason.

@@ -9,7 +9,6 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
-    identity::Identities,
     ingest,
     source::{SourceSpec, Start, Tuning},
 };
@@ -36,19 +35,23 @@ pub struct Pump {
 
 impl Pump {
     pub fn start(pool: &PgPool, source: &str) -> Self {
-        Self::start_proving(pool, source, None)
+        Self::with(pool, Self::options(&[source]))
     }
 
-    /// Likewise, with commits held against the keys that these know.
-    pub fn start_proving(pool: &PgPool, source: &str, identities: Option<Identities>) -> Self {
-        let options = ingest::Options {
-            sources: vec![SourceSpec::parse(source).expect("a source")],
+    /// What follows these sources, quick to come back.
+    pub fn options(sources: &[&str]) -> ingest::Options {
+        ingest::Options {
+            sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+            recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             retention: ingest::Retention::default(),
-            identities,
-        };
+            identities: None,
+        }
+    }
+
+    pub fn with(pool: &PgPool, options: ingest::Options) -> Self {
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
         Self { cancel, task }

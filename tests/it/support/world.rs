@@ -47,8 +47,9 @@ impl World {
         // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
-             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM repo_chains; DELETE FROM gaps;
-             DELETE FROM actors",
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
+             DELETE FROM repo_chains; DELETE FROM gaps;
+             DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks; DELETE FROM actors",
         )
         .execute(&self.database.pool)
         .await
