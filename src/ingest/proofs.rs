@@ -136,7 +136,7 @@ impl Case {
         let broken = NewBreak { source: &claim.source, did: &claim.did, from: None, to: claim.rev };
         let mut connection = self.pool.acquire().await?;
         let opened = gaps::open_repos(&mut connection, Reason::Proof, &[broken], self.clock.now().utc()).await?;
-        counter!("plyr_gaps_opened_total", "reason" => Reason::Proof.as_str()).increment(opened);
+        counter!("plyr_gaps_opened_total", "reason" => Reason::Proof.as_str()).increment(opened.into());
         Ok(())
     }
 }

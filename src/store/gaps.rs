@@ -162,7 +162,7 @@ pub async fn open_repos(
     reason: Reason,
     breaks: &[NewBreak<'_>],
     now: DateTime<Utc>,
-) -> sqlx::Result<u64> {
+) -> sqlx::Result<u32> {
     if breaks.is_empty() {
         return Ok(0);
     }
