@@ -166,7 +166,12 @@ async fn commits_are_applied_and_those_that_are_not_proven_mark_their_repo() {
             if outcomes == expected { Ok(()) } else { Err(format!("{outcomes:?}")) }
         })
         .await;
-    assert_eq!(count_likes(&pool).await, 7, "all are applied");
+    program
+        .wait_until("all are applied", async |_| match count_likes(&pool).await {
+            7 => Ok(()),
+            count => Err(count.to_string()),
+        })
+        .await;
     program
         .wait_until("their repos are marked", async |_| {
             let marked: Vec<(String, i64)> = sqlx::query_as(
