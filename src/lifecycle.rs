@@ -22,7 +22,7 @@ use tokio::{
 };
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
-pub use hosts::HostSettings;
+pub use hosts::{HostSettings, Verify};
 use stages::Stages;
 
 use crate::{
@@ -146,13 +146,14 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
             ended = stages.ended() => return Err(ended),
         }
     }
-    if let Some(options) = plan.index {
+    if let Some(mut options) = plan.index {
         let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
         let (asking, asked, asked_at) = (identities.clone(), pool.clone(), clock.clone());
         stages.sources.spawn("asking about accounts", |cancel| async move {
             accounts::run(asked, asking, asked_at, cancel).await;
             Ok(())
         });
+        options.identities = (plan.hosts.verify == Verify::On).then(|| identities.clone());
         stages.sources.spawn("looking people up", |cancel| async move {
             identity::run(identities, cancel).await;
             Ok(())

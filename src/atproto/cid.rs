@@ -44,15 +44,25 @@ impl Cid {
 
     /// The CID of a record with these DAG-CBOR bytes: version 1, SHA-256.
     pub fn of_record(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
+        Self::of_digest(&Sha256::digest(bytes).into())
+    }
+
+    /// The CID of DAG-CBOR bytes whose SHA-256 is this.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
         // A SHA-256 digest is 32 bytes and a multihash here holds 64.
-        let hash = Multihash::wrap(SHA2_256, &digest).expect("a 32-byte digest fits in a multihash");
+        let hash = Multihash::wrap(SHA2_256, digest).expect("a 32-byte digest fits in a multihash");
         Self(Inner::new_v1(DAG_CBOR, hash))
     }
 
     /// The binary form.
     pub fn to_bytes(self) -> Vec<u8> {
         self.0.to_bytes()
+    }
+
+    /// The digest, where this is version 1 of DAG-CBOR bytes by SHA-256, as all CIDs in a repo are.
+    pub fn record_digest(&self) -> Option<[u8; 32]> {
+        let digest = self.digest().try_into().ok()?;
+        (Self::of_digest(&digest) == *self).then_some(digest)
     }
 
     /// The digest alone, without version, codec and hash function.

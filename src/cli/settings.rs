@@ -181,6 +181,7 @@ impl super::Settings {
             start,
             tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
+            identities: None,
             recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }

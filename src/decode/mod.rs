@@ -18,6 +18,7 @@ pub mod lexicons;
 mod operation;
 pub mod record;
 mod reject;
+pub mod repo;
 mod value;
 
 pub use collections::{Collection, Collections};
@@ -59,4 +60,6 @@ pub struct Frame {
     /// Operations on our collections, account, identity and sync events, and rejects, in the frame's order. Operations on
     /// other collections are no items.
     pub items: Vec<Item>,
+    /// How the commit follows on the one before it, whatever its collections: only the raw firehose tells.
+    pub link: Option<firehose::Link>,
 }

@@ -6,6 +6,15 @@ use crate::{
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, Names},
 };
 
+/// Whether commits of the raw firehose are held against the keys of their owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// They are applied as they come.
+    Off,
+    /// They are applied as they come; a repo with one that is not proven is marked to be read anew.
+    On,
+}
+
 /// Who is asked about people and their repos.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Hosts")]
@@ -28,6 +37,20 @@ pub struct HostSettings {
         require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(),
         global = true, hide_env = true, hide_default_value = true, hide_possible_values = true)]
     pub allow_private_hosts: bool,
+
+    /// Whether commits of the raw firehose are held against the keys of their owners; they are applied all the same
+    /// (`PLYR_VERIFY`, default on)
+    #[arg(
+        long,
+        env = "PLYR_VERIFY",
+        value_enum,
+        value_name = "off|on",
+        default_value = "on",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub verify: Verify,
 }
 
 impl HostSettings {

@@ -20,6 +20,7 @@ pub mod profiles;
 pub mod proofs;
 pub mod rejects;
 pub mod rejects_expired;
+pub mod repo_chains;
 pub mod scores;
 pub mod sessions;
 pub mod sources;

@@ -385,7 +385,7 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
         .await
         .unwrap();
     let first = Commit::new(&did(1), rev(20), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
-    assert_eq!(stage.world.commit(&[first.clone()]).await.applied, 1);
+    assert_eq!(stage.world.commit(std::slice::from_ref(&first)).await.applied, 1);
     assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
     let head = Tid::from_number(rev(20)).expect("a TID");
     stage.answer(Answer::Active { rev: Some(head) }, 21).await;
@@ -558,7 +558,7 @@ async fn r5_hidden_actors_in_every_view() {
         }
         assert_views_of(&api, &viewer, &as_viewer, [&track, &other]).await;
         assert_nothing_is_own(&api, &as_hidden, [&track, &other]).await;
-        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
     take(api.pool(), &account_message("did:plc:hidden", (true, None), 2)).await;
     for _ in 0..2 {
@@ -571,7 +571,7 @@ async fn r5_hidden_actors_in_every_view() {
             without_status(answers(&api, &about, Some(&as_viewer)).await),
             without_status(viewed_before.clone())
         );
-        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
 }
 

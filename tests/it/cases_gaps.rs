@@ -265,7 +265,7 @@ async fn t7_a_firehose_to_which_the_position_lies_in_the_future() {
     pump.stop().await;
     // The next start goes on from there.
     let pump = Pump::start(&database.pool, &source);
-    let asked_again = |upstream: &Upstream| upstream.requests().last().and_then(|it| it.cursor()) == Some(9);
+    let asked_again = |upstream: &Upstream| upstream.requests().last().and_then(Request::cursor) == Some(9);
     upstream.wait_until(asked_again).await;
     pump.stop().await;
     assert_eq!(told(&database.pool).await.len(), 1);
@@ -323,7 +323,7 @@ async fn t8_numbers_that_begin_anew() {
     assert_eq!(position(&database.pool, upstream.address).await, Some(4), "not the greater one of before");
     pump.stop().await;
     let pump = Pump::start(&database.pool, &source);
-    upstream.wait_until(|upstream| upstream.requests().last().and_then(|it| it.cursor()) == Some(4)).await;
+    upstream.wait_until(|upstream| upstream.requests().last().and_then(Request::cursor) == Some(4)).await;
     pump.stop().await;
     assert_eq!(told(&database.pool).await.len(), 1);
 }
@@ -359,7 +359,7 @@ async fn t5_a_change_of_host_without_an_overlap_is_a_gap() {
         pump.stop().await;
         let gaps = list(&database.pool).await;
         assert_eq!(told(&database.pool).await, [("host_change", None, Some(START_US + HOUR))]);
-        assert_eq!(gaps[0].from.at.map(|at| at.micros()), Some(START_US));
+        assert_eq!(gaps[0].from.at.map(Timestamp::micros), Some(START_US));
     }
 }
 

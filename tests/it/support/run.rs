@@ -49,6 +49,7 @@ impl Pump {
             recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             retention: ingest::Retention::default(),
+            identities: None,
         }
     }
 
