@@ -26,6 +26,7 @@ pub mod clock;
 pub mod decode;
 pub mod ingest;
 pub mod lifecycle;
+pub mod reconcile;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -51,6 +51,11 @@ pub(super) fn decode_delete(path: RecordPath) -> Option<Item> {
     })
 }
 
+/// Reads a record as its PDS lists it, in JSON. `path.cid` must be there.
+pub fn decode_listed(collections: &Collections, path: RecordPath, json: &[u8]) -> Item {
+    decode_put(collections, path, RawRecord { format: RawFormat::RecordJson, bytes: json })
+}
+
 /// Reads again what was refused earlier, from the bytes that were kept.
 ///
 /// `path` must be given for a record, as it was in the reject. Bytes that are still refused give a reject again; a message

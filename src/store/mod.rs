@@ -12,6 +12,7 @@ pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod repos;
 pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
