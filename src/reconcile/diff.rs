@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     atproto::{Cid, RecordKey, Tid},
-    decode::Collection,
+    decode::{Collection, RawFormat},
 };
 
 /// A record's place in its repo.
@@ -15,8 +15,19 @@ pub type Path = (Collection, RecordKey);
 pub struct Theirs {
     /// The rev of the repo while it was read. Nothing of ours with a greater one is touched.
     pub rev: Tid,
-    /// Each record's CID and its JSON.
-    pub records: BTreeMap<Path, (Cid, Vec<u8>)>,
+    /// All of them.
+    pub records: BTreeMap<Path, Record>,
+}
+
+/// A record of a repo.
+#[derive(Debug)]
+pub struct Record {
+    /// Its version.
+    pub cid: Cid,
+    /// How to read its bytes.
+    pub format: RawFormat,
+    /// The record; may be left out where the index holds this version.
+    pub bytes: Vec<u8>,
 }
 
 /// What the index holds at one path.
@@ -65,7 +76,7 @@ impl Drift {
 /// The paths that differ, in order. What the index heard of after the repo was read is no difference.
 pub fn compare(theirs: &Theirs, ours: &Ours) -> Vec<(Path, Drift)> {
     let mut found = Vec::new();
-    for (path, (cid, _)) in &theirs.records {
+    for (path, Record { cid, .. }) in &theirs.records {
         let drift = match ours.paths.get(path) {
             Some(held) if held.rev > theirs.rev => continue,
             Some(Held { head: Some(head), .. }) if *head == cid.head() => continue,

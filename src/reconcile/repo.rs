@@ -59,9 +59,9 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
 /// What the repo says of a path.
 fn item(collections: &Collections, did: &Did, theirs: &Theirs, path: &Path) -> Item {
     let (collection, rkey) = path.clone();
-    if let Some((cid, json)) = theirs.records.get(path) {
-        let path = RecordPath { did: did.clone(), collection, rkey, rev: theirs.rev, cid: Some(*cid) };
-        return decode::decode_listed(collections, path, json);
+    if let Some(record) = theirs.records.get(path) {
+        let path = RecordPath { did: did.clone(), collection, rkey, rev: theirs.rev, cid: Some(record.cid) };
+        return decode::decode_read(collections, path, record.format, &record.bytes);
     }
     let commit = Commit { rev: theirs.rev, collection, rkey, operation: Operation::Delete };
     Item::Event(Event { did: did.clone(), body: Body::Commit(Box::new(commit)) })
