@@ -17,6 +17,8 @@ pub struct Repair {
     pub batch: Batch,
     /// How many paths differ, and how.
     pub drift: HashMap<Drift, u64>,
+    /// How many records of the repo were compared.
+    pub compared: u64,
     /// Each of them, in order: for a dry run.
     pub paths: Vec<(Path, Drift)>,
 }
@@ -53,7 +55,7 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
             }
         }
     }
-    Repair { batch, drift, paths }
+    Repair { batch, drift, compared: theirs.records.len() as u64, paths }
 }
 
 /// What the repo says of a path.

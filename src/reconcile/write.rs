@@ -29,6 +29,13 @@ pub struct Prepared {
     pub repair: Repair,
 }
 
+impl Prepared {
+    fn reading(&self) -> Reading<'_> {
+        let count = |kind| i32::try_from(self.repair.drift.get(&kind).copied().unwrap_or_default()).unwrap_or(i32::MAX);
+        Reading { did: &self.did, rev: self.rev, began_at: self.began_at.utc(), drift: Drift::ALL.map(count) }
+    }
+}
+
 /// What has been done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Done {
@@ -105,9 +112,9 @@ impl Writer {
                 let labels = [("cause", prepared.cause.as_str()), ("kind", kind.as_str())];
                 metrics::counter!("plyr_drift_total", &labels).increment(*count);
             }
-            let reading = Reading { did: &prepared.did, rev: prepared.rev, drift: prepared.repair.drift_numbers() };
-            repos::finish(&mut connection, &reading, (prepared.began_at.utc(), now.utc())).await?;
         }
+        let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
+        repos::finish(&mut connection, &readings, now.utc()).await?;
         for ((cause, kind, host), count) in drift {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
             repos::add_drift(&mut connection, (cause, kind.as_str(), host), count, now.utc()).await?;

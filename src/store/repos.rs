@@ -229,6 +229,8 @@ pub struct Reading<'a> {
     pub did: &'a Did,
     /// At which rev; none where the account has no repo that anybody serves.
     pub rev: Option<Tid>,
+    /// When the reading began.
+    pub began_at: DateTime<Utc>,
     /// Missing, extra and differing paths.
     pub drift: [i32; 3],
 }
@@ -237,21 +239,22 @@ pub struct Reading<'a> {
 pub async fn finish(
     connection: &mut PgConnection,
     readings: &[Reading<'_>],
-    (began_at, now): (DateTime<Utc>, DateTime<Utc>),
+    now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
     sqlx::query!(
-        "UPDATE repos r SET state = CASE WHEN r.requested_at > $6 THEN r.state ELSE 'done' END,
+        "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
             taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = $7,
             missing = d.missing, extra = d.extra, differing = d.differing
-        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[]) AS d (did, rev, missing, extra, differing)
+        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[])
+            AS d (did, rev, missing, extra, differing, began_at)
         WHERE r.did = d.did",
         &readings.iter().map(|reading| reading.did.as_str()).collect::<Vec<_>>() as &[&str],
         &readings.iter().map(|reading| reading.rev.map(Tid::number)).collect::<Vec<_>>() as &[Option<i64>],
         &numbers(0),
         &numbers(1),
         &numbers(2),
-        began_at,
+        &readings.iter().map(|reading| reading.began_at).collect::<Vec<_>>(),
         now
     )
     .execute(connection)
