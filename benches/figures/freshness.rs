@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use reqwest::Client;
 use serde_json::Value;
 
 use crate::network::{Account, Network, Operation, Stored, like, track};
@@ -34,7 +33,7 @@ pub struct Freshness {
 pub async fn measure_freshness(network: &Network, api: &str, like_count: usize) -> Freshness {
     let fan = network.account("freshness").await;
     let tracks = create_tracks(&fan, like_count + WARM_UP_COUNT).await;
-    let client = Client::builder().timeout(VISIBLE_TIMEOUT).build().expect("plain HTTP needs nothing");
+    let client = crate::http::client(VISIBLE_TIMEOUT);
     let question = format!("{api}/xrpc/fm.plyr.feed.getLikeStatuses");
     let mut delays_ms = Vec::with_capacity(like_count);
     for (number, track) in tracks.iter().enumerate() {

@@ -7,6 +7,8 @@
 mod batch;
 mod footprint;
 mod freshness;
+#[path = "../../tests/it/support/http.rs"]
+mod http;
 mod load;
 #[expect(dead_code, reason = "a test holds the log against its own account of what lives at the end")]
 mod log;

@@ -18,6 +18,7 @@ use crate::support::{
     database::fresh,
     dump,
     history::{History, Random, START_US, World as Shape, did, key, tid, track_uri},
+    http,
     model::{What, differences},
     program::{Program, Settings},
     run::{Log, lines_from, until, until_as},
@@ -26,6 +27,7 @@ use crate::support::{
     world::World,
 };
 
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 const AT: &str = "2025-01-01T00:00:00Z";
 
 fn rev(second: i64) -> i64 {
@@ -350,7 +352,7 @@ async fn s1_requests_that_hold_every_connection_do_not_hold_up_the_index() {
     // Who asks is looked up in a table that the index never touches: these requests wait, each with its connection.
     let mut holder = database.pool.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.expect("a lock");
-    let client = reqwest::Client::new();
+    let client = http::client(REQUEST_TIMEOUT);
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..40 {
         requests.spawn(client.get(format!("{}/tracks/", program.api)).bearer_auth("a token").send());

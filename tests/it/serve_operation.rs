@@ -18,8 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     api::{Api, NOW, ORIGIN, json_of, now, settings, start, tid},
+    http,
     schema::fits,
 };
+
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 async fn source(api: &Api, state: &str, event_at: &str, updated_at: &str) {
     let set = "INSERT INTO sources VALUES ('firehose+ws://pds', $1, 'because <b>', now(), $2::timestamptz)
@@ -175,7 +178,7 @@ async fn paths_methods_ids_origins_and_compression() {
 async fn s1_away_is_said_and_not_guessed() {
     let nowhere = connect(PgConnectOptions::from_str("postgres://x@127.0.0.1:1/x").unwrap(), 4);
     let (url, _stop) = start(nowhere, settings()).await;
-    let client = reqwest::Client::new();
+    let client = http::client(REQUEST_TIMEOUT);
     for path in ["/tracks/", "/ready", "/status", "/users/did:plc:a/likes"] {
         let answer = client.get(format!("{url}{path}")).send().await.unwrap();
         assert_eq!(answer.headers()["retry-after"], "1");
@@ -244,13 +247,14 @@ async fn s6_a_stop_ends_what_has_begun() {
     let running = tokio::spawn(run(listener, router(pool, settings(), Clock::of(now)), stop.clone()));
     let mut lock = database.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
-    let asked = tokio::spawn(reqwest::get(format!("http://{address}/tracks/")));
+    let client = http::client(REQUEST_TIMEOUT);
+    let asked = tokio::spawn(client.get(format!("http://{address}/tracks/")).send());
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database
         WHERE datname = current_database())";
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() == 0 {}
     stop.cancel();
     // Nobody new is let in while the old are answered.
-    while reqwest::get(format!("http://{address}/health")).await.is_ok() {}
+    while client.get(format!("http://{address}/health")).send().await.is_ok() {}
     lock.rollback().await.unwrap();
     json_of(asked.await.unwrap().unwrap(), StatusCode::OK).await;
     running.await.unwrap().unwrap();

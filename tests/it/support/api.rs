@@ -1,6 +1,6 @@
 //! The real API over real HTTP on a free port, over a database of its own that a test fills with rows.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use axum::http::HeaderValue;
 use plyr_likes::{
@@ -15,8 +15,12 @@ use serde_json::Value;
 use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::database::{TestDatabase, fresh};
+use super::{
+    database::{TestDatabase, fresh},
+    http,
+};
 
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// The moment at which all tests of the API happen.
 pub const NOW: &str = "2026-06-01T12:00:00Z";
 /// The page that may ask from elsewhere.
@@ -65,7 +69,7 @@ impl Api {
         let database = fresh().await;
         let pool = connect(PgConnectOptions::from_str(&database.url).expect("a URL"), 8);
         let (url, stop) = start(pool, settings).await;
-        Self { database, url, client: reqwest::Client::new(), stop }
+        Self { database, url, client: http::client(REQUEST_TIMEOUT), stop }
     }
 
     pub fn pool(&self) -> &PgPool {

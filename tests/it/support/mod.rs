@@ -5,6 +5,7 @@ pub mod comparison;
 pub mod database;
 pub mod dump;
 pub mod history;
+pub mod http;
 pub mod model;
 pub mod network;
 pub mod process;

@@ -101,7 +101,7 @@ impl Program {
             let status = stop(&mut child, Signal::TERM);
             panic!("the program did not say where it serves; it ended with {status}; its log ends:\n{}", log.tail());
         };
-        let client = Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing");
+        let client = super::http::client(REQUEST_TIMEOUT);
         Self { api, admin, child: Mutex::new(child), log, client }
     }
 

@@ -97,7 +97,11 @@ impl Tree {
 
     fn cargo(&self) -> Command {
         let mut command = Command::new("cargo");
-        command.current_dir(&self.folder).env("CARGO_TARGET_DIR", &self.target).env("SQLX_OFFLINE", "false");
+        command
+            .current_dir(&self.folder)
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("SQLX_OFFLINE", "false")
+            .env("RUST_BACKTRACE", "0");
         command
     }
 }

@@ -48,7 +48,7 @@ impl Network {
             pds_url: text("pds"),
             number: answer["network"].as_u64().expect("network.mjs numbers its networks"),
             admin_password: text("admin_password"),
-            client: Client::builder().timeout(REQUEST_TIMEOUT).build().expect("plain HTTP needs nothing"),
+            client: super::http::client(REQUEST_TIMEOUT),
         }
     }
 
