@@ -10,8 +10,8 @@
 //! |---|---|---|
 //! | 0 | [`atproto`], [`clock`] | anything of ours |
 //! | 1 | [`decode`] | sockets, SQL, tokio |
-//! | 2 | [`source`], [`store`] | source: that a database exists; store: that a network exists |
-//! | 3 | [`apply`] | where events come from |
+//! | 2 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
+//! | 3 | [`apply`], `identity` | apply: where events come from; identity: who asks |
 //! | 4 | [`ingest`] | routes, flags |
 //! | 5 | [`serve`] | how rows got there |
 //! | 6 | [`cli`], [`lifecycle`], [`telemetry`] | - |
@@ -26,6 +26,7 @@ pub mod clock;
 pub mod decode;
 pub mod ingest;
 pub mod lifecycle;
+pub mod pds;
 pub mod reconcile;
 pub mod serve;
 pub mod source;

@@ -23,6 +23,13 @@ pub struct Repair {
     pub paths: Vec<(Path, Drift)>,
 }
 
+impl Repair {
+    /// Of a repo that nobody gives: nothing.
+    pub fn none() -> Self {
+        Self { batch: Batch::default(), drift: HashMap::new(), compared: 0, paths: Vec::new() }
+    }
+}
+
 /// Loads all that the index holds of a repo.
 pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
     let mut ours = Ours::default();

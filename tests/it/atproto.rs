@@ -1,7 +1,7 @@
 //! Our identifiers, held against those of atrium and against examples of the specifications.
 
 use atrium_api::types::string as atrium;
-use plyr_likes::atproto::{AtUri, Cid, Did, Handle, Nsid, RecordKey, Tid, Timestamp};
+use plyr_likes::atproto::{AtUri, Cid, Did, Handle, Nsid, PublicKey, RecordKey, Tid, Timestamp};
 use proptest::prelude::*;
 
 /// Texts near the edge of being identifiers: of a form that is nearly right, or pieces that mean something, and characters
@@ -173,4 +173,25 @@ fn cids_that_are_none() {
         assert!(Cid::parse(text).is_err(), "{text:?} was taken");
     }
     assert!(Cid::parse(&format!("z{}", "1".repeat(1 << 20))).is_err());
+}
+
+/// Keys of the specification, and of two DID documents.
+#[test]
+fn public_keys() {
+    for (text, is_k256) in [
+        ("zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc", true),
+        ("zDnaembgSGUhZULN2Caob4HLJPaxBh92N7rtH21TErzqf8HQo", false),
+        ("zQ3shXjHeiBuRCKmM36cuYnm7YEMzhGnCmCyW92sRJ9pribSF", true),
+    ] {
+        let key = PublicKey::parse(text).unwrap();
+        assert_eq!(matches!(key, PublicKey::K256(_)), is_k256, "{text}");
+        assert_eq!(key.to_string(), text);
+        assert_eq!(PublicKey::parse(&format!("did:key:{text}")), Ok(key));
+    }
+    let good = "zQ3shqwJEJyMBsBXCWyCBpUBMqxcon9oHB7mCvx4sSpMdLJwc";
+    let long = format!("z{}", "1".repeat(1 << 20));
+    let ed25519 = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+    for text in ["", "z", "zQ3", &good[1..], &good[..47], &format!("did:web:{good}"), "mAAAA", ed25519, &long] {
+        assert!(PublicKey::parse(text).is_err(), "{text:?} was taken");
+    }
 }

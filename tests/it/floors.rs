@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 19] = [
+const MODULES: [(&str, u8, &[&str]); 20] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("decode", 1, &[]),
@@ -15,6 +15,7 @@ const MODULES: [(&str, u8, &[&str]); 19] = [
     ("pds", 2, &[]),
     ("store", 2, &[]),
     ("apply", 3, &[]),
+    ("identity", 3, &[]),
     ("ingest", 4, &[]),
     ("backfill", 4, &[]),
     ("reconcile", 4, &[]),
@@ -29,11 +30,12 @@ const MODULES: [(&str, u8, &[&str]); 19] = [
     ("lib", 7, &[]),
 ];
 /// How rows got there is not for those who answer.
-const SERVE_MUST_NOT_KNOW: [&str; 5] = ["source", "apply", "ingest", "backfill", "reconcile"];
+const SERVE_MUST_NOT_KNOW: [&str; 7] = ["source", "pds", "identity", "apply", "ingest", "backfill", "reconcile"];
 /// Crates that a floor must never know.
-const FOREIGN: [(&str, &[&str]); 3] = [
+const FOREIGN: [(&str, &[&str]); 4] = [
     ("decode", &["tokio", "sqlx", "tokio_tungstenite", "axum", "reqwest"]),
     ("source", &["sqlx", "axum"]),
+    ("pds", &["sqlx", "axum"]),
     ("store", &["tokio_tungstenite", "axum", "reqwest"]),
 ];
 

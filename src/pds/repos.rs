@@ -1,0 +1,338 @@
+use std::{collections::HashSet, time::Duration};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{Client, Download, HostError, HostUrl, NamedBy, Request};
+use crate::{
+    atproto::{AtUri, Cid, Did, Nsid, RecordKey, Tid},
+    decode::AccountStatus,
+};
+
+/// Bytes of a page of a hundred records at most; a record has up to a megabyte, and ours a few hundred bytes.
+const PAGE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of a page of DIDs at most.
+const DIDS_BYTES_MAX: usize = 4 << 20;
+const PAGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Pages of one listing at most: ten million records.
+const PAGES_MAX: usize = 100_000;
+
+/// A server with repos: a PDS, or a relay.
+#[derive(Debug, Clone)]
+pub struct Server {
+    client: Client,
+    url: HostUrl,
+    named_by: NamedBy,
+}
+
+/// What was asked of a repo was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum XrpcError {
+    /// The server has no such repo.
+    #[error("the server does not have the repo")]
+    RepoNotFound,
+    /// The server or its operator keeps the repo from the public.
+    #[error("the repo was taken down")]
+    RepoTakendown,
+    /// Likewise, for a while.
+    #[error("the repo is suspended")]
+    RepoSuspended,
+    /// Its owner keeps it from the public.
+    #[error("the repo is deactivated")]
+    RepoDeactivated,
+    /// The server has the repo, and no such record.
+    #[error("there is no such record")]
+    RecordNotFound,
+    /// The answer is about something else than what was asked, or never ends.
+    #[error("the server is not to be believed: {0}")]
+    Lied(&'static str),
+    /// Nothing that can be used was answered.
+    #[error(transparent)]
+    Host(#[from] HostError),
+}
+
+impl XrpcError {
+    /// Whether the server said that it does not give the repo to the public, which says nothing of what is in it.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::RepoNotFound | Self::RepoTakendown | Self::RepoSuspended | Self::RepoDeactivated)
+    }
+
+    fn of_host(error: HostError) -> Self {
+        let HostError::Status { error: Some(name), message, .. } = &error else { return Self::Host(error) };
+        match name.as_str() {
+            "RepoNotFound" => Self::RepoNotFound,
+            "RepoTakendown" => Self::RepoTakendown,
+            "RepoSuspended" => Self::RepoSuspended,
+            "RepoDeactivated" => Self::RepoDeactivated,
+            "RecordNotFound" => Self::RecordNotFound,
+            // The methods of `com.atproto.repo` have no name for it.
+            "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("Could not find repo")) => {
+                Self::RepoNotFound
+            }
+            _ => Self::Host(error),
+        }
+    }
+}
+
+/// The head of a repo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatestCommit {
+    /// The commit's CID.
+    pub cid: Cid,
+    /// Its rev.
+    pub rev: Tid,
+}
+
+/// Whether a server gives a repo to the public.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoStatus {
+    /// It does.
+    pub active: bool,
+    /// Why not.
+    pub status: Option<AccountStatus>,
+    /// The head's rev, while active.
+    pub rev: Option<Tid>,
+}
+
+/// A record as its server lists it.
+#[derive(Debug, Clone)]
+pub struct ListedRecord {
+    /// Its key.
+    pub rkey: RecordKey,
+    /// Its version, as the server says.
+    pub cid: Cid,
+    /// Its JSON, as it came.
+    pub value: Box<RawValue>,
+}
+
+/// A page of records.
+#[derive(Debug, Default)]
+pub struct RecordPage {
+    /// Those that have a key and a CID.
+    pub records: Vec<ListedRecord>,
+    /// How many were left out because they have none: a server's mistake, which costs these alone.
+    pub malformed: usize,
+    /// Asks for the next page; none on the last.
+    pub cursor: Option<String>,
+}
+
+/// Which records to list.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordQuery<'a> {
+    /// Whose.
+    pub did: &'a Did,
+    /// Of which collection.
+    pub collection: &'a Nsid,
+    /// How many on a page, up to 100.
+    pub limit: u8,
+    /// From the smallest key on, and not from the greatest.
+    pub reverse: bool,
+}
+
+/// A page of DIDs.
+#[derive(Debug, Default)]
+pub struct DidPage {
+    /// Those that can be read.
+    pub dids: Vec<Did>,
+    /// How many were left out because they are none.
+    pub malformed: usize,
+    /// Asks for the next page; none on the last.
+    pub cursor: Option<String>,
+}
+
+/// Notices a listing that goes in a circle: every cursor may come once.
+#[derive(Debug, Default)]
+pub struct Cursors(HashSet<String>);
+
+impl Cursors {
+    /// Takes the cursor of a page; refuses one that has been there before, and a listing without end.
+    pub fn advance(&mut self, cursor: Option<&str>) -> Result<(), XrpcError> {
+        let Some(cursor) = cursor else { return Ok(()) };
+        if self.0.len() >= PAGES_MAX {
+            return Err(XrpcError::Lied("its pages have no end"));
+        }
+        if self.0.insert(cursor.to_owned()) { Ok(()) } else { Err(XrpcError::Lied("it gives the same page for ever")) }
+    }
+}
+
+#[derive(Deserialize)]
+struct RawCommit {
+    cid: String,
+    rev: String,
+}
+
+#[derive(Deserialize)]
+struct RawStatus {
+    did: String,
+    active: bool,
+    status: Option<String>,
+    rev: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawRecord {
+    uri: String,
+    cid: Option<String>,
+    value: Box<RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawRecords {
+    records: Vec<RawRecord>,
+    cursor: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawRepo {
+    did: String,
+}
+
+#[derive(Deserialize)]
+struct RawRepos {
+    repos: Vec<RawRepo>,
+    cursor: Option<String>,
+}
+
+impl Server {
+    /// A PDS that a DID document names.
+    pub fn of_stranger(client: Client, url: HostUrl) -> Self {
+        Self { client, url, named_by: NamedBy::Stranger }
+    }
+
+    /// A relay that the settings name.
+    pub fn of_operator(client: Client, url: HostUrl) -> Self {
+        Self { client, url, named_by: NamedBy::Operator }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &HostUrl {
+        &self.url
+    }
+
+    /// The head of a repo.
+    pub async fn fetch_latest_commit(&self, did: &Did) -> Result<LatestCommit, XrpcError> {
+        let raw: RawCommit = self.ask("com.atproto.sync.getLatestCommit", &[("did", did.as_str())]).await?;
+        match (Cid::parse(&raw.cid), Tid::parse(&raw.rev)) {
+            (Ok(cid), Ok(rev)) => Ok(LatestCommit { cid, rev }),
+            _ => Err(XrpcError::Lied("its latest commit is none")),
+        }
+    }
+
+    /// Whether the server gives a repo to the public.
+    pub async fn fetch_repo_status(&self, did: &Did) -> Result<RepoStatus, XrpcError> {
+        let raw: RawStatus = self.ask("com.atproto.sync.getRepoStatus", &[("did", did.as_str())]).await?;
+        if raw.did != did.as_str() {
+            return Err(XrpcError::Lied("it answers for another repo"));
+        }
+        Ok(RepoStatus {
+            active: raw.active,
+            status: raw.status.as_deref().map(AccountStatus::parse),
+            rev: raw.rev.as_deref().and_then(|rev| Tid::parse(rev).ok()),
+        })
+    }
+
+    /// One page of a collection. An answer with a record of another repo or collection is refused as a whole.
+    pub async fn fetch_records(&self, query: RecordQuery<'_>, cursor: Option<&str>) -> Result<RecordPage, XrpcError> {
+        let limit = query.limit.to_string();
+        let mut parameters =
+            vec![("repo", query.did.as_str()), ("collection", query.collection.as_str()), ("limit", limit.as_str())];
+        parameters.extend(query.reverse.then_some(("reverse", "true")));
+        parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let raw: RawRecords = self.ask("com.atproto.repo.listRecords", &parameters).await?;
+        if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
+            return Err(XrpcError::Lied("it gives the same page for ever"));
+        }
+        // Some servers give a cursor with the last page too, and nothing for it.
+        let mut page = RecordPage { cursor: raw.cursor.filter(|_| !raw.records.is_empty()), ..RecordPage::default() };
+        for record in raw.records {
+            match read_record(record, query.did, query.collection)? {
+                Some(record) => page.records.push(record),
+                None => page.malformed += 1,
+            }
+        }
+        Ok(page)
+    }
+
+    /// One record.
+    pub async fn fetch_record(&self, uri: &AtUri) -> Result<ListedRecord, XrpcError> {
+        let AtUri { did, collection, rkey } = uri;
+        let parameters = [("repo", did.as_str()), ("collection", collection.as_str()), ("rkey", rkey.as_str())];
+        let raw: RawRecord = self.ask("com.atproto.repo.getRecord", &parameters).await?;
+        match read_record(raw, did, collection)? {
+            Some(record) if record.rkey == *rkey => Ok(record),
+            _ => Err(XrpcError::Lied("it answers with another record")),
+        }
+    }
+
+    /// A whole repo as a CAR, to be read piece by piece; of the commits after `since` alone, if given.
+    pub async fn fetch_repo(&self, did: &Did, since: Option<Tid>, bounds: RepoBounds) -> Result<Download, XrpcError> {
+        let since = since.map(|since| since.to_string());
+        let mut parameters = vec![("did", did.as_str())];
+        parameters.extend(since.as_deref().map(|since| ("since", since)));
+        let mut request = self.request("com.atproto.sync.getRepo", &parameters);
+        (request.bytes_max, request.time_max) = (bounds.bytes_max, bounds.time_max);
+        self.client.open(request).await.map_err(XrpcError::of_host)
+    }
+
+    /// One page of the DIDs that ever had a record of a collection. For relays; `limit` is up to 2,000.
+    pub async fn fetch_repos_by_collection(
+        &self,
+        collection: &Nsid,
+        limit: u16,
+        cursor: Option<&str>,
+    ) -> Result<DidPage, XrpcError> {
+        let limit = limit.to_string();
+        let mut parameters = vec![("collection", collection.as_str()), ("limit", limit.as_str())];
+        parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let raw: RawRepos = self.ask("com.atproto.sync.listReposByCollection", &parameters).await?;
+        if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
+            return Err(XrpcError::Lied("it gives the same page for ever"));
+        }
+        let count = raw.repos.len();
+        let dids: Vec<Did> = raw.repos.iter().filter_map(|repo| Did::parse(&repo.did).ok()).collect();
+        Ok(DidPage { malformed: count - dids.len(), dids, cursor: raw.cursor })
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, nsid: &str, parameters: &[(&str, &str)]) -> Result<T, XrpcError> {
+        self.client.fetch_json(self.request(nsid, parameters)).await.map_err(XrpcError::of_host)
+    }
+
+    fn request(&self, nsid: &str, parameters: &[(&str, &str)]) -> Request {
+        let mut url = self.url.join(&format!("/xrpc/{nsid}"));
+        url.query_pairs_mut().extend_pairs(parameters);
+        let mut request = Request::new(url, self.named_by);
+        request.bytes_max = match nsid {
+            "com.atproto.repo.listRecords" => PAGE_BYTES_MAX,
+            "com.atproto.sync.listReposByCollection" => DIDS_BYTES_MAX,
+            _ => request.bytes_max * 2,
+        };
+        request.time_max = PAGE_TIME_MAX;
+        request
+    }
+}
+
+/// How much of a repo is read, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct RepoBounds {
+    /// Bytes of the CAR.
+    pub bytes_max: usize,
+    /// From asking to the last byte.
+    pub time_max: Duration,
+}
+
+impl Default for RepoBounds {
+    fn default() -> Self {
+        Self { bytes_max: 256 << 20, time_max: Duration::from_mins(5) }
+    }
+}
+
+/// None for a record without a key or a CID.
+fn read_record(raw: RawRecord, did: &Did, collection: &Nsid) -> Result<Option<ListedRecord>, XrpcError> {
+    let (Ok(uri), Some(Ok(cid))) = (AtUri::parse(&raw.uri), raw.cid.as_deref().map(Cid::parse)) else {
+        return Ok(None);
+    };
+    if uri.did != *did || uri.collection != *collection {
+        return Err(XrpcError::Lied("it answers with records of another repo or collection"));
+    }
+    Ok(Some(ListedRecord { rkey: uri.rkey, cid, value: raw.value }))
+}
