@@ -53,8 +53,9 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
     let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
     let mut committed = Vec::new();
     for (index, (spec, stored)) in options.sources.iter().zip(stored).enumerate() {
-        let position =
-            stored.and_then(|row| Some(Position { kind: PositionKind::parse(&row.kind)?, value: row.value }));
+        let position = stored.and_then(|row| {
+            Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
+        });
         let (committed_sender, committed_receiver) = watch::channel(position);
         committed.push(committed_sender);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
@@ -67,6 +68,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
             deliveries: deliveries.clone(),
             connection,
             tuning: options.tuning.clone(),
+            clock: clock.clone(),
         };
         let stop = cancel.clone();
         tasks.spawn(async move {

@@ -22,7 +22,7 @@ pub struct Feeder {
 impl Feeder {
     /// The feeder that a source of the settings is.
     pub fn of_source(spec: &SourceSpec) -> Self {
-        Self { name: spec.to_string().into(), kind: Some(spec.dialect.position_kind()) }
+        Self { name: spec.name(), kind: Some(spec.dialect.position_kind()) }
     }
 
     /// The feeder that a recorded log is.

@@ -195,11 +195,11 @@ impl Writer {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
             self.ages.reached(place, reached);
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
-                let position = Position { kind, value: reached.value };
+                let position = Some(Position { source: reached.source.clone(), kind, value: reached.value });
                 sender.send_modify(|held| {
-                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > Some(position);
+                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > position;
                     if !ahead {
-                        *held = Some(position);
+                        *held = position;
                     }
                 });
             }
@@ -268,9 +268,9 @@ async fn check_positions(
 ) -> Result<(), IngestError> {
     let stored = store::positions::list(connection).await?;
     for (feeder, told) in feeders.iter().zip(committed) {
-        let Some(told) = *told.borrow() else { continue };
+        let Some(told) = told.borrow().as_ref().map(|position| position.value) else { continue };
         let held = stored.iter().find(|position| *position.source == *feeder.name).map(|position| position.value);
-        if held.is_none_or(|held| held < told.value) {
+        if held.is_none_or(|held| held < told) {
             return Err(IngestError::WentBack { name: feeder.name.to_string() });
         }
     }

@@ -1,32 +1,38 @@
 //! How a relay or a PDS is asked: `GET /xrpc/com.atproto.sync.subscribeRepos`.
 
-use super::{ForeignPosition, Position, PositionKind};
+use super::{Dialect, ForeignPosition, Position, SourceSpec};
 
-/// A cursor that a relay or PDS reads as its own sequence number. Made from a position of that number space and from
-/// nothing else, so that no other number can be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FirehoseSeq(i64);
+/// A cursor that one relay or PDS reads as its own sequence number. Made from a position of that very source and from
+/// nothing else, and it makes the address that it is sent to: so no other number can be sent, nor this one elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirehoseSeq<'s> {
+    source: &'s SourceSpec,
+    seq: i64,
+}
 
-impl FirehoseSeq {
+impl<'s> FirehoseSeq<'s> {
+    /// Takes a position of this source.
+    pub fn of(source: &'s SourceSpec, position: &Position) -> Result<Self, ForeignPosition> {
+        Ok(Self { source, seq: source.number(Dialect::Firehose, position)?.max(0) })
+    }
+
     /// Everything that the host still keeps.
-    pub const OLDEST: Self = Self(0);
-
-    /// Takes a position of this number space.
-    pub fn of(position: Position) -> Result<Self, ForeignPosition> {
-        Ok(Self(position.in_space(PositionKind::FirehoseSeq)?).max(Self::OLDEST))
+    pub fn oldest(source: &'s SourceSpec) -> Self {
+        Self { source, seq: 0 }
     }
 
     /// The number that is sent.
     pub fn seq(self) -> i64 {
-        self.0
+        self.seq
+    }
+
+    /// The address to connect to. The host answers with what came after the cursor, so no margin is needed.
+    pub(super) fn url(self) -> String {
+        format!("{}?cursor={}", live_url(self.source), self.seq)
     }
 }
 
-/// The address to connect to. The host answers with what came after the cursor, so no margin is needed.
-pub(super) fn url(origin: &str, cursor: Option<FirehoseSeq>) -> String {
-    let path = "/xrpc/com.atproto.sync.subscribeRepos";
-    match cursor {
-        Some(FirehoseSeq(seq)) => format!("{origin}{path}?cursor={seq}"),
-        None => format!("{origin}{path}"),
-    }
+/// The address to connect to for what happens from now on.
+pub(super) fn live_url(source: &SourceSpec) -> String {
+    format!("{}/xrpc/com.atproto.sync.subscribeRepos", source.origin())
 }

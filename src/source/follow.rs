@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -8,15 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Asked, Connection, Delivery, Dialect, ForeignPosition, Lost, Opening, Position, SourceSpec,
+    Connection, Delivery, Opening, Position, SourceSpec,
+    approach::Approach,
     backoff::Backoff,
     connection::{self, Meters, Outlet, Reader},
     ended::Ended,
-    firehose::{self, FirehoseSeq},
-    jetstream_v1::{self, JetstreamMicros},
     outage::Outage,
 };
-use crate::decode::Collections;
+use crate::{clock::Clock, decode::Collections};
 
 /// One upstream to follow, and how it is tied to the rest.
 #[derive(Debug)]
@@ -37,6 +36,8 @@ pub struct Follow {
     pub connection: watch::Sender<Connection>,
     /// How patient to be.
     pub tuning: Tuning,
+    /// The time.
+    pub clock: Clock,
 }
 
 /// What to ask for when there is no position yet.
@@ -108,7 +109,8 @@ enum Left {
 #[derive(Debug)]
 struct Follower {
     follow: Follow,
-    name: String,
+    approach: Approach,
+    name: Arc<str>,
     meters: Meters,
     backoff: Backoff,
     outage: Outage,
@@ -121,8 +123,14 @@ struct Follower {
 
 impl Follower {
     fn new(follow: Follow) -> Self {
-        let name = follow.spec.to_string();
+        let name = follow.spec.name();
         Self {
+            approach: Approach {
+                spec: follow.spec.clone(),
+                collections: follow.collections.clone(),
+                start: follow.start,
+                clock: follow.clock.clone(),
+            },
             meters: Meters::of_source(&name),
             backoff: Backoff::new(follow.tuning.backoff_min, follow.tuning.backoff_max),
             outage: Outage::new(follow.tuning.warn_interval),
@@ -137,8 +145,10 @@ impl Follower {
     async fn run(&mut self) -> Left {
         self.meters.connected.set(0.0);
         loop {
-            let (url, opening) = self.address();
-            self.asked = opening.committed;
+            let committed = self.follow.committed.borrow().clone();
+            let rewind = self.follow.tuning.rewind / 2_u32.pow(self.stalls.min(31));
+            let (url, opening) = self.approach.next(committed, rewind);
+            self.asked.clone_from(&opening.committed);
             let began = Instant::now();
             let (ended, messages) = self.connect(&url, opening).await;
             let lasted = began.elapsed();
@@ -185,7 +195,7 @@ impl Follower {
                 Ok((reason, self.backoff.next(jitter).max(asked_for)))
             }
             Ended::Refused(reason) => {
-                error!(source = self.name, reason, "the upstream refuses what we ask for; the settings must change");
+                error!(source = %self.name, reason, "the upstream refuses what we ask for; the settings must change");
                 self.follow.connection.send_replace(Connection::Refused { reason });
                 Err(Left::Refused)
             }
@@ -193,52 +203,13 @@ impl Follower {
         }
     }
 
-    /// Where to connect to now, and how that begins.
-    fn address(&self) -> (String, Opening) {
-        let committed = *self.follow.committed.borrow();
-        let origin = self.follow.spec.origin();
-        match self.follow.spec.dialect {
-            Dialect::JetstreamV1 => {
-                let rewind = self.follow.tuning.rewind / 2_u32.pow(self.stalls.min(31));
-                let (cursor, lost) = self.cursor(committed, JetstreamMicros::of, JetstreamMicros::OLDEST);
-                let cursor = cursor.map(|cursor| cursor.rewound(rewind));
-                let asked = asked(cursor, JetstreamMicros::OLDEST, JetstreamMicros::micros);
-                (jetstream_v1::url(&origin, &self.follow.collections, cursor), Opening { committed, asked, lost })
-            }
-            Dialect::Firehose => {
-                let (cursor, lost) = self.cursor(committed, FirehoseSeq::of, FirehoseSeq::OLDEST);
-                let asked = asked(cursor, FirehoseSeq::OLDEST, FirehoseSeq::seq);
-                (firehose::url(&origin, cursor), Opening { committed, asked, lost })
-            }
-        }
-    }
-
-    /// The dialect's own cursor. A position of another number space is never sent: all that the upstream keeps is asked for
-    /// instead, since reading twice does no harm and missing does.
-    fn cursor<C>(
-        &self,
-        committed: Option<Position>,
-        of: impl Fn(Position) -> Result<C, ForeignPosition>,
-        oldest: C,
-    ) -> (Option<C>, Option<Lost>) {
-        match (committed.map(of), self.follow.start) {
-            (Some(Ok(cursor)), _) => (Some(cursor), None),
-            (Some(Err(error)), _) => {
-                error!(source = self.name, %error, "the stored position is not of this source");
-                (Some(oldest), Some(Lost::Mismatch))
-            }
-            (None, Start::Oldest) => (Some(oldest), None),
-            (None, Start::Live) => (None, None),
-        }
-    }
-
     /// An upstream that always closes before it has passed the margin would send the same messages for ever. So the margin
     /// is halved as long as connections bring messages and the position stays. If messages of ours still wait in the
     /// queue, the position stays because of us, and that does not count.
     fn count_stalls(&mut self, messages: u64) {
-        let committed = *self.follow.committed.borrow();
+        let progress = *self.follow.committed.borrow() > self.asked;
         let queue_is_empty = self.follow.deliveries.capacity() == self.follow.deliveries.max_capacity();
-        if committed > self.asked {
+        if progress {
             self.stalls = 0;
         } else if messages > 0 && queue_is_empty {
             self.stalls = self.stalls.saturating_add(1);
@@ -252,27 +223,19 @@ impl Follower {
         }
         self.connections += 1;
         if self.outage.connected() {
-            info!(source = self.name, url, connections = self.connections, "connected");
+            info!(source = %self.name, url, connections = self.connections, "connected");
         } else {
-            debug!(source = self.name, url, connections = self.connections, "connected again");
+            debug!(source = %self.name, url, connections = self.connections, "connected again");
         }
         self.follow.connection.send_replace(Connection::Connected);
     }
 
     fn tell_waiting(&mut self, reason: String) {
         if let Some(failures) = self.outage.failed(Instant::now()) {
-            warn!(source = self.name, reason, failures, "no connection; trying again");
+            warn!(source = %self.name, reason, failures, "no connection; trying again");
         } else {
-            debug!(source = self.name, reason, "no connection; trying again");
+            debug!(source = %self.name, reason, "no connection; trying again");
         }
         self.follow.connection.send_replace(Connection::Waiting { reason });
-    }
-}
-
-fn asked<C: PartialEq + Copy>(cursor: Option<C>, oldest: C, number: impl Fn(C) -> i64) -> Asked {
-    match cursor {
-        Some(cursor) if cursor == oldest => Asked::Oldest,
-        Some(cursor) => Asked::From(number(cursor)),
-        None => Asked::Live,
     }
 }

@@ -4,6 +4,7 @@
 //! a transient fault, and resumes from the last *committed* position of its own number space. Does not know that a
 //! database exists, nor what the messages mean.
 
+mod approach;
 mod backoff;
 mod connection;
 mod ended;
@@ -20,16 +21,34 @@ pub use jetstream_v1::JetstreamMicros;
 pub use log::{LINE_BYTES_MAX, LogError, LogSummary, OpenLog, open_log, read_log};
 pub use spec::{Dialect, SourceSpec, SpecError};
 
+use std::{cmp::Ordering, sync::Arc};
+
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// A number of one upstream's number space. Which space is the source's dialect: a position is only ever read back for the
-/// source, by its full name, that it was stored for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// A number of one upstream's number space: it means something to the host that gave it, and to nobody else. Where it is
+/// to be sent, only the [`SourceSpec`] of that very source makes a cursor of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
+    /// The source that counts like this, by its full name: `dialect+wss://host`.
+    pub source: Arc<str>,
     /// The number space.
     pub kind: PositionKind,
     /// The number.
     pub value: i64,
+}
+
+/// Numbers of different spaces are neither before nor after each other.
+impl PartialOrd for Position {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self.is_of(&other.source, other.kind)).then(|| self.value.cmp(&other.value))
+    }
+}
+
+impl Position {
+    /// Whether it is of this source's number space.
+    pub fn is_of(&self, source: &str, kind: PositionKind) -> bool {
+        *self.source == *source && self.kind == kind
+    }
 }
 
 /// A number space.
@@ -61,21 +80,14 @@ impl PositionKind {
     }
 }
 
-/// A position of one number space was given where another's is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a position of {} ({}) is of no use where one of {} is meant", found.kind.as_str(), found.value, wanted.as_str())]
+/// A position of one source was given where another's is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a position of {} ({} {}) is of no use to {wanted}", found.source, found.kind.as_str(), found.value)]
 pub struct ForeignPosition {
-    /// The number space that the upstream understands.
-    pub wanted: PositionKind,
+    /// The source that was to be asked.
+    pub wanted: Arc<str>,
     /// What was given.
     pub found: Position,
-}
-
-impl Position {
-    /// The number, if it is of the number space that is wanted.
-    fn in_space(self, wanted: PositionKind) -> Result<i64, ForeignPosition> {
-        if self.kind == wanted { Ok(self.value) } else { Err(ForeignPosition { wanted, found: self }) }
-    }
 }
 
 /// What a source hands over: messages of one dialect, in order, as they came (decompressed).
@@ -124,6 +136,8 @@ pub enum Lost {
     Future,
     /// The stored position is of another number space or host.
     Mismatch,
+    /// The upstream counts anew: it began below the number that it was asked for.
+    Reset,
 }
 
 /// What a source tells of itself, besides what it delivers.

@@ -1,6 +1,6 @@
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use super::PositionKind;
+use super::{ForeignPosition, Position, PositionKind};
 
 /// How an upstream speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,6 +12,9 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::JetstreamV1, Self::Firehose];
+
     /// The number space of its positions.
     pub fn position_kind(self) -> PositionKind {
         match self {
@@ -38,6 +41,8 @@ pub struct SourceSpec {
     tls: bool,
     /// Host, with the port if one is given.
     pub host: String,
+    /// The setting in its canonical form.
+    name: Arc<str>,
 }
 
 /// The text names no source.
@@ -56,7 +61,7 @@ impl SourceSpec {
         let fail = |why| SpecError { text: text.to_owned(), why };
         let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("there is no ://"))?;
         let (dialect, transport) = scheme.split_once('+').ok_or_else(|| fail("there is no dialect before a +"))?;
-        let dialect = [Dialect::JetstreamV1, Dialect::Firehose]
+        let dialect = Dialect::ALL
             .into_iter()
             .find(|known| known.scheme() == dialect)
             .ok_or_else(|| fail("the dialect is not known"))?;
@@ -69,7 +74,28 @@ impl SourceSpec {
         if host.is_empty() || host.contains(['/', '?', '#', '@', ' ']) {
             return Err(fail("after :// there must be a host and perhaps a port, nothing else"));
         }
-        Ok(Self { dialect, tls, host: host.to_ascii_lowercase() })
+        let host = host.to_ascii_lowercase();
+        let name = format!("{}+{transport}://{host}", dialect.scheme()).into();
+        Ok(Self { dialect, tls, host, name })
+    }
+
+    /// The name of the source in tables, logs and metrics: the setting in its canonical form.
+    pub fn name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
+    /// The position that a number of this source is.
+    pub fn position(&self, value: i64) -> Position {
+        Position { source: self.name(), kind: self.dialect.position_kind(), value }
+    }
+
+    /// The number of a position, if it is of this very source and its source speaks the dialect that is wanted.
+    pub(super) fn number(&self, wanted: Dialect, position: &Position) -> Result<i64, ForeignPosition> {
+        if self.dialect == wanted && position.is_of(&self.name, wanted.position_kind()) {
+            Ok(position.value)
+        } else {
+            Err(ForeignPosition { wanted: self.name(), found: position.clone() })
+        }
     }
 
     /// The start of the websocket's address, without a path.
@@ -79,9 +105,9 @@ impl SourceSpec {
 }
 
 impl fmt::Display for SourceSpec {
-    /// The name of the source in tables, logs and metrics: the setting in its canonical form.
+    /// See [`SourceSpec::name`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}+{}", self.dialect.scheme(), self.origin())
+        f.write_str(&self.name)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod actors;
 mod connect;
+pub mod gaps;
 pub mod likes;
 pub mod lists;
 pub mod operator;

@@ -9,8 +9,10 @@ mod telling;
 use std::{future::Future, time::Duration};
 
 use plyr_likes::{
+    atproto::Timestamp,
+    clock::Clock,
     decode::Collections,
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning, follow},
+    source::{Connection, Delivery, Dialect, Follow, Position, SourceSpec, Start, Tuning, follow},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -23,9 +25,12 @@ use crate::support::upstream::Upstream;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What the sources think that it is: a day after the positions that these tests use.
+const NOW_US: i64 = 1_726_000_000_000_000;
 
 /// A source that is being followed, and the ends that the rest of the program would hold.
 struct Followed {
+    spec: SourceSpec,
     deliveries: mpsc::Receiver<Delivery>,
     committed: watch::Sender<Option<Position>>,
     connection: watch::Receiver<Connection>,
@@ -36,7 +41,10 @@ struct Followed {
 /// What differs between the tests.
 struct Setting {
     dialect: Dialect,
-    committed: Option<Position>,
+    /// A number of this source itself..
+    committed: Option<i64>,
+    /// ..or any position at all.
+    stored: Option<Position>,
     start: Start,
     queue: usize,
     tuning: Tuning,
@@ -44,7 +52,7 @@ struct Setting {
 
 impl Setting {
     fn of(dialect: Dialect) -> Self {
-        Self { dialect, committed: None, start: Start::Oldest, queue: 64, tuning: quick() }
+        Self { dialect, committed: None, stored: None, start: Start::Oldest, queue: 64, tuning: quick() }
     }
 
     fn follow(self, upstream: &Upstream) -> Followed {
@@ -54,21 +62,24 @@ impl Setting {
 
     fn follow_spec(self, spec: &str) -> Followed {
         let (sender, deliveries) = mpsc::channel(self.queue);
-        let committed = watch::Sender::new(self.committed);
+        let spec = SourceSpec::parse(spec).expect("a source");
+        let committed = self.stored.or_else(|| Some(spec.position(self.committed?)));
+        let committed = watch::Sender::new(committed);
         let (status, connection) = watch::channel(Connection::Starting);
         let cancel = CancellationToken::new();
         let settings = Follow {
             index: 3,
-            spec: SourceSpec::parse(spec).expect("a source"),
+            spec: spec.clone(),
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             start: self.start,
             committed: committed.subscribe(),
             deliveries: sender,
             connection: status,
             tuning: self.tuning,
+            clock: Clock::of(|| Timestamp::from_micros(NOW_US).expect("a time")),
         };
         let task = tokio::spawn(follow(settings, cancel.clone()));
-        Followed { deliveries, committed, connection, cancel, task }
+        Followed { spec, deliveries, committed, connection, cancel, task }
     }
 }
 
@@ -78,6 +89,11 @@ fn quick() -> Tuning {
 }
 
 impl Followed {
+    /// Says that this number is in the database.
+    fn commit(&self, value: i64) {
+        self.committed.send_replace(Some(self.spec.position(value)));
+    }
+
     async fn delivery(&mut self) -> Delivery {
         soon(self.deliveries.recv()).await.expect("the source runs")
     }
@@ -112,12 +128,4 @@ impl Followed {
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it happens in time")
-}
-
-fn micros(value: i64) -> Position {
-    Position { kind: PositionKind::JetstreamV1Micros, value }
-}
-
-fn seq(value: i64) -> Position {
-    Position { kind: PositionKind::FirehoseSeq, value }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use plyr_likes::source::{Connection, Dialect, Tuning};
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
-use super::{Setting, micros, quick, seq, soon};
+use super::{Setting, quick, soon};
 use crate::support::upstream::{Act, Upstream};
 
 fn text(text: &str) -> Act {
@@ -137,7 +137,7 @@ async fn t3_resume_is_inclusive_and_behind_the_committed_position() {
     let mut followed = Setting::of(Dialect::JetstreamV1).follow(&upstream);
     let first = followed.texts(21).await;
     assert_eq!(first.last(), Some(&times[20].to_string()), "the first of the two that share its time");
-    followed.committed.send_replace(Some(micros(times[20])));
+    followed.commit(times[20]);
     upstream.go();
     let second = followed.texts(30).await;
     assert_eq!(upstream.requests()[1].cursor(), Some(times[20] - 5_000_000));
@@ -164,7 +164,7 @@ async fn t9_jetstream_closing_every_few_messages_still_makes_progress() {
         let time: i64 = followed.delivery().await.messages.iter().map(number).max().expect("a message");
         assert!(highest == 0 || time <= highest + 60_000, "nothing is left out: {time} after {highest}");
         highest = highest.max(time);
-        followed.committed.send_replace(Some(micros(highest)));
+        followed.commit(highest);
         assert!(upstream.requests().len() < 500, "it goes round in circles at {highest}");
     }
     assert!(upstream.done().iter().filter(|(_, name)| name == "close 1001").count() >= 20);
@@ -186,7 +186,7 @@ async fn t9_firehose_closing_after_every_message_still_makes_progress() {
             assert!(seq <= highest + 1, "nothing is left out");
             highest = highest.max(seq);
         }
-        followed.committed.send_replace(Some(seq(highest)));
+        followed.commit(highest);
     }
     assert!(upstream.has_done("close 1001"));
     followed.stop().await;

@@ -1,0 +1,420 @@
+//! Gaps: stretches of an upstream, or repos, of which we may have missed something.
+//!
+//! Contract: a gap that is not closed is one row for each (source, reason), and for each (repo, reason); what happens again
+//! widens it. Whatever closes one says who and why.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::atproto::{Did, Tid, Timestamp};
+
+/// Why something may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The upstream says that it no longer keeps what follows our position.
+    TooOld,
+    /// The upstream began later than where we asked it to, without a word.
+    Clamped,
+    /// Our position lay in the upstream's future, so that it was not a place to go on from.
+    Future,
+    /// The upstream began to count anew.
+    Reset,
+    /// The stored position was of another number space or host.
+    Mismatch,
+    /// The upstreams were exchanged for others that do not reach back to where the old ones ended.
+    HostChange,
+    /// A repo diverged from what its events told.
+    Sync,
+    /// The upstream delivered, but not what others delivered of our collections.
+    Blind,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::TooOld,
+        Self::Clamped,
+        Self::Future,
+        Self::Reset,
+        Self::Mismatch,
+        Self::HostChange,
+        Self::Sync,
+        Self::Blind,
+    ];
+
+    /// The word in the table and in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooOld => "too_old",
+            Self::Clamped => "clamped",
+            Self::Future => "future",
+            Self::Reset => "reset",
+            Self::Mismatch => "mismatch",
+            Self::HostChange => "host_change",
+            Self::Sync => "sync",
+            Self::Blind => "blind",
+        }
+    }
+
+    /// Reads the word of the table.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// What is being done about a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Nothing yet.
+    Open,
+    /// A repair has taken it up.
+    Repairing,
+    /// Nothing is missing any more, or the operator says so.
+    Closed,
+}
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Open, Self::Repairing, Self::Closed];
+
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Repairing => "repairing",
+            Self::Closed => "closed",
+        }
+    }
+
+    /// Reads the word of the table.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// Who closed a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// A person, by command.
+    Operator,
+    /// The repos that it may concern have been read and compared.
+    Repair,
+    /// It turned out that nothing was missed.
+    Proof,
+}
+
+impl By {
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Repair => "repair",
+            Self::Proof => "proof",
+        }
+    }
+}
+
+/// An end of a gap: a number, a time, either or neither.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct End {
+    /// In the number space of the gap.
+    pub value: Option<i64>,
+    /// When that was.
+    pub at: Option<Timestamp>,
+}
+
+impl End {
+    fn utc(self) -> Option<DateTime<Utc>> {
+        self.at.map(Timestamp::utc)
+    }
+}
+
+/// A gap in an upstream, to open or to widen.
+#[derive(Debug, Clone, Copy)]
+pub struct NewGap<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// Why.
+    pub reason: Reason,
+    /// The number space of the two ends.
+    pub kind: Option<&'a str>,
+    /// The last that we have.
+    pub from: End,
+    /// The first that came after; an unknown time while nothing has come.
+    pub to: End,
+    /// For people, in one sentence; without U+0000.
+    pub detail: &'a str,
+}
+
+/// Opens a gap, or widens the one of this source and reason that is not closed. Answers whether it is a new one.
+///
+/// An end whose time is unknown is wider than any. One that a repair has taken up is open again if it was widened: the repair
+/// did not look there.
+pub async fn open(connection: &mut PgConnection, gap: NewGap<'_>, now: DateTime<Utc>) -> sqlx::Result<bool> {
+    // A row that was inserted has not been updated by anybody, so its xmax is zero.
+    sqlx::query_scalar!(
+        r#"INSERT INTO gaps AS g (source, reason, kind, from_value, to_value, from_at, to_at, detail, opened_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT (source, reason) WHERE did IS NULL AND state <> 'closed' DO UPDATE SET
+            kind = EXCLUDED.kind,
+            from_value = CASE WHEN EXCLUDED.from_at >= g.from_at OR g.from_at IS NULL THEN g.from_value
+                ELSE EXCLUDED.from_value END,
+            from_at = CASE WHEN EXCLUDED.from_at >= g.from_at OR g.from_at IS NULL THEN g.from_at
+                ELSE EXCLUDED.from_at END,
+            to_value = CASE WHEN EXCLUDED.to_at <= g.to_at THEN g.to_value ELSE EXCLUDED.to_value END,
+            to_at = CASE WHEN EXCLUDED.to_at <= g.to_at THEN g.to_at ELSE EXCLUDED.to_at END,
+            state = CASE WHEN EXCLUDED.from_at >= g.from_at AND EXCLUDED.to_at <= g.to_at THEN g.state ELSE 'open' END,
+            detail = EXCLUDED.detail
+        RETURNING xmax::text = '0' AS "is_new!""#,
+        gap.source,
+        gap.reason.as_str(),
+        gap.kind,
+        gap.from.value,
+        gap.to.value,
+        gap.from.utc(),
+        gap.to.utc(),
+        gap.detail,
+        now
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Fills in where a gap of this source and reason ends, if it is not closed and nobody knew. Answers whether that was so.
+pub async fn end(connection: &mut PgConnection, source: &str, reason: Reason, to: End) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE gaps SET to_value = $3, to_at = $4
+        WHERE source = $1 AND reason = $2 AND did IS NULL AND state <> 'closed' AND to_at IS NULL",
+        source,
+        reason.as_str(),
+        to.value,
+        to.utc()
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Closes, by proof, what is not closed of a reason: of one source, or of all. Answers how many there were.
+pub async fn prove(
+    connection: &mut PgConnection,
+    source: Option<&str>,
+    reason: Reason,
+    (note, now): (&str, DateTime<Utc>),
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = 'proof', note = $4
+        WHERE ($1::text IS NULL OR source = $1) AND reason = $2 AND did IS NULL AND state <> 'closed'",
+        source,
+        reason.as_str(),
+        now,
+        note
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// A repo whose head a `#sync` told of.
+#[derive(Debug, Clone, Copy)]
+pub struct NewSync<'a> {
+    /// Who told.
+    pub source: &'a str,
+    /// Whose repo.
+    pub did: &'a Did,
+    /// Its head.
+    pub rev: Tid,
+    /// When, by the upstream.
+    pub at: Option<Timestamp>,
+}
+
+/// Opens a gap for each repo of an actor whom we know, unless its head, or a later one, has been told of before; strangers
+/// stay strangers. Answers how many are new. Each repo is named once.
+pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], now: DateTime<Utc>) -> sqlx::Result<u64> {
+    if syncs.is_empty() {
+        return Ok(0);
+    }
+    let sources: Vec<&str> = syncs.iter().map(|sync| sync.source).collect();
+    let dids: Vec<&str> = syncs.iter().map(|sync| sync.did.as_str()).collect();
+    let revs: Vec<i64> = syncs.iter().map(|sync| sync.rev.number()).collect();
+    let times: Vec<Option<DateTime<Utc>>> = syncs.iter().map(|sync| sync.at.map(Timestamp::utc)).collect();
+    let opened = sqlx::query_scalar!(
+        r#"WITH opened AS (
+            INSERT INTO gaps AS g (source, reason, did, kind, to_value, to_at, detail, opened_at)
+            SELECT s.source, 'sync', s.did, 'rev', s.rev, s.at, 'the repo diverged from what its events told', $5
+            FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) AS s (source, did, rev, at)
+            WHERE EXISTS (SELECT FROM actors a WHERE a.did = s.did) AND NOT EXISTS
+                (SELECT FROM gaps o WHERE o.did = s.did AND o.reason = 'sync' AND o.to_value >= s.rev)
+            ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
+                source = EXCLUDED.source, to_value = EXCLUDED.to_value, to_at = EXCLUDED.to_at, state = 'open'
+            RETURNING xmax::text = '0' AS is_new
+        ) SELECT count(*) FILTER (WHERE is_new) AS "count!" FROM opened"#,
+        &sources as &[&str],
+        &dids as &[&str],
+        &revs,
+        &times as &[Option<DateTime<Utc>>],
+        now
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(opened.try_into().unwrap_or(0))
+}
+
+/// A gap as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGap {
+    /// Its number.
+    pub id: i64,
+    /// The source's name.
+    pub source: String,
+    /// Why.
+    pub reason: Reason,
+    /// The one repo that it is about.
+    pub did: Option<Did>,
+    /// The number space of the two ends.
+    pub kind: Option<String>,
+    /// The last that we had.
+    pub from: End,
+    /// The first that came after; for a repo, its head.
+    pub to: End,
+    /// What is being done about it.
+    pub state: State,
+    /// For people.
+    pub detail: String,
+    /// When it was noticed.
+    pub opened_at: Timestamp,
+    /// When it was closed.
+    pub closed_at: Option<Timestamp>,
+    /// Who closed it: `operator`, `repair` or `proof`.
+    pub closed_by: Option<String>,
+    /// What whoever closed it had to say.
+    pub note: Option<String>,
+}
+
+/// Which gaps to list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those that are not closed.
+    NotClosed,
+    /// One.
+    Number(i64),
+}
+
+/// Gaps, the newest first.
+pub async fn list(connection: &mut PgConnection, which: Which, limit: i64) -> sqlx::Result<Vec<StoredGap>> {
+    match which {
+        Which::All => select(connection, &State::ALL, None, (false, limit)).await,
+        Which::NotClosed => select(connection, &[State::Open, State::Repairing], None, (false, limit)).await,
+        Which::Number(id) => select(connection, &State::ALL, Some(id), (false, limit)).await,
+    }
+}
+
+/// What a repair has to do: gaps that nobody has closed or taken up, the oldest first.
+pub async fn list_open(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<StoredGap>> {
+    select(connection, &[State::Open], None, (true, limit)).await
+}
+
+async fn select(
+    connection: &mut PgConnection,
+    states: &[State],
+    id: Option<i64>,
+    (oldest_first, limit): (bool, i64),
+) -> sqlx::Result<Vec<StoredGap>> {
+    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+    let rows = sqlx::query!(
+        "SELECT id, source, reason, did, kind, from_value, to_value, from_at, to_at, state, detail, opened_at, closed_at,
+            closed_by, note
+        FROM gaps WHERE state = ANY ($1) AND ($2::bigint IS NULL OR id = $2)
+        ORDER BY CASE WHEN $3 THEN id ELSE -id END LIMIT $4",
+        &states as &[&str],
+        id,
+        oldest_first,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let moment = |at: Option<_>| at.map(Timestamp::from_utc);
+            Ok(StoredGap {
+                id: row.id,
+                source: row.source,
+                reason: Reason::parse(&row.reason).ok_or_else(|| unreadable("a reason", row.id))?,
+                did: row.did.map(|did| Did::parse(&did).map_err(|_| unreadable("a DID", row.id))).transpose()?,
+                kind: row.kind,
+                from: End { value: row.from_value, at: moment(row.from_at) },
+                to: End { value: row.to_value, at: moment(row.to_at) },
+                state: State::parse(&row.state).ok_or_else(|| unreadable("a state", row.id))?,
+                detail: row.detail,
+                opened_at: Timestamp::from_utc(row.opened_at),
+                closed_at: moment(row.closed_at),
+                closed_by: row.closed_by,
+                note: row.note,
+            })
+        })
+        .collect()
+}
+
+fn unreadable(what: &str, id: i64) -> sqlx::Error {
+    sqlx::Error::Decode(format!("gap {id} has {what} that this program does not know").into())
+}
+
+/// Takes a gap up for repair, or gives it back. Answers false where it is closed or gone, or is so already.
+pub async fn set_state(connection: &mut PgConnection, id: i64, state: State) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE gaps SET state = $2 WHERE id = $1 AND state <> 'closed' AND state <> $2 AND $2 <> 'closed'",
+        id,
+        state.as_str()
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Closes a gap. Answers false where it is closed already or gone; and for a repair also where the gap is no longer in its
+/// hands, because it was widened meanwhile.
+pub async fn close(
+    connection: &mut PgConnection,
+    id: i64,
+    by: By,
+    (note, now): (Option<&str>, DateTime<Utc>),
+) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = $2, note = $4
+        WHERE id = $1 AND state <> 'closed' AND ($2 <> 'repair' OR state = 'repairing')",
+        id,
+        by.as_str(),
+        now,
+        note
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Of one reason: how many gaps are not closed, and since when there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCount {
+    /// Why.
+    pub reason: String,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was noticed.
+    pub oldest_at: Timestamp,
+}
+
+/// Counts what is not closed, by reason.
+pub async fn count_open(connection: &mut PgConnection) -> sqlx::Result<Vec<OpenCount>> {
+    let rows = sqlx::query!(
+        r#"SELECT reason, count(*) AS "count!", min(opened_at) AS "oldest_at!" FROM gaps WHERE state <> 'closed'
+        GROUP BY reason ORDER BY reason"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OpenCount { reason: row.reason, count: row.count, oldest_at: Timestamp::from_utc(row.oldest_at) })
+        .collect())
+}
