@@ -34,3 +34,6 @@ CREATE TABLE drift (
 
 -- A record that is refused again and again is told by its actor.
 CREATE INDEX rejects_did ON rejects (did) WHERE did IS NOT NULL;
+
+-- When a repair took the gap up: what has been read from its PDS since then is mended.
+ALTER TABLE gaps ADD COLUMN repair_at timestamptz;

@@ -7,6 +7,7 @@
 
 mod diff;
 mod discover;
+mod gaps;
 mod read;
 mod repo;
 mod run;
@@ -14,6 +15,7 @@ mod write;
 
 pub use diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
 pub use discover::{Discovered, discover};
+pub use gaps::mend_gaps;
 pub use read::{ReadError, read_listed};
 pub use repo::{Repair, load_ours, plan};
 pub use run::{Options, Until, run};

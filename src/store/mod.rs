@@ -13,6 +13,7 @@ pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
 pub mod rejects;
+pub mod repairs;
 pub mod repos;
 pub mod sessions;
 pub mod sources;
