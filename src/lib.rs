@@ -11,7 +11,7 @@
 //! | 0 | [`atproto`], [`clock`] | anything of ours |
 //! | 1 | [`decode`] | sockets, SQL, tokio |
 //! | 2 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
-//! | 3 | [`apply`], `identity` | apply: where events come from; identity: who asks |
+//! | 3 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
 //! | 4 | [`ingest`] | routes, flags |
 //! | 5 | [`serve`] | how rows got there |
 //! | 6 | [`cli`], [`lifecycle`], [`telemetry`] | - |
@@ -24,6 +24,7 @@ pub mod atproto;
 pub mod cli;
 pub mod clock;
 pub mod decode;
+pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pds;

@@ -9,6 +9,7 @@
 //! which costs nothing but time at the next start.
 
 mod database;
+mod hosts;
 mod stages;
 
 use std::{net::SocketAddr, time::Duration};
@@ -21,11 +22,12 @@ use tokio::{
 };
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
+pub use hosts::HostSettings;
 use stages::Stages;
 
 use crate::{
     clock::Clock,
-    ingest,
+    identity, ingest,
     serve::{self, ServeSettings},
     telemetry::{Telemetry, sentence},
 };
@@ -69,6 +71,8 @@ pub struct Plan {
     pub database: DatabaseSettings,
     /// Where the listeners are.
     pub listen: ListenSettings,
+    /// Who is asked about people and their repos.
+    pub hosts: HostSettings,
     /// The half that follows the sources and writes the index.
     pub index: Option<ingest::Options>,
     /// The half that answers.
@@ -142,6 +146,11 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         }
     }
     if let Some(options) = plan.index {
+        let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
+        stages.sources.spawn("looking people up", |cancel| async move {
+            identity::run(identities, cancel).await;
+            Ok(())
+        });
         stages.sources.spawn("indexing", |cancel| async move { Ok(ingest::run(pool, options, clock, cancel).await?) });
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");

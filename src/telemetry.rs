@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason};
+use crate::{apply::Applied, decode::Reason, pds::HostError};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -130,6 +130,9 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
     }
+    for outcome in HostError::OUTCOMES {
+        counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
+    }
     for (kind, _) in Applied::default().by_kind() {
         for outcome in ["applied", "ignored", "anomaly"] {
             counter!("plyr_events_total", "kind" => kind, "outcome" => outcome).increment(0);
@@ -153,6 +156,9 @@ fn describe() {
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
+    describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");
+    describe_gauge!("plyr_hosts_broken", "Hosts that are left alone because they fail.");
+    describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
     describe_gauge!("plyr_pool_connections", "Connections to the database, by pool and state.");
 }

@@ -19,7 +19,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, positions, rejects},
+    store::{self, actors, identities, positions, rejects},
 };
 use fold::Fold;
 use hints::Hints;
@@ -93,7 +93,7 @@ impl Applier {
         }
         let [mut applied, buried] = outcomes;
         let recalled = self.hints.recall(met.dids());
-        let (accounts, identities) = write_hints(&mut transaction, batch.events.iter().chain(&recalled)).await?;
+        let (accounts, identities) = write_hints(&mut transaction, &batch.events, &recalled, now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
@@ -141,10 +141,15 @@ async fn write_others(
     Ok(())
 }
 
-/// Keeps the last thing that the batch says of each account and each handle.
-async fn write_hints(connection: &mut PgConnection, events: impl Iterator<Item = &Event>) -> sqlx::Result<(u64, u64)> {
-    let (accounts, handles) = rows::hints(events);
+/// Keeps the last thing that the batch says of each account, and that somebody's document may have changed.
+async fn write_hints(
+    connection: &mut PgConnection,
+    events: &[Event],
+    recalled: &[Event],
+    now: DateTime<Utc>,
+) -> sqlx::Result<(u64, u64)> {
+    let accounts = rows::account_hints(events.iter().chain(recalled));
     let accounts = actors::update_accounts(connection, &accounts).await?;
-    let identities = actors::update_handles(connection, &handles).await?;
+    let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }

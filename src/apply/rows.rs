@@ -13,7 +13,7 @@ use crate::{
     atproto::{Cid, Nsid, Tid, Timestamp},
     decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
     store::{
-        actors::{AccountHint, HandleHint},
+        actors::AccountHint,
         likes::{LikeRow, LiveLike},
         lists::ListRow,
         positions::NewPosition,
@@ -157,30 +157,27 @@ pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> V
         .collect()
 }
 
-/// The last account hint of each DID, and the last handle of each DID and for each handle.
-pub fn hints<'e>(events: impl Iterator<Item = &'e Event>) -> (Vec<AccountHint<'e>>, Vec<HandleHint<'e>>) {
-    let mut accounts: HashMap<&str, AccountHint<'_>> = HashMap::new();
-    let mut by_did: HashMap<&str, HandleHint<'_>> = HashMap::new();
+/// The last account hint of each DID.
+pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> Vec<AccountHint<'e>> {
+    let mut last: HashMap<&str, AccountHint<'_>> = HashMap::new();
     for event in events {
+        let Body::Account { active, status, at } = &event.body else { continue };
         let did = event.did.as_str();
-        match &event.body {
-            Body::Account { active, status, at } if accounts.get(did).is_none_or(|held| held.at < *at) => {
-                let status = status.as_ref().map(AccountStatus::as_str);
-                accounts.insert(did, AccountHint { did: &event.did, active: *active, status, at: *at });
-            }
-            Body::Identity { handle: Some(handle), at } if by_did.get(did).is_none_or(|held| held.at < *at) => {
-                by_did.insert(did, HandleHint { did: &event.did, handle, at: *at });
-            }
-            _ => {}
+        if last.get(did).is_none_or(|held| held.at < *at) {
+            let status = status.as_ref().map(AccountStatus::as_str);
+            last.insert(did, AccountHint { did: &event.did, active: *active, status, at: *at });
         }
     }
-    let mut by_handle: HashMap<&str, HandleHint<'_>> = HashMap::new();
-    for hint in by_did.into_values() {
-        if by_handle.get(hint.handle.as_str()).is_none_or(|held| held.at < hint.at) {
-            by_handle.insert(hint.handle.as_str(), hint);
-        }
-    }
-    (accounts.into_values().collect(), by_handle.into_values().collect())
+    last.into_values().collect()
+}
+
+/// Those whose documents may have changed. What an event claims of the handle is not believed: it is looked up.
+pub fn identity_hints(events: &[Event]) -> Vec<&str> {
+    let told = events.iter().filter(|event| matches!(event.body, Body::Identity { .. }));
+    let mut dids: Vec<&str> = told.map(|event| event.did.as_str()).collect();
+    dids.sort_unstable();
+    dids.dedup();
+    dids
 }
 
 /// A reject's row. Its digest makes it one, however often it comes: by path and rev, or else by its bytes.

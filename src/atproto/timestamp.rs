@@ -1,4 +1,6 @@
-use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, FixedOffset, SecondsFormat, TimeDelta, Utc};
 
 use super::SyntaxError;
 
@@ -35,6 +37,13 @@ impl Timestamp {
     /// Microseconds since 1970; `None` outside of the years 0 to 9999, which RFC 3339 and Postgres can both write.
     pub fn from_micros(micros: i64) -> Option<Self> {
         DateTime::from_timestamp_micros(micros).filter(|moment| (0..=9999).contains(&moment.year())).map(Self)
+    }
+
+    /// A later moment; the same one where there is no such time.
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Self {
+        let wait = TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        Self(self.0.checked_add_signed(wait).unwrap_or(self.0))
     }
 
     /// The moment as the database driver takes it.

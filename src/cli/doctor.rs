@@ -8,7 +8,8 @@ use tokio_tungstenite::{connect_async, tungstenite::http::header};
 use super::Settings;
 use crate::{
     clock::Clock,
-    lifecycle,
+    lifecycle::{self, HostSettings},
+    pds::{NamedBy, Request},
     source::{Dialect, SourceSpec},
     store::{
         operator::{find_server_time, find_server_version},
@@ -42,6 +43,8 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         let outcome = answer.map(|_| "takes our connection".to_owned());
         checks.push(Check { name: format!("source {source}"), outcome });
     }
+    let name = format!("PLC {}", settings.hosts.plc_url);
+    checks.push(Check { name, outcome: check_plc(&settings.hosts).await });
     let others = times.first().copied().or(database_time);
     checks.push(Check { name: "clock".to_owned(), outcome: check_clock(others) });
 
@@ -98,6 +101,16 @@ async fn check_source(source: &SourceSpec) -> anyhow::Result<Option<DateTime<Utc
         .context("cannot be followed: see that the host is right and that this machine may connect to it")?;
     let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
     Ok(date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc()))
+}
+
+/// Asks the directory of DIDs whether it is there.
+async fn check_plc(hosts: &HostSettings) -> anyhow::Result<String> {
+    let directory = hosts.directory(Clock::system())?;
+    let mut request = Request::new(hosts.plc_url.join("/_health"), NamedBy::Operator);
+    request.time_max = ANSWER_MAX;
+    let answer = directory.client().fetch(request).await;
+    answer.context("cannot be asked: see that the host is right and that this machine may connect to it")?;
+    Ok("answers".to_owned())
 }
 
 fn check_clock(others: Option<DateTime<Utc>>) -> anyhow::Result<String> {

@@ -7,5 +7,9 @@ use crate::{
 /// The half that writes.
 pub(super) async fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
     let index = Some(settings.ingest_options());
-    lifecycle::run(Plan { database: settings.database, listen: settings.listen, index, api: None }, telemetry).await
+    lifecycle::run(
+        Plan { database: settings.database, listen: settings.listen, hosts: settings.hosts, index, api: None },
+        telemetry,
+    )
+    .await
 }

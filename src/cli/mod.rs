@@ -23,7 +23,7 @@ use std::{io::Write as _, process::ExitCode, time::Duration};
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
-    lifecycle::{DatabaseSettings, ListenSettings},
+    lifecycle::{DatabaseSettings, HostSettings, ListenSettings},
     telemetry::{self, Telemetry, TelemetrySettings},
 };
 use settings::{ApiSettings, IndexSettings};
@@ -50,6 +50,8 @@ struct Settings {
     database: DatabaseSettings,
     #[command(flatten)]
     index: IndexSettings,
+    #[command(flatten)]
+    hosts: HostSettings,
     #[command(flatten)]
     listen: ListenSettings,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Of settings to come, and so no mistakes.
-const RESERVED: [&str; 4] = ["PLYR_PLC_URL", "PLYR_RELAY_URL", "PLYR_PUBLIC_URL", "PLYR_ALLOW_PRIVATE_HOSTS"];
+const RESERVED: [&str; 2] = ["PLYR_RELAY_URL", "PLYR_PUBLIC_URL"];
 /// Begins variables of the tests, which start this program among other things.
 const TEST_PREFIX: &str = "PLYR_TEST_";
 

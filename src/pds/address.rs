@@ -10,6 +10,7 @@ pub fn is_public(address: IpAddr) -> bool {
 }
 
 /// The special-purpose registry of IANA, whatever in it is not plainly global.
+#[expect(clippy::match_same_arms, reason = "an arm for each kind, as the registry has them")]
 fn is_public_v4(address: Ipv4Addr) -> bool {
     match address.octets() {
         // This network, private, loopback; multicast, reserved, broadcast.

@@ -56,6 +56,21 @@ fn named(separator: &str, text: Option<&str>) -> String {
 }
 
 impl HostError {
+    /// The outcomes that requests are counted by.
+    pub const OUTCOMES: [&'static str; 11] = [
+        "ok",
+        "bad_url",
+        "address_refused",
+        "unreachable",
+        "timed_out",
+        "too_large",
+        "throttled",
+        "broken_circuit",
+        "too_many_redirects",
+        "refused",
+        "not_as_expected",
+    ];
+
     /// One word for a metric.
     pub(super) fn outcome(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{HostError, after};
+use super::HostError;
 use crate::atproto::Timestamp;
 
 /// Failures in a row from which on a host is left alone.
@@ -138,7 +138,7 @@ impl State {
         }
         match self.broken_until {
             Some(until) if is_ahead(until, now, BREAK_MAX) => Err(HostError::BrokenCircuit { until }),
-            Some(_) if self.is_probing => Err(HostError::BrokenCircuit { until: after(now, BREAK_MIN) }),
+            Some(_) if self.is_probing => Err(HostError::BrokenCircuit { until: now.plus(BREAK_MIN) }),
             _ => Ok(()),
         }
     }
@@ -162,7 +162,7 @@ impl State {
             Verdict::Fails => {
                 self.failures = self.failures.saturating_add(1);
                 let beyond = self.failures.checked_sub(FAILURES_MAX)?;
-                self.broken_until = Some(after(now, grown(BREAK_MIN, beyond, BREAK_MAX).mul_f64(spread(jitter))));
+                self.broken_until = Some(now.plus(grown(BREAK_MIN, beyond, BREAK_MAX).mul_f64(spread(jitter))));
                 self.broken_until
             }
             // A host that can ask for patience is not broken.
@@ -171,7 +171,7 @@ impl State {
                 let unasked = grown(PATIENCE_MIN, self.throttles, PATIENCE_MAX).mul_f64(spread(jitter));
                 self.throttles = self.throttles.saturating_add(1);
                 let patience = asked.unwrap_or(unasked).clamp(Duration::from_secs(1), PATIENCE_MAX);
-                self.throttled_until = Some(after(now, patience)).max(self.throttled_until);
+                self.throttled_until = Some(now.plus(patience)).max(self.throttled_until);
                 self.throttled_until
             }
         }
@@ -180,7 +180,7 @@ impl State {
 
 /// Whether a moment is yet to come. One further ahead than it was ever set says that the clock was set back.
 fn is_ahead(until: Timestamp, now: Timestamp, max: Duration) -> bool {
-    now < until && until <= after(now, max)
+    now < until && until <= now.plus(max)
 }
 
 fn grown(min: Duration, times: u32, max: Duration) -> Duration {

@@ -25,13 +25,3 @@ pub use names::{Looking, NameError, Names};
 pub use repos::{
     Cursors, DidPage, LatestCommit, ListedRecord, RecordPage, RecordQuery, RepoBounds, RepoStatus, Server, XrpcError,
 };
-
-use std::time::Duration;
-
-use crate::atproto::Timestamp;
-
-/// A moment later than another.
-fn after(moment: Timestamp, wait: Duration) -> Timestamp {
-    let wait = chrono::TimeDelta::from_std(wait).unwrap_or(chrono::TimeDelta::MAX);
-    Timestamp::from_utc(moment.utc().checked_add_signed(wait).unwrap_or(moment.utc()))
-}

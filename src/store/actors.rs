@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Handle, Timestamp};
+use crate::atproto::{Did, Timestamp};
 
 /// Ids of those DIDs that have one, in pairs of (place in `dids`, id).
 pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {
@@ -56,51 +56,6 @@ pub async fn update_accounts(connection: &mut PgConnection, hints: &[AccountHint
         &dids as &[&str],
         &active,
         &statuses as &[Option<&str>],
-        &times
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected())
-}
-
-/// What an `#identity` event said of an actor: a claim, until the handle is confirmed in both directions.
-#[derive(Debug)]
-pub struct HandleHint<'a> {
-    /// Whose identity.
-    pub did: &'a Did,
-    /// The handle, if the event names one.
-    pub handle: &'a Handle,
-    /// When, by the host's clock.
-    pub at: Timestamp,
-}
-
-/// Keeps the latest handle of each actor that we know. A handle belongs to one actor at a time: the latest claim has it.
-/// `hints` holds each DID and each handle at most once.
-pub async fn update_handles(connection: &mut PgConnection, hints: &[HandleHint<'_>]) -> sqlx::Result<u64> {
-    if hints.is_empty() {
-        return Ok(0);
-    }
-    let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
-    let handles: Vec<&str> = hints.iter().map(|hint| hint.handle.as_str()).collect();
-    let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
-    sqlx::query!(
-        "UPDATE actors a SET handle = NULL
-        FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS h (did, handle, at)
-        WHERE a.handle = h.handle AND a.did <> h.did AND (a.handle_at IS NULL OR a.handle_at < h.at)
-            AND EXISTS (SELECT FROM actors o WHERE o.did = h.did AND (o.handle_at IS NULL OR o.handle_at < h.at))",
-        &dids as &[&str],
-        &handles as &[&str],
-        &times
-    )
-    .execute(&mut *connection)
-    .await?;
-    let done = sqlx::query!(
-        "UPDATE actors a SET handle = h.handle, handle_at = h.at
-        FROM UNNEST($1::text[], $2::text[], $3::timestamptz[]) AS h (did, handle, at)
-        WHERE a.did = h.did AND (a.handle_at IS NULL OR a.handle_at < h.at)
-            AND NOT EXISTS (SELECT FROM actors o WHERE o.handle = h.handle AND o.id <> a.id)",
-        &dids as &[&str],
-        &handles as &[&str],
         &times
     )
     .execute(connection)

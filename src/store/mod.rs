@@ -1,11 +1,12 @@
 //! All SQL: one file per table, one function per statement, `&mut PgConnection` in, so that each works in any transaction.
 //!
 //! Contract: what comes out of a table is parsed again into the types of [`crate::atproto`]. Does not know that a network
-//! exists. Reads that clients see are in `views`; writes are called by the apply floor alone.
+//! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
 pub mod actors;
 mod connect;
 pub mod gaps;
+pub mod identities;
 pub mod likes;
 pub mod lists;
 pub mod operator;

@@ -1,0 +1,311 @@
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, WeakShared},
+};
+use sqlx::{PgConnection, PgPool};
+
+use super::Failure;
+use crate::{
+    atproto::{Did, Handle, PublicKey, Timestamp},
+    clock::Clock,
+    pds::{DidDocument, Directory, DirectoryError, HostUrl},
+    store::identities::{self, NewDocument, StoredIdentity},
+};
+
+/// How old what is known may become, and how often we ask.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityOptions {
+    /// A document is read again when it is this old.
+    pub age_max: Duration,
+    /// What was read this lately is not asked for again, whoever wants to.
+    pub age_min: Duration,
+    /// A handle that was confirmed is shown for this long while its domain or its document cannot be asked.
+    pub handle_kept: Duration,
+    /// After a failure it is tried again after this long, and twice as long after each further one..
+    pub retry_min: Duration,
+    /// ..but no longer than this.
+    pub retry_max: Duration,
+    /// Identities looked up at once in the background.
+    pub parallel: usize,
+    /// Pause between two that begin in the background.
+    pub pace: Duration,
+    /// How often the table is asked who is due.
+    pub tick: Duration,
+}
+
+impl Default for IdentityOptions {
+    fn default() -> Self {
+        Self {
+            age_max: Duration::from_hours(24),
+            age_min: Duration::from_secs(10),
+            handle_kept: Duration::from_hours(7 * 24),
+            retry_min: Duration::from_mins(1),
+            retry_max: Duration::from_hours(24),
+            parallel: 8,
+            pace: Duration::from_millis(50),
+            tick: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What is known of somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub did: Did,
+    /// The server of the repo; none where there is no repo.
+    pub pds: Option<HostUrl>,
+    /// The key that signs the repo's commits.
+    pub signing_key: Option<PublicKey>,
+    /// The handle, if document and domain name each other.
+    pub handle: Option<Handle>,
+    /// When the document was read.
+    pub fetched_at: Timestamp,
+}
+
+/// Nothing is known of somebody.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum IdentityError {
+    /// Nobody could be asked, or there is nobody.
+    #[error("{did} cannot be resolved: {detail}")]
+    Unresolved {
+        /// Who.
+        did: Did,
+        /// In one word.
+        failure: Failure,
+        /// In one sentence.
+        detail: String,
+        /// When asking again may help; before that, the same is answered without asking.
+        retry_at: Timestamp,
+        /// The host asks for patience, whoever is asked for: it is not about this one.
+        is_host_away: bool,
+    },
+    /// The database did not answer.
+    #[error("the database did not answer: {0}")]
+    Database(#[from] Arc<sqlx::Error>),
+}
+
+impl From<sqlx::Error> for IdentityError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
+}
+
+type Outcome = Result<Identity, IdentityError>;
+
+/// Who everybody is. Cheap to clone; all clones share what is under way.
+#[derive(Clone)]
+pub struct Identities(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    directory: Directory,
+    clock: Clock,
+    jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+    options: IdentityOptions,
+    /// What is asked for at this moment. Whoever wants the same waits for the same.
+    under_way: Mutex<HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>>,
+}
+
+impl Identities {
+    /// Keeps what `directory` says in the table of `pool`. `jitter` gives numbers from 0 to 1.
+    pub fn new(
+        pool: PgPool,
+        directory: Directory,
+        clock: Clock,
+        (options, jitter): (IdentityOptions, impl Fn() -> f64 + Send + Sync + 'static),
+    ) -> Self {
+        let inner = Inner { pool, directory, clock, jitter: Box::new(jitter), options, under_way: Mutex::default() };
+        Self(Arc::new(inner))
+    }
+
+    /// Who somebody is: from the table while that is young enough, and otherwise from the network. When that does not answer, what
+    /// was known serves, however old: see [`Identity::fetched_at`].
+    pub async fn find(&self, did: &Did) -> Outcome {
+        let stored = self.load(did).await?;
+        match stored.as_ref().and_then(|stored| read_stored(did, stored)) {
+            Some(known) => {
+                let is_young = self.0.clock.now() < known.fetched_at.plus(self.0.options.age_max * 2);
+                let is_told = stored.is_some_and(|stored| stored.told_at > stored.fetched_at);
+                if is_young && !is_told {
+                    return Ok(known);
+                }
+                match self.refresh(did).await {
+                    Err(IdentityError::Unresolved { failure, .. }) if !failure.is_definite() => Ok(known),
+                    outcome => outcome,
+                }
+            }
+            None => self.refresh(did).await,
+        }
+    }
+
+    /// Who somebody is by now, from the network: for whoever has reason to doubt what the table says. What was read a few seconds
+    /// ago is not read again, and a failure is not repeated before its time.
+    pub async fn refresh(&self, did: &Did) -> Outcome {
+        if let Some(stored) = self.load(did).await? {
+            let known = read_stored(did, &stored).filter(|known| {
+                stored.failure.is_none() && self.0.clock.now() < known.fetched_at.plus(self.0.options.age_min)
+            });
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            if let Some(failure) = read_failure(did, &stored).filter(|_| self.0.clock.now().utc() < stored.due_at) {
+                return Err(failure);
+            }
+        }
+        self.ask(did, None).await
+    }
+
+    /// Asks the network, or waits for whoever asks already. `lease` is for the background: until when it sees to the rest.
+    pub(super) async fn ask(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+        let shared = {
+            let mut under_way = self.under_way();
+            under_way.get(did).and_then(WeakShared::upgrade).unwrap_or_else(|| {
+                let (this, asked) = (self.clone(), did.clone());
+                let future: BoxFuture<'static, Outcome> = Box::pin(async move {
+                    let outcome = this.fetch(&asked, lease).await;
+                    this.under_way().remove(&asked);
+                    outcome
+                });
+                let shared = future.shared();
+                under_way.extend(shared.downgrade().map(|weak| (did.clone(), weak)));
+                shared
+            })
+        };
+        shared.await
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>> {
+        // The map is whole after each statement, so that a panic elsewhere spoils nothing.
+        let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of those that everybody has given up, nothing is left to wait for.
+        if under_way.len() > 1024 {
+            under_way.retain(|_, weak| weak.upgrade().is_some());
+        }
+        under_way
+    }
+
+    async fn fetch(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+        let fetched = self.0.directory.fetch_document(did).await;
+        let now = self.0.clock.now();
+        let mut connection = self.acquire().await?;
+        match fetched {
+            Ok(document) => self.keep_document(&mut connection, document, (now, lease)).await,
+            Err(error) => Err(self.keep_failure(&mut connection, did, (now, error)).await?),
+        }
+    }
+
+    async fn keep_document(
+        &self,
+        connection: &mut PgConnection,
+        document: DidDocument,
+        (now, lease): (Timestamp, Option<Timestamp>),
+    ) -> Outcome {
+        let DidDocument { did, pds, signing_key, handle } = document;
+        let row = NewDocument {
+            did: &did,
+            pds: pds.as_ref().map(ToString::to_string),
+            signing_key: signing_key.map(|key| key.to_string()),
+            handle: handle.as_ref(),
+        };
+        identities::write_document(connection, &row, now.utc(), lease.map(Timestamp::utc)).await?;
+        let stored = identities::find(connection, &did).await?;
+        let is_confirmed = stored.is_some_and(|stored| stored.confirmed_at.is_some());
+        Ok(Identity { did, pds, signing_key, handle: handle.filter(|_| is_confirmed), fetched_at: now })
+    }
+
+    /// Stores a failure, and says what is to be answered. A host that asks for patience is not held against the DID.
+    async fn keep_failure(
+        &self,
+        connection: &mut PgConnection,
+        did: &Did,
+        (now, error): (Timestamp, DirectoryError),
+    ) -> Result<IdentityError, IdentityError> {
+        let (failure, detail) = (Failure::of(&error), error.to_string());
+        let patience = if let DirectoryError::Host(error) = &error { error.retry_at() } else { None };
+        let retry_at = if let Some(until) = patience {
+            identities::postpone(connection, did, until.utc()).await?;
+            until
+        } else {
+            let stored = identities::find(connection, did).await?;
+            let retry_at = now.plus(self.retry_after(stored.map_or(0, |stored| stored.tries)));
+            let times = (now.utc(), retry_at.utc());
+            identities::write_failure(connection, did, (failure.as_str(), &detail), times).await?;
+            retry_at
+        };
+        let is_host_away = patience.is_some();
+        Ok(IdentityError::Unresolved { did: did.clone(), failure, detail, retry_at, is_host_away })
+    }
+
+    /// How long to wait after so many failures before this one.
+    fn retry_after(&self, tries: i32) -> Duration {
+        let IdentityOptions { retry_min, retry_max, .. } = self.0.options;
+        let doublings = u32::try_from(tries).unwrap_or(0).min(16);
+        self.spread(retry_min.saturating_mul(1 << doublings).min(retry_max))
+    }
+
+    /// Between four and five fifths of a time, so that what came together does not come back together.
+    pub(super) fn spread(&self, time: Duration) -> Duration {
+        time.mul_f64(0.8 + 0.2 * (self.0.jitter)().clamp(0.0, 1.0))
+    }
+
+    async fn load(&self, did: &Did) -> Result<Option<StoredIdentity>, IdentityError> {
+        let mut connection = self.acquire().await?;
+        Ok(identities::find(&mut connection, did).await?)
+    }
+
+    pub(super) async fn acquire(&self) -> sqlx::Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+        self.0.pool.acquire().await
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    pub(super) fn options(&self) -> &IdentityOptions {
+        &self.0.options
+    }
+
+    pub(super) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identities").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+/// What a row says of somebody whose document was read. What cannot be read back is as if it was not there.
+fn read_stored(did: &Did, stored: &StoredIdentity) -> Option<Identity> {
+    let fetched_at = Timestamp::from_utc(stored.fetched_at?);
+    let failure = stored.failure.as_deref().and_then(Failure::parse);
+    let handle = stored.handle.as_deref().filter(|_| stored.confirmed_at.is_some());
+    let identity = Identity {
+        did: did.clone(),
+        pds: stored.pds.as_deref().and_then(|pds| HostUrl::parse(pds).ok()),
+        signing_key: stored.signing_key.as_deref().and_then(|key| PublicKey::parse(key).ok()),
+        handle: handle.and_then(|handle| Handle::parse(handle).ok()),
+        fetched_at,
+    };
+    Some(identity).filter(|_| failure.is_none_or(|failure| !failure.is_definite()))
+}
+
+fn read_failure(did: &Did, stored: &StoredIdentity) -> Option<IdentityError> {
+    let failure = stored.failure.as_deref().and_then(Failure::parse)?;
+    Some(IdentityError::Unresolved {
+        did: did.clone(),
+        failure,
+        detail: stored.detail.clone().unwrap_or_default(),
+        retry_at: Timestamp::from_utc(stored.due_at),
+        is_host_away: false,
+    })
+}

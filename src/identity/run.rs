@@ -1,0 +1,180 @@
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use metrics::gauge;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Identities, Identity, IdentityError};
+use crate::{
+    atproto::{Did, Handle, Timestamp},
+    pds::HandleAnswer,
+    store::identities::{self, IdentityCounts},
+};
+
+/// How long one may take before it is taken for lost: longer than all its requests together.
+const LEASE: Duration = Duration::from_mins(5);
+/// Actors listed in one statement.
+const ENROLL_MAX: i64 = 500;
+/// Ids are given out before they are seen: those of the last few are looked at again.
+const ENROLL_AGAIN: i64 = 100;
+/// Between two attempts to reach a database that is away.
+const DATABASE_RETRY: Duration = Duration::from_secs(5);
+/// Between two counts of what is known.
+const COUNT_EVERY: Duration = Duration::from_mins(1);
+
+/// Keeps the table of identities until cancelled: everybody in the index is looked up, and again by age, after a failure, and when
+/// an event says that something has changed.
+pub async fn run(identities: Identities, cancel: CancellationToken) {
+    let mut round = Round { identities, enrolled: 0, plc_away_until: None, counted_at: None, tasks: JoinSet::new() };
+    let _ = cancel.run_until_cancelled(round.run()).await;
+    // What is under way is given up: each statement is whole, and whoever was taken is due again before long.
+    round.tasks.shutdown().await;
+}
+
+struct Round {
+    identities: Identities,
+    /// The greatest id of an actor that was listed.
+    enrolled: i64,
+    plc_away_until: Option<Timestamp>,
+    counted_at: Option<Instant>,
+    /// Each gives the moment until which the PLC directory wants to be left alone, if it does.
+    tasks: JoinSet<Option<Timestamp>>,
+}
+
+impl Round {
+    async fn run(&mut self) {
+        loop {
+            let pause = match self.step().await {
+                Ok(is_more) if is_more => self.identities.options().pace,
+                Ok(_) => self.identities.options().tick,
+                Err(error) => {
+                    tracing::debug!(%error, "identities wait for the database");
+                    DATABASE_RETRY
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                Some(looked) = self.tasks.join_next() => self.note(looked.ok().flatten()),
+            }
+        }
+    }
+
+    /// Lists new actors and takes some that are due. Whether there may be more at once.
+    async fn step(&mut self) -> sqlx::Result<bool> {
+        while let Some(looked) = self.tasks.try_join_next() {
+            self.note(looked.ok().flatten());
+        }
+        let free = self.identities.options().parallel.saturating_sub(self.tasks.len());
+        if free == 0 {
+            return Ok(false);
+        }
+        let now = self.identities.now();
+        let mut connection = self.identities.acquire().await?;
+        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+            let since = now.utc() - (self.identities.options().age_max * 3 / 2);
+            measure(identities::count(&mut connection, Timestamp::from_utc(since)).await?);
+            self.identities.directory().client().measure();
+            self.counted_at = Some(Instant::now());
+        }
+        let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
+        let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
+        self.enrolled = last.unwrap_or(0).max(self.enrolled);
+        let is_plc_away = self.plc_away_until.is_some_and(|until| now < until);
+        // One at a time keeps the pace.
+        let times = (now.utc(), now.plus(LEASE).utc());
+        let due = identities::claim(&mut connection, times, 1, is_plc_away).await?;
+        for did in &due {
+            let (identities, did) = (self.identities.clone(), did.clone());
+            self.tasks.spawn(async move { look(&identities, &did).await });
+        }
+        Ok(!due.is_empty())
+    }
+
+    fn note(&mut self, plc_away_until: Option<Timestamp>) {
+        let Some(until) = plc_away_until else { return };
+        if self.plc_away_until.is_none_or(|before| before < self.identities.now()) {
+            tracing::warn!(until = %until, "the PLC directory does not answer: what is known of people stays as it is");
+        }
+        self.plc_away_until = Some(until).max(self.plc_away_until);
+    }
+}
+
+/// Looks one up: the document, and whether the handle's domain says the same. Gives the moment until which the PLC directory wants
+/// to be left alone, if it does.
+async fn look(identities: &Identities, did: &Did) -> Option<Timestamp> {
+    let begun_at = identities.now();
+    let (outcome, plc_away_until) = match identities.ask(did, Some(begun_at.plus(LEASE))).await {
+        Ok(identity) => (confirm(identities, &identity, begun_at).await, None),
+        Err(IdentityError::Unresolved { failure, .. }) if failure.is_definite() => {
+            (hide_handle(identities, did).await, None)
+        }
+        Err(IdentityError::Unresolved { is_host_away, retry_at, .. }) => {
+            let is_plc = is_host_away && did.as_str().starts_with("did:plc:");
+            (hide_old_handle(identities, did).await, Some(retry_at).filter(|_| is_plc))
+        }
+        Err(IdentityError::Database(error)) => {
+            tracing::debug!(%error, "an identity waits for the database");
+            (Ok(()), None)
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "an identity waits for the database");
+    }
+    plc_away_until
+}
+
+/// Asks the domain of the handle that a document claims, and shows the handle if it agrees.
+async fn confirm(identities: &Identities, identity: &Identity, begun_at: Timestamp) -> sqlx::Result<()> {
+    let did = &identity.did;
+    let mut connection = identities.acquire().await?;
+    let Some(stored) = identities::find(&mut connection, did).await? else { return Ok(()) };
+    drop(connection);
+    let claimed = stored.handle.as_deref().and_then(|handle| Handle::parse(handle).ok());
+    let answer = match &claimed {
+        Some(handle) => identities.directory().fetch_handle_owner(handle, identity.pds.as_ref()).await,
+        None => HandleAnswer::Nobody,
+    };
+    let (now, options) = (identities.now(), *identities.options());
+    let is_kept = |at: &DateTime<Utc>| now < Timestamp::from_utc(*at).plus(options.handle_kept);
+    let (confirmed_at, next) = match answer {
+        HandleAnswer::Of(owner) if owner == *did => (Some(now.utc()), options.age_max),
+        HandleAnswer::Of(_) | HandleAnswer::Nobody if claimed.is_some() => (None, options.age_max / 4),
+        HandleAnswer::Of(_) | HandleAnswer::Nobody => (None, options.age_max),
+        HandleAnswer::Unknown(_) => (stored.confirmed_at.filter(is_kept), options.age_max / 24),
+    };
+    let mut connection = identities.acquire().await?;
+    let shown = claimed.as_ref().filter(|_| confirmed_at.is_some());
+    identities::show_handle(&mut connection, did, shown, now.utc()).await?;
+    let due_at = now.plus(identities.spread(next)).utc();
+    identities::write_confirmation(&mut connection, did, (begun_at.utc(), confirmed_at), due_at).await
+}
+
+/// Whoever is not there any more has no handle.
+async fn hide_handle(identities: &Identities, did: &Did) -> sqlx::Result<()> {
+    let mut connection = identities.acquire().await?;
+    identities::show_handle(&mut connection, did, None, identities.now().utc()).await?;
+    identities::forget_confirmation(&mut connection, did).await
+}
+
+/// A handle that nobody could confirm for long is not shown any longer.
+async fn hide_old_handle(identities: &Identities, did: &Did) -> sqlx::Result<()> {
+    let mut connection = identities.acquire().await?;
+    let Some(stored) = identities::find(&mut connection, did).await? else { return Ok(()) };
+    drop(connection);
+    let kept = identities.options().handle_kept;
+    match stored.confirmed_at {
+        Some(at) if Timestamp::from_utc(at).plus(kept) <= identities.now() => hide_handle(identities, did).await,
+        _ => Ok(()),
+    }
+}
+
+fn measure(counts: IdentityCounts) {
+    let IdentityCounts { fresh, stale, failed, waiting } = counts;
+    for (state, count) in [("fresh", fresh), ("stale", stale), ("failed", failed), ("waiting", waiting)] {
+        gauge!("plyr_identities", "state" => state).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
+}
