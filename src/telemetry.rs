@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{apply::Applied, decode::Reason, pds::HostError};
+use crate::{apply::Applied, decode::Reason, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -129,6 +130,10 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     describe();
     for reason in Reason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
+        counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
+    }
+    for reason in gaps::Reason::ALL {
+        counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
@@ -145,6 +150,14 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
 fn describe() {
     describe_counter!("plyr_events_total", "Events that went through a transaction, by kind and outcome.");
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
+    describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
+    describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
+    describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");
+    describe_gauge!("plyr_index_working", "1 while this process indexes, 0 while it stands by.");
+    describe_counter!(
+        "plyr_lease_takeovers_total",
+        "How often this process began to index, by whom it took over from."
+    );
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");

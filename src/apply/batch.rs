@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use crate::{
-    atproto::Timestamp,
+    atproto::{Did, Tid, Timestamp},
     decode::{Body, Collection, Event, Reject},
-    store::Written,
+    store::{
+        Written,
+        gaps::{End, Reason},
+    },
 };
 
 /// What goes into one transaction.
@@ -13,8 +16,70 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// What was refused, and where it came from.
     pub rejects: Vec<(Origin, Reject)>,
+    /// What is known by now of gaps, in the order of finding: written before the positions, so that none stands past a gap
+    /// that is not recorded.
+    pub gaps: Vec<Gap>,
     /// How far each source has been read once this batch is in; each source at most once.
     pub positions: Vec<Reached>,
+    /// Until when a source was quiet: its upstream answered, and nothing more had come.
+    pub rests: Vec<(Arc<str>, Timestamp)>,
+}
+
+/// Something that was found out about gaps of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The source's name.
+    pub source: Arc<str>,
+    /// What was found out.
+    pub change: GapChange,
+}
+
+/// What was found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GapChange {
+    /// Something may be missing.
+    Opens {
+        /// Why.
+        reason: Reason,
+        /// The number space of the two ends.
+        kind: Option<&'static str>,
+        /// The last that we have.
+        from: End,
+        /// The first that came after, if it has come.
+        to: End,
+        /// For people.
+        detail: String,
+    },
+    /// What was opened before ends here.
+    Ends {
+        /// Why it was opened.
+        reason: Reason,
+        /// The first that came after.
+        to: End,
+    },
+    /// What was opened before was none.
+    Proves {
+        /// Why it was opened.
+        reason: Reason,
+        /// How that is known.
+        note: &'static str,
+    },
+    /// Likewise, of whatever source.
+    ProvesAll {
+        /// Why it was opened.
+        reason: Reason,
+        /// How that is known.
+        note: &'static str,
+    },
+    /// A repo diverged from what its events told.
+    Syncs {
+        /// Whose.
+        did: Did,
+        /// Its head.
+        rev: Tid,
+        /// When, by the upstream.
+        at: Option<Timestamp>,
+    },
 }
 
 /// Where a reject came from.
@@ -41,6 +106,8 @@ pub struct Reached {
     pub event_at: Option<Timestamp>,
     /// When the upstream saw the last message of our collections, if this batch holds one.
     pub ours_at: Option<Timestamp>,
+    /// The number takes the place of what is stored, even if that is greater.
+    pub restarts: bool,
 }
 
 /// What a batch did.
@@ -57,6 +124,7 @@ pub struct Applied {
     /// Operations with the rev of the stored row and another CID: the first stays.
     pub anomalies: u64,
     kinds: [Counts; KINDS.len()],
+    gaps: [u64; Reason::ALL.len()],
 }
 
 /// The kinds of events that are counted apart.
@@ -105,6 +173,18 @@ impl Applied {
         KINDS.into_iter().zip(self.kinds)
     }
 
+    /// How many gaps were opened, by reason.
+    pub fn gaps(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.gaps)
+    }
+
+    /// Adds gaps that were opened.
+    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u64) {
+        for (place, count) in Reason::ALL.into_iter().zip(&mut self.gaps) {
+            *count += if place == reason { opened } else { 0 };
+        }
+    }
+
     /// Adds what was written of one collection, and the anomalies that were found before writing.
     pub(super) fn add_written(&mut self, collection: Collection, written: Written, anomalies: u64) {
         let counts = &mut self.kinds[collection_place(collection)];
@@ -145,6 +225,9 @@ impl std::ops::AddAssign for Applied {
             counts.applied += more.applied;
             counts.ignored += more.ignored;
             counts.anomalies += more.anomalies;
+        }
+        for (count, more) in self.gaps.iter_mut().zip(more.gaps) {
+            *count += more;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A batch of events becomes one transaction: rows, tombstones, counts, rejects and positions.
+//! A batch of events becomes one transaction: rows, tombstones, counts, rejects, gaps and positions.
 //!
 //! Contract: after [`Applier::apply`] has answered, either all of the batch is in the database, positions included, or nothing
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
@@ -6,11 +6,12 @@
 
 mod batch;
 mod fold;
+mod gaps;
 mod hints;
 mod ids;
 mod rows;
 
-pub use batch::{Applied, Batch, Counts, Origin, Reached, kind};
+pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -19,7 +20,7 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, identities, positions, rejects},
+    store::{self, actors, identities, lease::Token, positions, rejects},
 };
 use fold::Fold;
 use hints::Hints;
@@ -30,7 +31,16 @@ use ids::Ids;
 pub enum ApplyError {
     /// Postgres refused or is away: try the same batch again later.
     #[error("the database did not take the batch: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+    /// The applier's token is no longer the lease's: another indexer works, and this one may not.
+    #[error("another indexer has taken over")]
+    TakenOver,
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        if store::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+    }
 }
 
 impl ApplyError {
@@ -45,7 +55,7 @@ impl ApplyError {
     }
 
     fn is_of_class(&self, classes: &[&str]) -> bool {
-        let Self::Database(error) = self;
+        let Self::Database(error) = self else { return false };
         let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
     }
@@ -60,12 +70,19 @@ pub struct Applier {
     clock: Clock,
     ids: Ids,
     hints: Hints,
+    token: Option<Token>,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default(), hints: Hints::default() }
+        Self { collections, clock, ids: Ids::default(), hints: Hints::default(), token: None }
+    }
+
+    /// Applies only as long as the token is the lease's. Without one, whoever holds the lease does not matter.
+    #[must_use]
+    pub fn under(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
@@ -78,7 +95,7 @@ impl Applier {
         let now = self.clock.now().utc();
         let mut fold = Fold::of_events(&batch.events);
         let mut burials = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
-        let mut transaction = store::begin_apply(connection).await?;
+        let mut transaction = store::begin_apply(connection, self.token).await?;
         let track_nsid = self.collections.nsid(Collection::Track);
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
@@ -97,8 +114,12 @@ impl Applier {
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
+        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
+        }
+        for (source, until) in &batch.rests {
+            positions::write_quiet(&mut transaction, source, until.utc()).await?;
         }
         transaction.commit().await?;
 

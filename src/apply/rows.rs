@@ -231,5 +231,6 @@ pub fn position(reached: &Reached) -> NewPosition<'_> {
         value: reached.value,
         event_at: reached.event_at.map(Timestamp::utc),
         ours_at: reached.ours_at.map(Timestamp::utc),
+        restarts: reached.restarts,
     }
 }

@@ -5,6 +5,7 @@
 
 mod api;
 mod doctor;
+mod gaps;
 mod index;
 mod migrate;
 mod openapi;
@@ -70,12 +71,14 @@ enum Command {
     Api,
     /// Apply a recorded Jetstream log and end
     Replay(replay::Options),
-    /// Show sources, rejects and counts
+    /// Show sources, gaps, rejects and counts
     Status,
     /// Show where each source is, or set it
     Positions(positions::Options),
     /// Show what was refused, or try it again
     Rejects(rejects::Options),
+    /// Show what may have been missed, or say that nothing is missing any more
+    Gaps(gaps::Options),
     /// Make, list and revoke read-only tokens for programs
     Tokens(tokens::Options),
     /// Bring the schema up to date
@@ -150,6 +153,7 @@ async fn perform(command: Command, settings: Settings, telemetry: &Telemetry) ->
         Command::Status => status::run(settings).await?,
         Command::Positions(options) => positions::run(options, settings).await?,
         Command::Rejects(options) => rejects::run(options, settings).await?,
+        Command::Gaps(options) => gaps::run(options, settings).await?,
         Command::Tokens(options) => tokens::run(options, settings).await?,
         Command::Migrate => migrate::run(settings).await?,
         Command::Doctor => return doctor::run(settings).await,

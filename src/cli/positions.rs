@@ -55,7 +55,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
                     "{name} is being followed, and who follows it stores positions of its own: stop it first"
                 );
             }
-            let position = NewPosition { source: &name, kind, value, event_at: None, ours_at: None };
+            let position = NewPosition { source: &name, kind, value, event_at: None, ours_at: None, restarts: true };
             positions::write(&mut connection, position, Clock::system().now().utc()).await?;
         }
         Ok(positions::list(&mut connection).await?)

@@ -3,13 +3,17 @@ use data_encoding::HEXLOWER;
 
 use super::{
     Settings,
+    status::render_expired,
     table::{or_dash, printable, render},
 };
 use crate::{
     clock::Clock,
     decode::{RawFormat, Reason},
     ingest, lifecycle,
-    store::operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
+    store::{
+        operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
+        views::operation::list_expired_rejects,
+    },
 };
 
 /// Which and what.
@@ -58,7 +62,8 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         Action::List { reason, limit } => {
             let mut connection = database.pool.acquire().await?;
             let rejects = list_rejects(&mut connection, None, reason.map(Reason::as_str), limit).await?;
-            Ok(render_list(&rejects))
+            let expired = list_expired_rejects(&mut connection).await?;
+            Ok(render_list(&rejects) + &render_expired(&expired))
         }
         Action::Show { id } => {
             let mut connection = database.pool.acquire().await?;

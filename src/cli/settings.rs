@@ -6,7 +6,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest,
+    ingest::{self, Retention},
     lifecycle::DatabaseSettings,
     serve::ServeSettings,
     source::{SourceSpec, Start, Tuning},
@@ -55,6 +55,16 @@ pub(super) struct IndexSettings {
         hide_default_value = true
     )]
     pub(super) start: StartFrom,
+
+    /// Days that rejects are kept (`PLYR_REJECTS_DAYS_MAX`, default 90)
+    #[arg(long, env = "PLYR_REJECTS_DAYS_MAX", value_name = "DAYS", default_value_t = 90,
+        value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
+    rejects_days_max: u32,
+
+    /// Megabytes that rejects take on disk, above which the oldest are let go (`PLYR_REJECTS_MB_MAX`, default 512)
+    #[arg(long, env = "PLYR_REJECTS_MB_MAX", value_name = "MEGABYTES", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
+    rejects_mb_max: u32,
 }
 
 /// How clients are answered.
@@ -90,6 +100,7 @@ impl super::Settings {
             start,
             tuning: Tuning::default(),
             collections: self.index.namespace.clone(),
+            retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }
     }
 

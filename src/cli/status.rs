@@ -5,10 +5,19 @@ use super::{
 use crate::{
     clock::Clock,
     lifecycle,
-    store::views::operation::{Counts, SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    store::{
+        gaps::{self, OpenCount},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{
+                Counts, ExpiredRejects, SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects,
+                list_sources,
+            },
+        },
+    },
 };
 
-/// Prints sources, rejects by reason, and counts.
+/// Prints sources, indexers, gaps, rejects by reason, and counts.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let text = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
@@ -16,9 +25,15 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
         }
         let sources = list_sources(&mut connection).await?;
+        let gaps = gaps::count_open(&mut connection).await?;
+        let indexers = list_indexers(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
+        let expired = list_expired_rejects(&mut connection).await?;
         let counts = count_rows(&mut connection).await?;
-        Ok([render_sources(&sources), render_rejects(&rejects), render_counts(counts)].join("\n"))
+        let rejects = render_rejects(&rejects) + &render_expired(&expired);
+        let parts =
+            [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, render_counts(counts)];
+        Ok(parts.join("\n"))
     })
     .await?;
     super::print(&text);
@@ -47,6 +62,15 @@ fn render_sources(sources: &[SourceView]) -> String {
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
 }
 
+fn render_gaps(gaps: &[OpenCount]) -> String {
+    if gaps.is_empty() {
+        return "no gap is open\n".to_owned();
+    }
+    let now = Clock::system().now();
+    let row = |gap: &OpenCount| vec![gap.reason.clone(), gap.count.to_string(), ago(now, gap.oldest_at)];
+    render(&["OPEN GAPS", "COUNT", "OLDEST"], &gaps.iter().map(row).collect::<Vec<_>>())
+}
+
 fn render_rejects(rejects: &[(String, i64)]) -> String {
     if rejects.is_empty() {
         return "nothing was refused\n".to_owned();
@@ -54,6 +78,39 @@ fn render_rejects(rejects: &[(String, i64)]) -> String {
     let rows: Vec<Vec<String>> =
         rejects.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]).collect();
     render(&["REFUSED", "COUNT"], &rows)
+}
+
+/// Which indexers there are; the one that works comes first.
+fn render_indexers(indexers: &[IndexerView]) -> String {
+    if indexers.is_empty() {
+        return "nobody indexes\n".to_owned();
+    }
+    let now = Clock::system().now();
+    let rows: Vec<Vec<String>> = indexers
+        .iter()
+        .map(|indexer| {
+            vec![
+                format!("{} {}", indexer.host, indexer.process),
+                indexer.state.replace('_', " "),
+                or_dash(indexer.working_since.map(|at| ago(now, at))),
+                ago(now, indexer.started_at),
+                ago(now, indexer.alive_at),
+            ]
+        })
+        .collect();
+    render(&["INDEXER", "STATE", "WORKING FOR", "RUNNING FOR", "LAST SEEN"], &rows)
+}
+
+/// What was let go: one line, or none.
+pub(super) fn render_expired(expired: &[ExpiredRejects]) -> String {
+    let total: i64 = expired.iter().map(|expired| expired.count).sum();
+    let Some(last_at) = expired.iter().map(|expired| expired.last_at).max() else { return String::new() };
+    let reasons: Vec<String> = expired.iter().map(|expired| format!("{} {}", expired.reason, expired.count)).collect();
+    let last = ago(Clock::system().now(), last_at);
+    format!(
+        "{total} more were too old or too many and are kept no longer ({}), the last {last} ago\n",
+        reasons.join(", ")
+    )
 }
 
 fn render_counts(counts: Counts) -> String {

@@ -5,7 +5,10 @@ use tokio::{
     time::Instant,
 };
 
-use super::pending::{Feeder, Pending, Shipment};
+use super::{
+    gaps::Continuities,
+    pending::{Feeder, Pending, Shipment},
+};
 use crate::{clock::Clock, decode::Collections, source::Delivery};
 
 /// How often a position that stands for no rows is stored.
@@ -23,6 +26,8 @@ pub struct Feed {
     pub collections: Collections,
     /// Who delivers.
     pub feeders: Arc<[Feeder]>,
+    /// Whether what they deliver follows on what we have.
+    pub continuities: Continuities,
     /// The time.
     pub clock: Clock,
 }
@@ -30,7 +35,7 @@ pub struct Feed {
 impl Feed {
     /// Runs until all sources have stopped and all that they delivered has been shipped, or the writer is gone.
     pub async fn run(mut self) {
-        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone());
+        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), self.continuities);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;
         while open || !pending.is_empty() {

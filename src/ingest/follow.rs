@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     feed::Feed,
+    gaps::{self, Continuities},
     meter::{Age, Ages},
     pending::Feeder,
+    retention::Retention,
     writer::{Inlet, Writer},
 };
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, positions::StoredPosition},
+    store::{self, lease::Token, positions::StoredPosition},
 };
 
 /// What to follow.
@@ -35,6 +37,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// How long and how many rejects are kept.
+    pub retention: Retention,
 }
 
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
@@ -44,9 +48,17 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Between two attempts to reach a database that is away.
 const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
-/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends.
-pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
+/// Follows the sources from their stored positions until cancelled; then commits what was read, and ends. Ends with an error
+/// when the token is no longer the lease's.
+pub async fn run(
+    (pool, token): (PgPool, Token),
+    options: Options,
+    clock: Clock,
+    cancel: CancellationToken,
+) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
+    let continuities = Continuities::new(&options.sources, options.tuning.rewind, &stored);
+    let stored = of_sources(&options.sources, &stored);
     let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
@@ -91,6 +103,7 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         wanted: wanted.clone(),
         collections: options.collections.clone(),
         feeders: feeders.clone(),
+        continuities,
         clock: clock.clone(),
     };
     tasks.spawn(async move {
@@ -98,7 +111,13 @@ pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: Cancellat
         ("decodes", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
-    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock), cancel.clone());
+    let stop = cancel.clone();
+    let asked = pool.clone();
+    tasks.spawn(async move {
+        gaps::tell_open(asked, stop).await;
+        ("counts the open gaps", Ok(()))
+    });
+    let writer = Writer::new(inlet, pool, Applier::new(options.collections, clock).under(token), cancel.clone());
     let stop = cancel.clone();
     tasks.spawn(async move {
         ages.tell_on(queue, &stop).await;
@@ -144,8 +163,8 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
     }
 }
 
-/// Reads the position of each source, in their order, as soon as the database answers.
-async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPosition>> {
+/// Reads all positions as soon as the database answers.
+async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
     loop {
         match try_load_positions(pool, &options.sources).await {
             Ok(positions) => return positions,
@@ -155,12 +174,16 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<Option<StoredPo
     }
 }
 
-async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<Option<StoredPosition>>> {
+async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
     let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
     store::sources::delete_others(&mut connection, &names).await?;
-    let stored = store::positions::list(&mut connection).await?;
-    Ok(names.iter().map(|name| stored.iter().find(|row| row.source == *name).cloned()).collect())
+    store::positions::list(&mut connection).await
+}
+
+/// The position of each source, in their order.
+fn of_sources(sources: &[SourceSpec], stored: &[StoredPosition]) -> Vec<Option<StoredPosition>> {
+    sources.iter().map(|source| stored.iter().find(|row| *row.source == *source.name()).cloned()).collect()
 }
 
 /// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.

@@ -14,6 +14,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::{Event, Reason},
+    source::SourceSpec,
 };
 
 const TELL_EVERY: Duration = Duration::from_secs(1);
@@ -35,9 +36,22 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
         counter!("plyr_events_total", "kind" => kind, "outcome" => "ignored").increment(counts.ignored);
         counter!("plyr_events_total", "kind" => kind, "outcome" => "anomaly").increment(counts.anomalies);
     }
+    for (reason, opened) in applied.gaps() {
+        counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(opened);
+    }
     #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^52 events")]
     histogram!("plyr_batch_events").record(events as f64);
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());
+}
+
+/// Tells no longer how far the sources are behind: another indexer follows them now.
+pub fn stood_down(sources: &[SourceSpec]) {
+    for source in sources {
+        let source = source.to_string();
+        gauge!("plyr_source_connected", "source" => source.clone()).set(0.0);
+        gauge!("plyr_lag_seconds", "source" => source.clone()).set(f64::NAN);
+        gauge!("plyr_position_age_seconds", "source" => source).set(f64::NAN);
+    }
 }
 
 /// How far one source is behind.

@@ -3,19 +3,27 @@
 //! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
 //! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
-//! read is committed.
+//! read is committed. Of several pumps on one database one works and the others stand by: the lease.
 
+pub mod continuity;
 mod feed;
 mod follow;
+mod gaps;
+mod lease;
 mod meter;
 mod pending;
 mod replay;
+mod retention;
 mod retry;
 mod writer;
 
-pub use follow::{Options, run};
+pub use follow::Options;
+pub use lease::run;
 pub use replay::{Summary, replay};
+pub use retention::Retention;
 pub use retry::{Retried, retry_rejects};
+
+use crate::apply::ApplyError;
 
 /// The pump has stopped although nobody asked it to.
 #[derive(Debug, thiserror::Error)]
@@ -42,13 +50,14 @@ pub enum IngestError {
     },
     /// The database did not take a batch.
     #[error(transparent)]
-    Apply(#[from] crate::apply::ApplyError),
+    Apply(#[from] ApplyError),
 }
 
 impl IngestError {
     /// Whether trying the same again can't help.
     fn is_permanent(&self) -> bool {
         match self {
+            Self::Apply(ApplyError::TakenOver) => true,
             Self::Apply(error) => error.is_about_a_row() || error.is_about_the_schema(),
             Self::WentBack { .. } => true,
             Self::Database(_) | Self::Log(_) | Self::TaskEnded { .. } => false,

@@ -2,9 +2,9 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::meter;
+use super::{gaps::Continuities, meter};
 use crate::{
-    apply::{Batch, Origin, Reached},
+    apply::{Batch, Gap, GapChange, Origin, Reached},
     atproto::Timestamp,
     decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
@@ -53,8 +53,9 @@ pub struct Pending {
     traces: Vec<Trace>,
     bytes: usize,
     reached: Vec<Option<Reached>>,
+    continuities: Continuities,
     received_at: Option<Instant>,
-    position_max: i64,
+    now: Timestamp,
 }
 
 /// A batch to apply.
@@ -70,12 +71,14 @@ pub struct Shipment {
 
 /// Events in a batch at most.
 const EVENTS_MAX: usize = 20_000;
+/// Microseconds that a host's clock may be ahead of ours.
+const AHEAD_MAX_US: i64 = 60_000_000;
 /// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
 const BYTES_MAX: usize = 16 << 20;
 
 impl Pending {
     /// An empty one.
-    pub fn new(collections: Collections, feeders: Arc<[Feeder]>) -> Self {
+    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, continuities: Continuities) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
             collections,
@@ -84,8 +87,9 @@ impl Pending {
             traces: Vec::new(),
             bytes: 0,
             reached,
+            continuities,
             received_at: None,
-            position_max: i64::MAX,
+            now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
         }
     }
 
@@ -96,12 +100,12 @@ impl Pending {
 
     /// Whether there is anything but positions.
     pub fn has_rows(&self) -> bool {
-        !self.batch.events.is_empty() || !self.batch.rejects.is_empty()
+        !self.batch.events.is_empty() || !self.batch.rejects.is_empty() || !self.batch.gaps.is_empty()
     }
 
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
-        !self.has_rows() && self.reached.iter().all(Option::is_none)
+        !self.has_rows() && self.reached.iter().all(Option::is_none) && self.batch.rests.is_empty()
     }
 
     /// Decodes a delivery into the batch.
@@ -110,7 +114,10 @@ impl Pending {
     /// answered with silence.
     pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
         self.received_at.get_or_insert(delivery.received_at);
-        self.position_max = now.micros().saturating_add(60_000_000);
+        self.now = now;
+        if let Some(until) = self.continuities.take(&delivery, now, &mut self.batch.gaps) {
+            self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
+        }
         for message in delivery.messages {
             self.bytes += message.len();
             let (frame, format) = match delivery.dialect {
@@ -121,10 +128,12 @@ impl Pending {
                     firehose::Message::Frame(frame) => (frame, RawFormat::Firehose),
                     firehose::Message::Info { name, message } => {
                         tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
+                        self.hear(delivery.source, &name);
                         continue;
                     }
                     firehose::Message::Error { error, message } => {
                         tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
+                        self.hear(delivery.source, &error);
                         continue;
                     }
                 },
@@ -140,6 +149,7 @@ impl Pending {
             match item {
                 Item::Event(event) => {
                     ours |= matches!(event.body, Body::Commit(_));
+                    self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
                     meter::received(&event);
                     self.batch.events.push(event);
                     self.traces.push(Trace { position: frame.position, ..trace.clone() });
@@ -160,10 +170,21 @@ impl Pending {
         }
     }
 
+    /// What an upstream tells of a connection may make the position useless: then the oldest takes its place.
+    fn hear(&mut self, feeder: usize, name: &str) {
+        let restarts = self.continuities.hear(feeder, name, &mut self.batch.gaps);
+        if let (true, Some(kind)) = (restarts, self.feeders[feeder].kind) {
+            let source = self.feeders[feeder].name.clone();
+            let (value, event_at, ours_at) = (0, None, None);
+            self.reached[feeder] = Some(Reached { source, kind: kind.as_str(), value, event_at, ours_at, restarts });
+        }
+    }
+
     fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, bool)) {
-        if kind == PositionKind::JetstreamV1Micros && value > self.position_max {
+        if kind == PositionKind::JetstreamV1Micros && value > self.now.micros().saturating_add(AHEAD_MAX_US) {
             return;
         }
+        let restarts = self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps);
         let name = &self.feeders[feeder].name;
         let reached = self.reached[feeder].get_or_insert_with(|| Reached {
             source: name.clone(),
@@ -171,8 +192,10 @@ impl Pending {
             value,
             event_at: None,
             ours_at: None,
+            restarts: false,
         });
-        reached.value = reached.value.max(value);
+        reached.value = if restarts { value } else { reached.value.max(value) };
+        reached.restarts |= restarts;
         reached.event_at = time.or(reached.event_at);
         if ours {
             reached.ours_at = time.or(reached.ours_at);
@@ -189,16 +212,15 @@ impl Pending {
 }
 
 impl Shipment {
-    /// Cuts the shipment in two; the positions go with the second half, which must come last.
+    /// Cuts the shipment in two; gaps and positions go with the second half, which must come last.
     pub fn split(self) -> (Self, Self) {
         let middle = self.batch.events.len() / 2;
         let mut first = self;
         let later_events = first.batch.events.split_off(middle);
         let later_traces = first.traces.split_off(middle);
-        let positions = std::mem::take(&mut first.batch.positions);
-        let rejects = std::mem::take(&mut first.batch.rejects);
+        let earlier = Batch { events: std::mem::take(&mut first.batch.events), ..Batch::default() };
         let second = Self {
-            batch: Batch { events: later_events, rejects, positions },
+            batch: Batch { events: later_events, ..std::mem::replace(&mut first.batch, earlier) },
             traces: later_traces,
             received_at: first.received_at,
         };
@@ -207,9 +229,8 @@ impl Shipment {
 
     /// What is left when the only event has become a reject.
     pub fn refused(self, reject: (Origin, Reject)) -> Self {
-        let Batch { mut rejects, positions, .. } = self.batch;
-        rejects.push(reject);
-        let batch = Batch { events: Vec::new(), rejects, positions };
+        let mut batch = Batch { events: Vec::new(), ..self.batch };
+        batch.rejects.push(reject);
         Self { batch, traces: Vec::new(), received_at: self.received_at }
     }
 
@@ -220,4 +241,10 @@ impl Shipment {
             _ => None,
         }
     }
+}
+
+/// What an event says of gaps by itself.
+fn sync(source: &Arc<str>, event: &Event, at: Option<Timestamp>) -> Option<Gap> {
+    let Body::Sync { rev } = event.body else { return None };
+    Some(Gap { source: source.clone(), change: GapChange::Syncs { did: event.did.clone(), rev, at } })
 }

@@ -8,6 +8,7 @@ use super::{
     IngestError,
     feed::Feed,
     follow::DELIVERIES_MAX,
+    gaps::Continuities,
     meter::Ages,
     pending::Feeder,
     writer::{Inlet, Writer},
@@ -49,6 +50,7 @@ pub async fn replay(
         wanted: wanted.clone(),
         collections: collections.clone(),
         feeders: feeders.clone(),
+        continuities: Continuities::default(),
         clock: clock.clone(),
     };
     let feed = tokio::spawn(feed.run());

@@ -180,7 +180,7 @@ impl Writer {
         } else {
             self.applier.forget();
             let mut connection = self.pool.acquire().await?;
-            check_positions(&mut connection, &self.feeders, &self.committed).await?;
+            check_positions(&mut connection, (&self.feeders, &self.committed), batch).await?;
             self.connection.insert(connection)
         };
         Ok(self.applier.apply(connection, batch).await?)
@@ -197,7 +197,7 @@ impl Writer {
             if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
                 let position = Some(Position { source: reached.source.clone(), kind, value: reached.value });
                 sender.send_modify(|held| {
-                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > position;
+                    let ahead = kind == PositionKind::JetstreamV1Micros && *held > position && !reached.restarts;
                     if !ahead {
                         *held = position;
                     }
@@ -263,14 +263,16 @@ fn put_path(event: &Event) -> Option<RecordPath> {
 /// follower that took over without its last transactions, lacks rows that nobody would bring again.
 async fn check_positions(
     connection: &mut PgConnection,
-    feeders: &[Feeder],
-    committed: &[watch::Sender<Option<Position>>],
+    (feeders, committed): (&[Feeder], &[watch::Sender<Option<Position>>]),
+    batch: &Batch,
 ) -> Result<(), IngestError> {
     let stored = store::positions::list(connection).await?;
     for (feeder, told) in feeders.iter().zip(committed) {
         let Some(told) = told.borrow().as_ref().map(|position| position.value) else { continue };
         let held = stored.iter().find(|position| *position.source == *feeder.name).map(|position| position.value);
-        if held.is_none_or(|held| held < told) {
+        // A batch whose commit was not answered may be in, and its number may take the place of a greater one.
+        let is_ours = |held| batch.positions.iter().any(|it| it.source == feeder.name && it.value == held);
+        if held.is_none_or(|held| held < told && !is_ours(held)) {
             return Err(IngestError::WentBack { name: feeder.name.to_string() });
         }
     }

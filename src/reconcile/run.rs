@@ -21,8 +21,8 @@ use crate::{
     atproto::{Did, Timestamp},
     clock::Clock,
     decode::Collections,
-    identity::Identities,
-    pds::{Server, XrpcError},
+    identity::{Identities, Identity, IdentityError},
+    pds::{Client, Server, XrpcError},
     store::repos::{self, Cause, TakenRepo},
 };
 
@@ -33,6 +33,8 @@ pub struct Options {
     pub collections: Collections,
     /// Who somebody is, and where their repo lies.
     pub identities: Identities,
+    /// Asks the servers.
+    pub client: Client,
     /// Between two readings of the same repo by the standing audit; none leaves it out.
     pub audit_every: Option<Duration>,
     /// Repos that are read at the same time.
@@ -302,20 +304,24 @@ enum Failure {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Identity(#[from] crate::identity::IdentityError),
+    Identity(#[from] IdentityError),
+    #[error("the DID document names no PDS")]
+    NoServer,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
 impl Reader {
     async fn find(self, repo: TakenRepo) -> Step {
-        match self.options.identities.find_server(&repo.did).await {
-            Ok(server) => Step::Found(repo, server),
-            Err(error) => {
-                self.fail(&repo, &error.into()).await;
-                Step::Failed
+        let failure = match self.options.identities.find(&repo.did).await {
+            Ok(Identity { pds: Some(url), .. }) => {
+                return Step::Found(repo, Server::of_stranger(self.options.client.clone(), url));
             }
-        }
+            Ok(_) => Failure::NoServer,
+            Err(error) => error.into(),
+        };
+        self.fail(&repo, &failure).await;
+        Step::Failed
     }
 
     async fn read(self, repo: TakenRepo, server: Server, host: String) -> Step {
@@ -376,6 +382,7 @@ impl Failure {
     fn retry_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
         match self {
             Self::Read(ReadError::Xrpc(XrpcError::Host(error))) => error.retry_at().map(Timestamp::utc),
+            Self::Identity(IdentityError::Unresolved { retry_at, .. }) => Some(retry_at.utc()),
             _ => None,
         }
     }

@@ -16,7 +16,13 @@ use super::{
 };
 use crate::{
     atproto::Timestamp,
-    store::views::operation::{SourceView, count_rejects, count_rows, is_schema_current, list_sources},
+    store::{
+        gaps::{self, OpenCount},
+        views::{
+            indexers::{IndexerView, list_indexers},
+            operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+        },
+    },
 };
 
 /// Alive.
@@ -46,10 +52,46 @@ pub struct Status {
     pub lag_s: Option<f64>,
     /// By name.
     pub sources: Vec<SourceStatus>,
+    /// What may have been missed and is not closed.
+    pub gaps: GapStatus,
+    /// Those that index or stand by; the one that works comes first.
+    pub indexers: Vec<IndexerStatus>,
     /// By reason.
     pub rejects: std::collections::BTreeMap<String, i64>,
+    /// By reason: those that were let go because they were too old or too many.
+    pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,
+}
+
+/// A process that indexes or would.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct IndexerStatus {
+    /// The name of its machine.
+    pub host: String,
+    /// Its number there.
+    pub process: i32,
+    /// `working`; `standing_by`; or `silent`, when it has given no sign of life for a quarter of a minute.
+    pub state: String,
+    /// Since when it has been the one that works.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub working_since: Option<Timestamp>,
+    /// Since when it runs.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When it last gave a sign of life.
+    #[schema(value_type = String, format = DateTime)]
+    pub alive_at: Timestamp,
+}
+
+/// Rejects of one reason that are kept no longer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RejectsExpired {
+    /// How many there were, ever.
+    pub count: i64,
+    /// When the last ones went.
+    #[schema(value_type = String, format = DateTime)]
+    pub last_at: Timestamp,
 }
 
 /// One source.
@@ -78,6 +120,18 @@ pub struct SourceStatus {
     /// When the upstream saw the last message of our collections.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ours_at: Option<Timestamp>,
+}
+
+/// Stretches of an upstream, or repos, of which the index may have missed something: those that are not closed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GapStatus {
+    /// How many.
+    pub open: i64,
+    /// When the first of them was noticed; null when there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub oldest_at: Option<Timestamp>,
+    /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `blind`.
+    pub by_reason: std::collections::BTreeMap<String, i64>,
 }
 
 /// How many rows there are.
@@ -121,7 +175,7 @@ pub async fn ready(State(app): State<App>) -> Result<Response, Refusal> {
     Ok(fresh(Json(Readiness { ready: true, lag_s })))
 }
 
-/// Sources, lag, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
     (status = 503, body = Detail, description = "The database does not answer."),
@@ -131,12 +185,21 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let now = app.now();
     let sources = list_sources(reading.database()).await?;
     let counts = count_rows(reading.database()).await?;
+    let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let expired = list_expired_rejects(reading.database()).await?;
+    let indexers = list_indexers(reading.database()).await?;
     let status = Status {
         version: env!("CARGO_PKG_VERSION"),
         lag_s: least_lag_s(&sources, now),
         sources: sources.into_iter().map(|source| source_status(source, now)).collect(),
+        gaps,
+        indexers: indexers.into_iter().map(indexer_status).collect(),
         rejects,
+        rejects_expired: expired
+            .into_iter()
+            .map(|expired| (expired.reason, RejectsExpired { count: expired.count, last_at: expired.last_at }))
+            .collect(),
         counts: RowCounts {
             actors: counts.actors.max(0),
             tracks: counts.tracks.max(0),
@@ -179,6 +242,19 @@ fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
         event_at: source.event_at,
         ours_at: source.ours_at,
     }
+}
+
+fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
+    GapStatus {
+        open: counts.iter().map(|count| count.count).sum(),
+        oldest_at: counts.iter().map(|count| count.oldest_at).min(),
+        by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
+    }
+}
+
+fn indexer_status(indexer: IndexerView) -> IndexerStatus {
+    let IndexerView { host, process, state, working_since, started_at, alive_at } = indexer;
+    IndexerStatus { host, process, state, working_since, started_at, alive_at }
 }
 
 /// An answer that nobody may keep.

@@ -1,10 +1,10 @@
 //! Plain pages for people: how it stands, and what can be asked. No script, nothing from elsewhere.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::Value;
 
-use super::operation::Status;
+use super::operation::{RejectsExpired, Status};
 use crate::atproto::Timestamp;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
@@ -60,6 +60,15 @@ fn seconds(value: Option<f64>) -> String {
     or_dash(value.map(|value| format!("{value:.1} s")))
 }
 
+/// How many there are of each reason, and since when.
+fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Timestamp>) -> String {
+    if counts.is_empty() {
+        return "<p>None.</p>".to_owned();
+    }
+    let since = oldest_at.map(|at| format!("<p>The oldest was noticed at {at}.</p>")).unwrap_or_default();
+    since + &table(&["reason", what], counts.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]))
+}
+
 /// How it stands, for a person.
 pub fn status_page(status: &Status, now: Timestamp) -> String {
     let lag = match status.lag_s {
@@ -79,21 +88,33 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
             or_dash(source.ours_at),
         ]
     });
+    let indexers = status.indexers.iter().map(|indexer| {
+        vec![
+            format!("{} {}", indexer.host, indexer.process),
+            indexer.state.replace('_', " "),
+            or_dash(indexer.working_since),
+            indexer.alive_at.to_string(),
+        ]
+    });
     let counts = &status.counts;
     let rows = [("actors", counts.actors), ("tracks", counts.tracks), ("likes", counts.likes), ("lists", counts.lists)];
     let body = format!(
-        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Index</h2><p>{}</p>{}<h2>Rejects</h2>{}",
+        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Indexers</h2>{}<h2>Index</h2><p>{}</p>{}\
+         <h2>Open gaps</h2>{}<h2>Rejects</h2>{}{}",
         status.version,
         table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
+        table(&["process", "state", "working since", "alive at"], indexers),
         if counts.exact { "Counted." } else { "Estimated by the database." },
         table(&["what", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()])),
-        if status.rejects.is_empty() {
-            "<p>None.</p>".to_owned()
+        by_reason("gaps", &status.gaps.by_reason, status.gaps.oldest_at),
+        by_reason("rejects", &status.rejects, None),
+        if status.rejects_expired.is_empty() {
+            String::new()
         } else {
-            table(
-                &["reason", "rejects"],
-                status.rejects.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]),
-            )
+            let row = |(reason, expired): (&String, &RejectsExpired)| {
+                vec![reason.clone(), expired.count.to_string(), expired.last_at.to_string()]
+            };
+            table(&["reason", "kept no longer", "last at"], status.rejects_expired.iter().map(row))
         },
     );
     page("plyr-likes: status", &body)

@@ -85,6 +85,12 @@ pub(super) struct Reader<'a> {
     received_at: Instant,
     heard_at: time::Instant,
     messages: u64,
+    /// How many messages there had been at the last ping.
+    messages_at_ping: u64,
+    /// Nothing came between the last two pings.
+    quiet: bool,
+    /// An answer to a ping has come in the quiet, which is to be told.
+    rests: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -99,6 +105,9 @@ impl<'a> Reader<'a> {
             received_at: Instant::now(),
             heard_at: time::Instant::now(),
             messages: 0,
+            messages_at_ping: 0,
+            quiet: false,
+            rests: false,
         }
     }
 
@@ -136,7 +145,7 @@ impl<'a> Reader<'a> {
                         return ended;
                     }
                 }
-                permit = deliveries.reserve(), if !self.pending.is_empty() || self.knows_of_a_loss() => match permit {
+                permit = deliveries.reserve(), if !self.pending.is_empty() || self.rests || self.knows_of_a_loss() => match permit {
                     Ok(permit) => permit.send(self.take_delivery()),
                     Err(_) => return Ended::Unwanted,
                 },
@@ -161,6 +170,10 @@ impl<'a> Reader<'a> {
                 let _ = self.socket.flush().now_or_never();
                 return Err(Ended::of_close(frame.as_ref()));
             }
+            Some(Ok(Message::Pong(_))) => {
+                self.take_answer();
+                return Ok(());
+            }
             Some(Ok(_)) => return Ok(()),
             Some(Err(error)) => return Err(Ended::of_error(&error)),
             None => return Err(Ended::Broken("the connection ended".to_owned())),
@@ -176,12 +189,22 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// An answer to a ping: whatever the upstream had sent before has been read.
+    fn take_answer(&mut self) {
+        if self.quiet && self.messages == self.messages_at_ping && self.pending.is_empty() {
+            self.received_at = Instant::now();
+            self.rests = true;
+        }
+    }
+
     /// A loss is told at once, and not with the first message, which may be hours away.
     fn knows_of_a_loss(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.lost.is_some())
     }
 
     async fn send_ping(&mut self) -> Result<(), Ended> {
+        self.quiet = self.messages == self.messages_at_ping;
+        self.messages_at_ping = self.messages;
         match time::timeout(self.tuning.silence_max, self.socket.send(Message::Ping(Bytes::new()))).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Ended::of_error(&error)),
@@ -191,6 +214,7 @@ impl<'a> Reader<'a> {
 
     fn take_delivery(&mut self) -> Delivery {
         self.pending_bytes = 0;
+        self.rests = false;
         Delivery {
             source: self.outlet.source,
             dialect: self.outlet.dialect,

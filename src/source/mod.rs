@@ -99,9 +99,10 @@ pub struct Delivery {
     pub dialect: Dialect,
     /// How the connection began, with the first delivery of each connection.
     pub opening: Option<Opening>,
-    /// May be empty only where there is an opening to tell.
+    /// May be empty where there is an opening to tell. Without one, that it is empty tells that nothing had come for a while
+    /// when the upstream answered a ping.
     pub messages: Vec<Bytes>,
-    /// When the first of them arrived.
+    /// When the first of them, or the answer, arrived.
     pub received_at: std::time::Instant,
 }
 

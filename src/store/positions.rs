@@ -16,6 +16,8 @@ pub struct StoredPosition {
     pub event_at: Option<DateTime<Utc>>,
     /// When the upstream saw the last message of our collections.
     pub ours_at: Option<DateTime<Utc>>,
+    /// Until when nothing more had come, although the upstream answered.
+    pub quiet_until: Option<DateTime<Utc>>,
     /// When we stored it.
     pub updated_at: DateTime<Utc>,
 }
@@ -33,6 +35,9 @@ pub struct NewPosition<'a> {
     pub event_at: Option<DateTime<Utc>>,
     /// When the upstream saw the last message of our collections; none keeps what is stored.
     pub ours_at: Option<DateTime<Utc>>,
+    /// The number takes the place of what is stored, even if that is greater, and so does `event_at`: what was stored is of
+    /// no use any more.
+    pub restarts: bool,
 }
 
 /// Stores one position, in the transaction of the rows that it stands for.
@@ -43,19 +48,28 @@ pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now
     sqlx::query!(
         "INSERT INTO positions AS p (source, kind, value, event_at, ours_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (source) DO UPDATE SET kind = EXCLUDED.kind,
-            value = CASE WHEN EXCLUDED.kind = 'jetstream_v1_us' AND p.kind = EXCLUDED.kind
+            value = CASE WHEN EXCLUDED.kind = 'jetstream_v1_us' AND p.kind = EXCLUDED.kind AND NOT $7
                 THEN GREATEST(EXCLUDED.value, p.value) ELSE EXCLUDED.value END,
-            event_at = COALESCE(EXCLUDED.event_at, p.event_at),
+            event_at = CASE WHEN $7 THEN EXCLUDED.event_at ELSE COALESCE(EXCLUDED.event_at, p.event_at) END,
             ours_at = COALESCE(GREATEST(EXCLUDED.ours_at, p.ours_at), p.ours_at), updated_at = EXCLUDED.updated_at",
         position.source,
         position.kind,
         position.value,
         position.event_at,
         position.ours_at,
-        now
+        now,
+        position.restarts
     )
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Stores until when a source was quiet, if it has a position.
+pub async fn write_quiet(connection: &mut PgConnection, source: &str, until: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE positions SET quiet_until = GREATEST(quiet_until, $2) WHERE source = $1", source, until)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -63,7 +77,7 @@ pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
     sqlx::query_as!(
         StoredPosition,
-        "SELECT source, kind, value, event_at, ours_at, updated_at FROM positions ORDER BY source"
+        "SELECT source, kind, value, event_at, ours_at, quiet_until, updated_at FROM positions ORDER BY source"
     )
     .fetch_all(connection)
     .await

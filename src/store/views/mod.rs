@@ -4,6 +4,7 @@
 //! shown learns whether there is another page. Two functions called in one repeatable-read transaction see one moment.
 
 pub mod actors;
+pub mod indexers;
 pub mod likes;
 pub mod lists;
 pub mod operation;

@@ -94,6 +94,28 @@ pub async fn count_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<(S
     Ok(rows.into_iter().map(|row| (row.reason, row.count)).collect())
 }
 
+/// Rejects of one reason that are kept no longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredRejects {
+    /// Why they had been refused.
+    pub reason: String,
+    /// How many there were, ever.
+    pub count: i64,
+    /// When the last ones went.
+    pub last_at: Timestamp,
+}
+
+/// How many rejects were let go because they were too old or too many, by reason.
+pub async fn list_expired_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<ExpiredRejects>> {
+    let rows = sqlx::query!("SELECT reason, count, last_at FROM rejects_expired ORDER BY reason")
+        .fetch_all(connection)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ExpiredRejects { reason: row.reason, count: row.count, last_at: Timestamp::from_utc(row.last_at) })
+        .collect())
+}
+
 /// How many rows there are: counted while they are few, and else what the last ANALYZE or VACUUM found.
 pub async fn count_rows(connection: &mut PgConnection) -> sqlx::Result<Counts> {
     let estimate = sqlx::query_as!(

@@ -40,6 +40,7 @@ impl Pump {
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
+            retention: ingest::Retention::default(),
         };
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));

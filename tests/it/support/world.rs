@@ -80,7 +80,8 @@ impl World {
             *reached = message.position.max(*reached);
             let value = *reached;
             batch.positions.retain(|earlier| earlier.source != origin.source);
-            batch.positions.push(Reached { source: origin.source, kind, value, event_at: frame.time, ours_at: None });
+            let (event_at, ours_at, restarts) = (frame.time, None, false);
+            batch.positions.push(Reached { source: origin.source, kind, value, event_at, ours_at, restarts });
         }
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
     }
