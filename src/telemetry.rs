@@ -16,8 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, pds::HostError};
-use crate::{apply::Applied, decode::Reason, store::gaps};
+use crate::{apply::Applied, decode::Reason, pds::HostError, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);

@@ -12,18 +12,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Done, ReconcileError, Theirs,
+    Done, ReconcileError,
     read::{ReadError, read_listed},
     repo::{Repair, load_ours, plan},
     write::{Prepared, Writer},
 };
 use crate::{
-    atproto::{Did, Timestamp},
+    atproto::Timestamp,
     clock::Clock,
     decode::Collections,
     identity::{Identities, Identity, IdentityError},
     pds::{Client, Server, XrpcError},
-    store::repos::{self, Cause, TakenRepo},
+    store::repos::{self, TakenRepo},
 };
 
 /// What repos are read with.
