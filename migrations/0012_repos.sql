@@ -37,3 +37,9 @@ CREATE INDEX rejects_did ON rejects (did) WHERE did IS NOT NULL;
 
 -- When a repair took the gap up: what has been read from its PDS since then is mended.
 ALTER TABLE gaps ADD COLUMN repair_at timestamptz;
+
+-- When a relay last told of all repos with a record of ours, to the end.
+CREATE TABLE discoveries (
+    relay        text PRIMARY KEY,
+    finished_at  timestamptz NOT NULL
+);

@@ -48,5 +48,7 @@ pub async fn discover(
             }
         }
     }
+    let mut connection = pool.acquire().await?;
+    repos::finish_discovery(&mut connection, &relay.url().to_string(), clock.now().utc()).await?;
     Ok(found)
 }

@@ -85,7 +85,6 @@ impl Mender {
         for gap in found {
             repairs::take_up(connection, gap.id, now).await?;
         }
-        repos::ask_unknown_actors(connection, now).await?;
         let asked = repos::ask_all(connection, Cause::Gap, now).await?;
         tracing::info!(gaps = found.len(), repos = asked, "repos are read to close gaps");
         Ok(())

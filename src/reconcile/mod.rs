@@ -7,6 +7,7 @@
 
 mod diff;
 mod discover;
+mod enroll;
 mod gaps;
 mod read;
 mod repo;
@@ -15,6 +16,7 @@ mod write;
 
 pub use diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
 pub use discover::{Discovered, discover};
+pub use enroll::enroll;
 pub use gaps::mend_gaps;
 pub use read::{ReadError, read_listed};
 pub use repo::{Repair, load_ours, plan};

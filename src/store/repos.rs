@@ -142,19 +142,44 @@ pub async fn ask_unknown(
     Ok(done.rows_affected())
 }
 
-/// Asks for every actor with a row in the index whose repo is not known yet.
-pub async fn ask_unknown_actors(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<u64> {
-    let done = sqlx::query!(
-        "INSERT INTO repos (did, state, cause, requested_at, due_at)
-        SELECT a.did, 'pending', $2::text, $1::timestamptz, $1::timestamptz FROM actors a
-        WHERE NOT EXISTS (SELECT FROM repos r WHERE r.did = a.did)
-        ON CONFLICT (did) DO NOTHING",
+/// Makes the repos of actors with an id above `after` known, `limit` actors at most, and asks for those that were not. Gives the id
+/// of the last actor looked at; none when there were no more.
+pub async fn ask_actors(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "WITH next AS (SELECT id, did FROM actors WHERE id > $1 ORDER BY id LIMIT $2), asked AS (
+            INSERT INTO repos (did, state, cause, requested_at, due_at) SELECT did, 'pending', $4, $3, $3 FROM next n
+            WHERE NOT EXISTS (SELECT FROM repos r WHERE r.did = n.did) ON CONFLICT (did) DO NOTHING
+        ) SELECT max(id) FROM next",
+        after,
+        limit,
         now,
         Cause::FirstSeen.as_str()
     )
+    .fetch_one(connection)
+    .await
+}
+
+/// When a relay last told of all repos, if it ever did.
+pub async fn find_discovery(connection: &mut PgConnection, relay: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!("SELECT finished_at FROM discoveries WHERE relay = $1", relay).fetch_optional(connection).await
+}
+
+/// Notes that a relay has told of all repos.
+pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO discoveries (relay, finished_at) VALUES ($1, $2)
+        ON CONFLICT (relay) DO UPDATE SET finished_at = EXCLUDED.finished_at",
+        relay,
+        now
+    )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected())
+    Ok(())
 }
 
 /// Asks for all repos that we know of.
@@ -352,6 +377,44 @@ pub async fn load_refused(connection: &mut PgConnection, did: &Did) -> sqlx::Res
             Ok((row.collection, row.rkey, cid))
         })
         .collect()
+}
+
+/// Differences that were found, of one kind and for one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftCount {
+    /// Why the repos were read.
+    pub cause: String,
+    /// `missing`, `extra` or `differing`.
+    pub kind: String,
+    /// The host that they were read from.
+    pub host: String,
+    /// How many, ever.
+    pub count: i64,
+    /// When the last was found.
+    pub last_at: DateTime<Utc>,
+}
+
+/// The differences that were ever found, the latest first, so many at most.
+pub async fn list_drift(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<DriftCount>> {
+    sqlx::query_as!(
+        DriftCount,
+        "SELECT cause, kind, host, count, last_at FROM drift ORDER BY last_at DESC, cause, kind, host LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The last failures, the latest first: whose repo, why, and when it is tried again.
+pub async fn list_failed(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(String, String, DateTime<Utc>)>> {
+    let rows = sqlx::query!(
+        "SELECT did, error AS \"error!\", due_at FROM repos WHERE state = 'failed' AND error IS NOT NULL
+        ORDER BY due_at DESC LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.did, row.error, row.due_at)).collect())
 }
 
 /// Adds to the differences that were found.
