@@ -1,6 +1,6 @@
 -- One works, others stand by: of several indexers on one database only the holder of the lease writes what sources bring.
 --
--- The lease is one row, and `token` its fence. Whoever takes it over makes the token one greater. A transaction of the holder
+-- The lease is one row, and `token` its fence. Whoever takes it over draws another token. A transaction of the holder
 -- shares the advisory lock (1886157170, token) until it ends, and looks behind that lock whether the token is still the lease's;
 -- whoever takes over needs the lock alone. So the lease changes hands between two transactions of the holder and never
 -- inside one, and what begins later under the old token fails. The holder's connection that renews the lease shares

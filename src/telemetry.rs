@@ -153,10 +153,7 @@ fn describe() {
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
     describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");
     describe_gauge!("plyr_index_working", "1 while this process indexes, 0 while it stands by.");
-    describe_counter!(
-        "plyr_lease_takeovers_total",
-        "How often this process began to index, by whom it took over from."
-    );
+    describe_counter!("plyr_lease_takeovers_total", "How often this process began to index, by whom it replaced.");
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
     describe_gauge!("plyr_lag_seconds", "Now less the time of the last event applied, by source.");

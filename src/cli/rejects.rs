@@ -75,7 +75,8 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         Action::Retry { all: _, ids } => {
             let collections = settings.index.namespace.clone();
             let retried = ingest::retry_rejects(database.pool.clone(), collections, Clock::system(), &ids).await?;
-            Ok(format!("applied={} refused={} cut={}\n", retried.applied, retried.refused, retried.cut))
+            let ingest::Retried { applied, ignored, refused, cut } = retried;
+            Ok(format!("applied={applied} ignored={ignored} refused={refused} cut={cut}\n"))
         }
     })
     .await?;

@@ -87,7 +87,7 @@ pub async fn run(
             source::follow(follow, stop).await;
             ("follows a source", Ok(()))
         });
-        let recorder = Recorder { pool: pool.clone(), name: feeders[index].name.clone(), clock: clock.clone() };
+        let recorder = Recorder { pool: pool.clone(), token, name: feeders[index].name.clone(), clock: clock.clone() };
         tasks.spawn(async move {
             recorder.run(connection_receiver).await;
             ("records a source's state", Ok(()))
@@ -189,6 +189,7 @@ fn of_sources(sources: &[SourceSpec], stored: &[StoredPosition]) -> Vec<Option<S
 /// Writes what a source tells of its connection where `status` finds it, and again and again that it is still so.
 struct Recorder {
     pool: PgPool,
+    token: Token,
     name: Arc<str>,
     clock: Clock,
 }
@@ -217,7 +218,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, &self.name).await
+        store::sources::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -228,7 +229,7 @@ impl Recorder {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.pool.acquire().await?;
-        store::sources::write(&mut connection, &self.name, (word, reason), (changed_at.utc(), self.clock.now().utc()))
-            .await
+        let times = (changed_at.utc(), self.clock.now().utc());
+        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -1,4 +1,4 @@
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
@@ -31,12 +31,14 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Whoever could not renew the lease for so long stops working. Longer than the lease, because nobody else may be there to take
 /// it, and a database that was away for a moment is then no reason to begin anew; nothing can be written past a takeover.
 const UNHEARD_MAX: Duration = Duration::from_secs(10);
-/// How long the pump may take to stop before it is dropped.
-const STOP_MAX: Duration = Duration::from_secs(6);
+/// How long the pump may take to stop, when it may write no more, before it is dropped.
+const STOP_MAX: Duration = Duration::from_secs(2);
 /// How long giving the lease back may take; without that it expires.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 /// Between two warnings of one kind.
 const SAY_EVERY: Duration = Duration::from_mins(1);
+/// Why the lease is lost, most often.
+const TAKEN_OVER: &str = "another indexer has taken over";
 
 /// Follows the sources from their stored positions while this is the one indexer of the database that holds the lease, and
 /// stands by while it is not; until cancelled. Then what was read is committed, and the lease is given back.
@@ -85,24 +87,22 @@ async fn take_turns(keeper: &mut Keeper, work: &Work) -> Result<(), IngestError>
 async fn take_turn(keeper: &mut Keeper, work: &Work, token: Token) -> Result<Ended, IngestError> {
     let stop = work.cancel.child_token();
     let Work { pool, options, clock, .. } = work;
-    let mut pump = pin!(follow::run((pool.clone(), token), options.clone(), clock.clone(), stop.clone()));
-    let why = tokio::select! {
-        outcome = &mut pump => return judge(outcome, work.cancel.is_cancelled()),
-        why = keeper.keep(token) => why,
+    let mut pump = Box::pin(follow::run((pool.clone(), token), options.clone(), clock.clone(), stop.clone()));
+    let outcome = tokio::select! {
+        outcome = &mut pump => outcome,
+        why = keeper.keep(token) => {
+            stop.cancel();
+            // Whatever it ends with: what it does has no effect any more.
+            timeout(STOP_MAX, pump).await.ok();
+            return Ok(Ended::Lost(why));
+        }
         never = retention::sweep_on(pool, &options.retention) => match never {},
     };
-    stop.cancel();
-    if let Ok(outcome) = timeout(STOP_MAX, pump).await {
-        judge(outcome, false)?;
-    }
-    Ok(Ended::Lost(why))
-}
-
-fn judge(outcome: Result<(), IngestError>, is_told: bool) -> Result<Ended, IngestError> {
     match outcome {
-        Ok(()) if is_told => Ok(Ended::Told),
-        Ok(()) => Ok(Ended::Lost("the lease was lost")),
-        Err(IngestError::Apply(ApplyError::TakenOver)) => Ok(Ended::Lost("another indexer has taken over")),
+        Ok(()) => Ok(Ended::Told),
+        Err(IngestError::Apply(ApplyError::TakenOver)) => Ok(Ended::Lost(TAKEN_OVER)),
+        // What it could not bear may be what the one that works now has written.
+        Err(_) if keeper.has_lost(token).await => Ok(Ended::Lost(TAKEN_OVER)),
         Err(error) => Err(error),
     }
 }
@@ -183,7 +183,7 @@ impl Keeper {
                     renewed = asked;
                     RENEW_EVERY
                 }
-                Ok(Ok(false)) => return "another indexer has taken over",
+                Ok(Ok(false)) => return TAKEN_OVER,
                 Ok(Err(error)) => {
                     self.lament(&error);
                     RETRY
@@ -200,15 +200,19 @@ impl Keeper {
         }
     }
 
+    /// Whether another has taken the lease over, as far as can be told now.
+    async fn has_lost(&mut self, token: Token) -> bool {
+        matches!(timeout(ANSWER_MAX, self.renew(token)).await, Ok(Ok(false)))
+    }
+
     async fn renew(&mut self, token: Token) -> sqlx::Result<bool> {
         self.tell_alive().await?;
-        let is_tied = self.tied == Some(token);
+        self.connect().await?;
+        let was_tied = self.tied == Some(token);
         let connection = self.connect().await?;
-        if !is_tied {
-            lease::tie(connection, token).await?;
-        }
+        let is_tied = was_tied || lease::tie(connection, token).await?;
         let is_held = lease::renew(connection, token, LEASE_TIME).await?;
-        self.tied = Some(token);
+        self.tied = is_tied.then_some(token);
         Ok(is_held)
     }
 

@@ -47,7 +47,7 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
 /// Tells no longer how far the sources are behind: another indexer follows them now.
 pub fn stood_down(sources: &[SourceSpec]) {
     for source in sources {
-        let source = source.to_string();
+        let source = source.name().to_string();
         gauge!("plyr_source_connected", "source" => source.clone()).set(0.0);
         gauge!("plyr_lag_seconds", "source" => source.clone()).set(f64::NAN);
         gauge!("plyr_position_age_seconds", "source" => source).set(f64::NAN);

@@ -57,9 +57,8 @@ impl IngestError {
     /// Whether trying the same again can't help.
     fn is_permanent(&self) -> bool {
         match self {
-            Self::Apply(ApplyError::TakenOver) => true,
+            Self::WentBack { .. } | Self::Apply(ApplyError::TakenOver) => true,
             Self::Apply(error) => error.is_about_a_row() || error.is_about_the_schema(),
-            Self::WentBack { .. } => true,
             Self::Database(_) | Self::Log(_) | Self::TaskEnded { .. } => false,
         }
     }

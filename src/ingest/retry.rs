@@ -14,6 +14,8 @@ use crate::{
 pub struct Retried {
     /// Decoded, applied and removed.
     pub applied: u64,
+    /// Decoded and removed, but known already or overtaken by what came later.
+    pub ignored: u64,
     /// Still refused.
     pub refused: u64,
     /// Kept without their whole bytes, so that they can't be tried.
@@ -47,9 +49,9 @@ pub async fn retry_rejects(
                 retried.refused += 1;
                 continue;
             };
-            applier.apply(&mut connection, &Batch { events, ..Batch::default() }).await?;
+            let applied = applier.apply(&mut connection, &Batch { events, ..Batch::default() }).await?;
             rejects::delete(&mut connection, reject.id).await?;
-            retried.applied += 1;
+            if applied.applied > 0 { retried.applied += 1 } else { retried.ignored += 1 }
         }
     }
 }

@@ -72,7 +72,8 @@ pub async fn find(connection: &mut PgConnection) -> sqlx::Result<Lease> {
 }
 
 /// Takes the lease from the holder of a token, if that one gave it back, let it expire or has died, and no transaction of
-/// it is running. The new token is tied to the connection: when that ends, the lease may be taken by others at once.
+/// it is running. The new token is tied to the connection: when that ends, the lease may be taken by others at once. It is
+/// drawn, not counted, so that a database which was restored does not give one out twice.
 pub async fn take(
     connection: &mut PgConnection,
     indexer: &Indexer,
@@ -80,10 +81,10 @@ pub async fn take(
     time: Duration,
 ) -> sqlx::Result<Option<Token>> {
     let taken = sqlx::query!(
-        r#"UPDATE lease SET token = token + 1, indexer_id = $4, taken_at = clock_timestamp(),
+        r#"UPDATE lease SET token = 1 + floor(random() * 2147483647)::int, indexer_id = $4, taken_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => $5)
-        WHERE token = $3 AND pg_try_advisory_xact_lock($1, $3)
-            AND (expires_at < clock_timestamp() OR pg_try_advisory_xact_lock($2, $3))
+        WHERE token = $3 AND CASE WHEN expires_at < clock_timestamp() OR pg_try_advisory_xact_lock($2, $3)
+            THEN pg_try_advisory_xact_lock($1, $3) ELSE false END
         RETURNING token, pg_advisory_lock_shared($2, token)::text AS "life""#,
         FENCE_LOCK,
         LIFE_LOCK,
@@ -96,10 +97,11 @@ pub async fn take(
     Ok(taken.map(|row| Token(row.token)))
 }
 
-/// Ties a token to another connection, after that of its holder was lost.
-pub async fn tie(connection: &mut PgConnection, token: Token) -> sqlx::Result<()> {
-    sqlx::query!("SELECT pg_try_advisory_lock_shared($1, $2)", LIFE_LOCK, token.0).fetch_one(connection).await?;
-    Ok(())
+/// Ties a token to another connection, after that of its holder was lost. False when another indexer is taking over.
+pub async fn tie(connection: &mut PgConnection, token: Token) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock_shared($1, $2) AS "tied!""#, LIFE_LOCK, token.0)
+        .fetch_one(connection)
+        .await
 }
 
 /// Lets the lease last from now on for a time. False when it has been taken over.

@@ -3,32 +3,42 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::lease::Token;
+
 /// Stores the state of one source: `starting`, `connected`, `waiting` or `refused`, the last two with their reason; since when
-/// it is so, and that whoever follows it is alive.
+/// it is so, and that whoever follows it is alive. Whoever has lost the lease tells nothing.
 pub async fn write(
     connection: &mut PgConnection,
-    source: &str,
+    (source, token): (&str, Token),
     (state, reason): (&str, Option<&str>),
     (changed_at, alive_at): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO sources (source, state, reason, changed_at, alive_at) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO sources (source, state, reason, changed_at, alive_at)
+        SELECT $1, $2, $3, $4, $5 FROM lease WHERE token = $6
         ON CONFLICT (source) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason,
             changed_at = EXCLUDED.changed_at, alive_at = EXCLUDED.alive_at",
         source,
         state,
         reason,
         changed_at,
-        alive_at
+        alive_at,
+        token.0
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Stores that nobody follows a source any more.
-pub async fn silence(connection: &mut PgConnection, source: &str) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE sources SET alive_at = NULL WHERE source = $1", source).execute(connection).await?;
+/// Stores that nobody follows a source any more, unless another indexer does by now.
+pub async fn silence(connection: &mut PgConnection, (source, token): (&str, Token)) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE sources SET alive_at = NULL WHERE source = $1 AND EXISTS (SELECT FROM lease WHERE token = $2)",
+        source,
+        token.0
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -69,6 +69,8 @@ fn the_help_is_the_manual() {
         "PLYR_LOG_FORMAT",
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
+        "PLYR_REJECTS_DAYS_MAX",
+        "PLYR_REJECTS_MB_MAX",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
         "PLYR_START",
@@ -187,5 +189,5 @@ fn rejects_are_retried_and_all_are_accounted_for() {
     assert!(replayed.starts_with("applied=0 ignored=0 rejected=1 "), "{replayed}");
     assert!(run_well(data.path(), &["rejects", "list", "--reason", "frame_encoding"]).lines().count() == 2);
     assert!(run_well(data.path(), &["rejects", "show", "1"]).ends_with("\n\nno JSON\n"));
-    assert_eq!(run_well(data.path(), &["rejects", "retry", "--all"]), "applied=0 refused=1 cut=0\n");
+    assert_eq!(run_well(data.path(), &["rejects", "retry", "--all"]), "applied=0 ignored=0 refused=1 cut=0\n");
 }

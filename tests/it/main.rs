@@ -5,6 +5,7 @@
 mod atproto;
 mod bench_log;
 mod cases_crash;
+mod cases_lease;
 mod cases_order;
 mod cases_records;
 mod cases_storage;
@@ -21,6 +22,7 @@ mod operating;
 mod private_postgres;
 mod program;
 mod property;
+mod rejects;
 mod serve;
 mod serve_operation;
 mod serve_pages;
