@@ -10,6 +10,7 @@
 
 mod database;
 mod hosts;
+mod index;
 mod stages;
 
 use std::{net::SocketAddr, time::Duration};
@@ -27,7 +28,7 @@ use stages::Stages;
 
 use crate::{
     clock::Clock,
-    identity, ingest,
+    ingest,
     serve::{self, ServeSettings},
     telemetry::{Telemetry, sentence},
 };
@@ -120,6 +121,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     let mut database = Database::open(&plan.database, access).await?;
     let pool = database.pool.clone();
     let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
+    let repo_pool = database.open_repo_pool();
     let migrates = plan.index.is_some() || database.is_private();
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
@@ -146,12 +148,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         }
     }
     if let Some(options) = plan.index {
-        let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
-        stages.sources.spawn("looking people up", |cancel| async move {
-            identity::run(identities, cancel).await;
-            Ok(())
-        });
-        stages.sources.spawn("indexing", |cancel| async move { Ok(ingest::run(pool, options, clock, cancel).await?) });
+        let pools = (pool, repo_pool);
+        index::spawn(&stages.sources, pools, (options, &plan.hosts), &clock)?;
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())

@@ -37,6 +37,8 @@ pub struct Options {
     pub tuning: Tuning,
     /// Which collections are ours.
     pub collections: Collections,
+    /// Learns whether this is the one indexer that works, or one that stands by.
+    pub working: watch::Sender<bool>,
     /// How long and how many rejects are kept.
     pub retention: Retention,
 }

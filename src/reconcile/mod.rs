@@ -41,3 +41,10 @@ pub enum ReconcileError {
         error: crate::pds::XrpcError,
     },
 }
+
+impl ReconcileError {
+    /// Whether trying the same again can't help.
+    fn is_permanent(&self) -> bool {
+        matches!(self, Self::Apply(error) if error.is_about_a_row() || error.is_about_the_schema())
+    }
+}

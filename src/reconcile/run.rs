@@ -143,7 +143,14 @@ impl Schedule {
         let mut look_at = Instant::now();
         while !cancel.is_cancelled() {
             if Instant::now() >= look_at && self.held() <= self.taken_max() / 2 {
-                let taken = self.take().await?;
+                let taken = match self.take().await {
+                    Ok(taken) => taken,
+                    Err(error) if until == Until::NothingIsDue => return Err(error.into()),
+                    Err(error) => {
+                        tracing::debug!(%error, "no repo can be taken for now");
+                        0
+                    }
+                };
                 if taken == 0 && self.held() == 0 && until == Until::NothingIsDue {
                     break;
                 }
@@ -157,7 +164,10 @@ impl Schedule {
             }
         }
         self.tasks.shutdown().await;
-        self.release().await
+        if let Err(error) = self.release().await {
+            tracing::debug!(%error, "repos that were taken come again when their time is over");
+        }
+        Ok(())
     }
 
     fn taken_max(&self) -> usize {
@@ -169,7 +179,7 @@ impl Schedule {
     }
 
     /// Takes repos that are due, and where there are none, those whose turn it is in the audit.
-    async fn take(&mut self) -> Result<usize, ReconcileError> {
+    async fn take(&mut self) -> sqlx::Result<usize> {
         let room = self.taken_max() - self.held();
         let limit = i64::try_from(room).unwrap_or(i64::MAX);
         let now = self.clock.now().utc();
@@ -239,7 +249,7 @@ impl Schedule {
     }
 
     /// Lets go of what was taken and not read.
-    async fn release(&mut self) -> Result<(), ReconcileError> {
+    async fn release(&mut self) -> sqlx::Result<()> {
         let waiting = self.hosts.values().flat_map(|host| &host.waiting);
         let dids: Vec<&str> = waiting.map(|(repo, _)| repo.did.as_str()).collect();
         if !dids.is_empty() {
@@ -269,7 +279,7 @@ impl Pace {
 
     /// How many may be taken now.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a pace need not be exact")]
-    async fn allowed(&mut self, connection: &mut sqlx::PgConnection, every: Duration) -> Result<i64, ReconcileError> {
+    async fn allowed(&mut self, connection: &mut sqlx::PgConnection, every: Duration) -> sqlx::Result<i64> {
         let now = Instant::now();
         if self.counted_at.is_none_or(|at| now - at > Duration::from_mins(1)) {
             self.repos = repos::count(connection).await?.done as f64;

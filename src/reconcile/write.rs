@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -51,6 +51,8 @@ pub struct Done {
     pub rejected: u64,
 }
 
+/// Between two attempts to reach a database that is away.
+const RETRY: Duration = Duration::from_secs(1);
 /// Events in a transaction, beyond which no further repo goes into it.
 const EVENTS_MAX: usize = 5_000;
 
@@ -89,36 +91,60 @@ impl Writer {
         Ok(self.done)
     }
 
-    /// One transaction for the rows, one for the notes: a crash between them has the repos read again, which changes nothing.
+    /// Writes, however long the database is away.
     async fn write(&mut self, mut together: Vec<Prepared>) -> Result<(), ReconcileError> {
-        let mut connection = self.pool.acquire().await?;
         let mut batch = Batch::default();
         for prepared in &mut together {
             batch.events.append(&mut prepared.repair.batch.events);
             batch.rejects.append(&mut prepared.repair.batch.rejects);
         }
-        if !batch.events.is_empty() || !batch.rejects.is_empty() {
-            self.applier.apply(&mut connection, &batch).await?;
+        let mut has_said = false;
+        while let Err(error) = self.try_write(&together, &batch).await {
+            if error.is_permanent() {
+                return Err(error);
+            }
+            self.applier.forget();
+            if !std::mem::replace(&mut has_said, true) {
+                tracing::warn!(%error, "the database is away: what was read of repos waits");
+            }
+            tokio::time::sleep(RETRY).await;
         }
-        self.done.rejected += batch.rejects.len() as u64;
+        self.count(&together, batch.rejects.len());
+        Ok(())
+    }
+
+    /// One transaction for the rows, one for each note: a crash between them has the repos read again, which changes nothing.
+    async fn try_write(&mut self, together: &[Prepared], batch: &Batch) -> Result<(), ReconcileError> {
+        let mut connection = self.pool.acquire().await?;
+        if !batch.events.is_empty() || !batch.rejects.is_empty() {
+            self.applier.apply(&mut connection, batch).await?;
+        }
         let now = self.clock.now();
         let mut drift: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
-        for prepared in &together {
-            self.done.repos += 1;
-            self.done.records += prepared.repair.compared;
+        for prepared in together {
             for (kind, count) in &prepared.repair.drift {
                 *drift.entry((prepared.cause, *kind, &prepared.host)).or_default() += count;
+            }
+        }
+        for ((cause, kind, host), count) in drift {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            repos::add_drift(&mut connection, (cause, kind.as_str(), host), count, now.utc()).await?;
+        }
+        let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
+        repos::finish(&mut connection, &readings, now.utc()).await?;
+        Ok(())
+    }
+
+    fn count(&mut self, together: &[Prepared], rejected: usize) {
+        self.done.rejected += rejected as u64;
+        self.done.repos += together.len() as u64;
+        for prepared in together {
+            self.done.records += prepared.repair.compared;
+            for (kind, count) in &prepared.repair.drift {
                 *self.done.drift.entry(*kind).or_default() += count;
                 let labels = [("cause", prepared.cause.as_str()), ("kind", kind.as_str())];
                 metrics::counter!("plyr_drift_total", &labels).increment(*count);
             }
         }
-        let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
-        repos::finish(&mut connection, &readings, now.utc()).await?;
-        for ((cause, kind, host), count) in drift {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            repos::add_drift(&mut connection, (cause, kind.as_str(), host), count, now.utc()).await?;
-        }
-        Ok(())
     }
 }

@@ -242,9 +242,7 @@ pub async fn take_oldest(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter()
-        .map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: Cause::Audit, tries: 0 }))
-        .collect()
+    rows.into_iter().map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: Cause::Audit, tries: 0 })).collect()
 }
 
 /// What a complete reading found.
@@ -261,11 +259,7 @@ pub struct Reading<'a> {
 }
 
 /// Notes complete readings. One that was asked for again meanwhile stays to be read.
-pub async fn finish(
-    connection: &mut PgConnection,
-    readings: &[Reading<'_>],
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
+pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
     let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
     sqlx::query!(
         "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
@@ -288,12 +282,7 @@ pub async fn finish(
 }
 
 /// Notes that a repo could not be read, why, and when to try again. The index keeps what it has.
-pub async fn fail(
-    connection: &mut PgConnection,
-    did: &Did,
-    error: &str,
-    due_at: DateTime<Utc>,
-) -> sqlx::Result<()> {
+pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE repos SET state = 'failed', taken_until = NULL, tries = tries + 1, error = $2, due_at = $3
         WHERE did = $1",
@@ -312,6 +301,12 @@ pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Resu
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// All repos that we know of.
+pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> {
+    let dids = sqlx::query_scalar!("SELECT did FROM repos ORDER BY did").fetch_all(connection).await?;
+    dids.iter().map(|did| stored_did(did)).collect()
 }
 
 /// How many repos are in each state.
@@ -406,7 +401,10 @@ pub async fn list_drift(connection: &mut PgConnection, limit: i64) -> sqlx::Resu
 }
 
 /// The last failures, the latest first: whose repo, why, and when it is tried again.
-pub async fn list_failed(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(String, String, DateTime<Utc>)>> {
+pub async fn list_failed(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(String, String, DateTime<Utc>)>> {
     let rows = sqlx::query!(
         "SELECT did, error AS \"error!\", due_at FROM repos WHERE state = 'failed' AND error IS NOT NULL
         ORDER BY due_at DESC LIMIT $1",

@@ -40,6 +40,7 @@ impl Pump {
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
+            working: tokio::sync::watch::Sender::default(),
             retention: ingest::Retention::default(),
         };
         let cancel = CancellationToken::new();
