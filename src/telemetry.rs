@@ -134,6 +134,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in gaps::Reason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
+    counter!("plyr_count_drift_total").increment(0);
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
@@ -149,6 +150,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
 fn describe() {
     describe_counter!("plyr_events_total", "Events that went through a transaction, by kind and outcome.");
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
+    describe_counter!("plyr_count_drift_total", "Like counts that were not what counting says, and were corrected.");
     describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
     describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");
@@ -162,6 +164,15 @@ fn describe() {
     describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
     describe_counter!("plyr_source_bytes_total", "Bytes that came, by source.");
+    describe_counter!(
+        "plyr_source_compared_total",
+        "Commits that others delivered too and this source in time, by source."
+    );
+    describe_counter!("plyr_source_first_total", "Compared commits that this source delivered before all others.");
+    describe_counter!("plyr_source_missed_total", "Compared commits that this source did not deliver in time.");
+    describe_counter!("plyr_source_late_total", "Missed commits that this source delivered later.");
+    describe_gauge!("plyr_source_blind", "1 while a source does not deliver what others deliver of our collections.");
+    describe_gauge!("plyr_source_followed", "1 while a source is asked; 0 for a spare and for a blind one let go.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");

@@ -106,8 +106,26 @@ pub struct Reached {
     pub event_at: Option<Timestamp>,
     /// When the upstream saw the last message of our collections, if this batch holds one.
     pub ours_at: Option<Timestamp>,
+    /// The last message of each of our collections that this batch holds, in the order of [`Collection::ALL`].
+    pub proofs: [Option<Proof>; 4],
     /// The number takes the place of what is stored, even if that is greater.
     pub restarts: bool,
+}
+
+impl Reached {
+    /// A source has been read up to this number.
+    pub fn to(source: Arc<str>, kind: &'static str, value: i64) -> Self {
+        Self { source, kind, value, event_at: None, ours_at: None, proofs: [None; 4], restarts: false }
+    }
+}
+
+/// That a source delivers a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// The number of the message.
+    pub value: i64,
+    /// When the upstream saw it.
+    pub event_at: Option<Timestamp>,
 }
 
 /// What a batch did.
@@ -124,7 +142,7 @@ pub struct Applied {
     /// Operations with the rev of the stored row and another CID: the first stays.
     pub anomalies: u64,
     kinds: [Counts; KINDS.len()],
-    gaps: [u64; Reason::ALL.len()],
+    gaps: [u32; Reason::ALL.len()],
 }
 
 /// The kinds of events that are counted apart.
@@ -175,11 +193,11 @@ impl Applied {
 
     /// How many gaps were opened, by reason.
     pub fn gaps(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.gaps)
+        Reason::ALL.into_iter().zip(self.gaps.map(u64::from))
     }
 
     /// Adds gaps that were opened.
-    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u64) {
+    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u32) {
         for (place, count) in Reason::ALL.into_iter().zip(&mut self.gaps) {
             *count += if place == reason { opened } else { 0 };
         }

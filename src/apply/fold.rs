@@ -104,6 +104,11 @@ impl<'a> Fold<'a> {
         &self.overtaken
     }
 
+    /// Forgets the paths that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&PathState<'a>) -> bool) {
+        self.paths.retain(|_, path| keep(path));
+    }
+
     /// All paths with their collections, in no order.
     pub fn paths(&mut self) -> impl Iterator<Item = (Collection, &mut PathState<'a>)> {
         self.paths.iter_mut().map(|((collection, _, _), state)| (*collection, state))

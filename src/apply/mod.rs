@@ -4,6 +4,7 @@
 //! of it is. Applying anything again changes nothing. Only `rev` orders, and only per path. Does not know where events
 //! come from.
 
+mod accounts;
 mod batch;
 mod fold;
 mod gaps;
@@ -11,7 +12,8 @@ mod hints;
 mod ids;
 mod rows;
 
-pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Reached, kind};
+pub use accounts::{Answer, Decision, decide, settle};
+pub use batch::{Applied, Batch, Counts, Gap, GapChange, Origin, Proof, Reached, kind};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -20,8 +22,9 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     decode::{Collection, Collections, Event},
-    store::{self, actors, identities, lease::Token, positions, rejects},
+    store::{self, account_checks, identities, lease::Token, positions, proofs, rejects},
 };
+use accounts::Accounts;
 use fold::Fold;
 use hints::Hints;
 use ids::Ids;
@@ -70,13 +73,21 @@ pub struct Applier {
     clock: Clock,
     ids: Ids,
     hints: Hints,
+    accounts: Accounts,
     token: Option<Token>,
 }
 
 impl Applier {
     /// An applier for the collections of one namespace.
     pub fn new(collections: Collections, clock: Clock) -> Self {
-        Self { collections, clock, ids: Ids::default(), hints: Hints::default(), token: None }
+        Self {
+            collections,
+            clock,
+            ids: Ids::default(),
+            hints: Hints::default(),
+            accounts: Accounts::default(),
+            token: None,
+        }
     }
 
     /// Applies only as long as the token is the lease's. Without one, whoever holds the lease does not matter.
@@ -85,9 +96,10 @@ impl Applier {
         Self { token: Some(token), ..self }
     }
 
-    /// Forgets the ids: to be called when the database may be another one than before, or an older state of it.
+    /// Forgets ids and accounts: to be called when the database may be another one than before, or an older state of it.
     pub fn forget(&mut self) {
         self.ids = Ids::default();
+        self.accounts = Accounts::default();
     }
 
     /// Applies a batch in one transaction on `connection`, which must be in none.
@@ -99,6 +111,10 @@ impl Applier {
         let track_nsid = self.collections.nsid(Collection::Track);
         let folds = &mut [&mut fold, &mut burials];
         let mut met = self.ids.resolve_actors(&mut transaction, track_nsid, folds).await?;
+        self.accounts.refresh(&mut transaction).await?;
+        for fold in folds.iter_mut() {
+            self.accounts.drop_buried(fold);
+        }
         // Tracks come first, so that one whose record is here is written once, and not mentioned before.
         let mut outcomes = [Applied::default(); 2];
         for (outcome, fold) in outcomes.iter_mut().zip(folds.iter()) {
@@ -109,12 +125,14 @@ impl Applier {
             write_others(&mut transaction, fold, now, outcome).await?;
         }
         let [mut applied, buried] = outcomes;
+        self.ask_for_checks(&mut transaction, folds, now).await?;
         let recalled = self.hints.recall(met.dids());
         let (accounts, identities) = write_hints(&mut transaction, &batch.events, &recalled, now).await?;
         for (origin, reject) in &batch.rejects {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
+        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
         }
@@ -130,6 +148,20 @@ impl Applier {
         applied.rejected = batch.rejects.len() as u64;
         applied.buried = buried.applied;
         Ok(applied)
+    }
+
+    /// A live commit of a hidden account makes us ask about it again.
+    async fn ask_for_checks(
+        &self,
+        connection: &mut PgConnection,
+        folds: &mut [&mut Fold<'_>],
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<()> {
+        let commits: Vec<_> = folds.iter_mut().flat_map(|fold| self.accounts.hidden_writers(fold)).collect();
+        if commits.is_empty() {
+            return Ok(());
+        }
+        account_checks::request_for_commits(connection, &commits, now).await
     }
 }
 
@@ -169,8 +201,8 @@ async fn write_hints(
     recalled: &[Event],
     now: DateTime<Utc>,
 ) -> sqlx::Result<(u64, u64)> {
-    let accounts = rows::account_hints(events.iter().chain(recalled));
-    let accounts = actors::update_accounts(connection, &accounts).await?;
+    let (hints, unclear) = rows::account_hints(events.iter().chain(recalled));
+    let accounts = accounts::take_hints(connection, (&hints, &unclear), now).await?;
     let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }

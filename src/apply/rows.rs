@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use super::{Origin, Reached, fold::PathState};
+use super::{Origin, Reached, accounts::rules_visibility, fold::PathState};
 use crate::{
     atproto::{Cid, Nsid, Tid, Timestamp},
     decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
@@ -18,6 +18,7 @@ use crate::{
         lists::ListRow,
         positions::NewPosition,
         profiles::ProfileRow,
+        proofs::NewProofs,
         rejects::NewReject,
         tracks::TrackRow,
     },
@@ -157,18 +158,21 @@ pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> V
         .collect()
 }
 
-/// The last account hint of each DID.
-pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> Vec<AccountHint<'e>> {
+/// The last account hint of each DID, and the DIDs of those that say nothing of visibility.
+pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> (Vec<AccountHint<'e>>, Vec<&'e str>) {
     let mut last: HashMap<&str, AccountHint<'_>> = HashMap::new();
+    let mut unclear = Vec::new();
     for event in events {
         let Body::Account { active, status, at } = &event.body else { continue };
         let did = event.did.as_str();
-        if last.get(did).is_none_or(|held| held.at < *at) {
+        if !rules_visibility(*active, status.as_ref()) {
+            unclear.push(did);
+        } else if last.get(did).is_none_or(|held| held.at < *at) {
             let status = status.as_ref().map(AccountStatus::as_str);
             last.insert(did, AccountHint { did: &event.did, active: *active, status, at: *at });
         }
     }
-    last.into_values().collect()
+    (last.into_values().collect(), unclear)
 }
 
 /// Those whose documents may have changed. What an event claims of the handle is not believed: it is looked up.
@@ -233,4 +237,20 @@ pub fn position(reached: &Reached) -> NewPosition<'_> {
         ours_at: reached.ours_at.map(Timestamp::utc),
         restarts: reached.restarts,
     }
+}
+
+/// Rows of what the batch proves.
+pub fn proofs(positions: &[Reached]) -> NewProofs<'_> {
+    let mut rows = NewProofs::default();
+    for reached in positions {
+        for (collection, proof) in Collection::ALL.into_iter().zip(reached.proofs) {
+            let Some(proof) = proof else { continue };
+            rows.sources.push(&reached.source);
+            rows.collections.push(collection.suffix());
+            rows.kinds.push(reached.kind);
+            rows.values.push(proof.value);
+            rows.times.push(proof.event_at.map(Timestamp::utc));
+        }
+    }
+    rows
 }

@@ -60,6 +60,11 @@ impl Tid {
         Timestamp::from_utc(DateTime::from_timestamp_micros(self.0 >> 10).unwrap_or_default())
     }
 
+    /// The last identifier of a moment; of moments before 1970 the first of all.
+    pub fn last_at(moment: Timestamp) -> Self {
+        Self((moment.micros().clamp(0, (1 << 53) - 1) << 10) | 0x3ff)
+    }
+
     /// The identifier that sorts directly before this one; the first stays the first.
     #[must_use]
     pub fn before(self) -> Self {

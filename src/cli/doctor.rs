@@ -92,6 +92,7 @@ async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
 async fn check_source(source: &SourceSpec) -> anyhow::Result<Option<DateTime<Utc>>> {
     let path = match source.dialect {
         Dialect::JetstreamV1 => "/subscribe?wantedCollections=fm.plyr.like",
+        Dialect::JetstreamV2 => "/xrpc/network.bsky.jetstream.subscribeEvents?kinds=commit&collections=fm.plyr.like",
         Dialect::Firehose => "/xrpc/com.atproto.sync.subscribeRepos",
     };
     let connect = connect_async(format!("{}{path}", source.origin()));

@@ -29,7 +29,7 @@ enum Action {
         /// The source, as in `PLYR_SOURCES`
         #[arg(value_parser = SourceSpec::parse)]
         source: SourceSpec,
-        /// Microseconds since 1970 for a Jetstream, a sequence number for a firehose
+        /// Microseconds since 1970 for a Jetstream v1, a sequence number for a Jetstream v2 or a firehose
         #[arg(value_parser = clap::value_parser!(i64).range(0..))]
         value: i64,
     },

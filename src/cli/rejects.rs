@@ -109,7 +109,9 @@ fn path_of(reject: &RejectView) -> String {
 }
 
 fn render_one(reject: &RejectView, raw: &RejectRaw) -> String {
-    let is_text = [RawFormat::RecordJson, RawFormat::JetstreamV1].iter().any(|format| format.as_str() == raw.format);
+    let is_text = [RawFormat::RecordJson, RawFormat::JetstreamV1, RawFormat::JetstreamV2]
+        .iter()
+        .any(|format| format.as_str() == raw.format);
     let bytes = if is_text { printable(&String::from_utf8_lossy(&raw.bytes)) } else { HEXLOWER.encode(&raw.bytes) };
     let rows = [
         ("reason", reject.reason.clone()),

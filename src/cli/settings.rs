@@ -1,4 +1,4 @@
-use std::{error::Error as _, ffi::OsString};
+use std::{error::Error as _, ffi::OsString, sync::Arc};
 
 use axum::http::HeaderValue;
 use clap::error::{ContextKind, ContextValue};
@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Retention},
+    ingest::{self, Retention, comparison::Patience},
     lifecycle::DatabaseSettings,
     serve::ServeSettings,
-    source::{SourceSpec, Start, Tuning},
+    source::{Compression, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };
 
 /// Of settings to come, and so no mistakes.
@@ -21,6 +21,23 @@ const TEST_PREFIX: &str = "PLYR_TEST_";
 const SOURCES_DEFAULT: &str =
     "jetstream+wss://jetstream1.us-east.bsky.network,jetstream+wss://jetstream2.us-west.bsky.network";
 
+const SPARES_DEFAULT: &str =
+    "jetstream+wss://jetstream2.us-east.bsky.network,jetstream+wss://jetstream1.us-west.bsky.network";
+
+/// Upstreams that are asked only in the place of others.
+#[derive(Debug, Clone)]
+pub(super) struct Spares(Vec<SourceSpec>);
+
+impl Spares {
+    /// Takes what the sources are written like, or `none`.
+    fn parse(text: &str) -> Result<Self, SpecError> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        text.split(',').map(SourceSpec::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 /// Where a source begins that has no position yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum StartFrom {
@@ -30,15 +47,30 @@ pub(super) enum StartFrom {
     Live,
 }
 
+/// Whether upstreams are asked to compress what they send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum CompressionChoice {
+    /// Where both sides can.
+    Auto,
+    /// Never.
+    Off,
+}
+
 /// What is indexed, and from where.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Index")]
 pub(super) struct IndexSettings {
-    /// Upstreams to follow, comma-separated: `jetstream+wss://host` or `firehose+wss://host`, `ws://` for local ones
-    /// (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
+    /// Upstreams to follow, comma-separated: `jetstream+wss://host`, `jetstream2+wss://host` (Jetstream v2) or
+    /// `firehose+wss://host`, `ws://` for local ones (`PLYR_SOURCES`, default: two public Jetstream hosts, jetstream1.us-east and jetstream2.us-west.bsky.network)
     #[arg(long, env = "PLYR_SOURCES", value_name = "SOURCES", value_delimiter = ',', default_value = SOURCES_DEFAULT,
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
+
+    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_SPARE_SOURCES`, default:
+    /// the two other public hosts, jetstream2.us-east and jetstream1.us-west.bsky.network, unless sources are named; then none)
+    #[arg(long, env = "PLYR_SPARE_SOURCES", value_name = "SOURCES", value_parser = Spares::parse, global = true,
+        hide_env = true)]
+    pub(super) spare_sources: Option<Spares>,
 
     /// Namespace of the indexed records (`PLYR_NAMESPACE`, default fm.plyr)
     #[arg(long, env = "PLYR_NAMESPACE", value_name = "NSID", default_value = "fm.plyr",
@@ -56,6 +88,30 @@ pub(super) struct IndexSettings {
         hide_default_value = true
     )]
     pub(super) start: StartFrom,
+
+    /// Tracks a minute whose likes are counted again, to see that the kept counts are right; 0 for none
+    /// (`PLYR_RECOUNTS_PER_MINUTE`, default 6)
+    #[arg(long, env = "PLYR_RECOUNTS_PER_MINUTE", value_name = "TRACKS", default_value_t = 6,
+        value_parser = clap::value_parser!(u32).range(..=6000), global = true, hide_env = true, hide_default_value = true)]
+    recounts_per_minute: u32,
+
+    /// Whether Jetstreams are asked to compress what they send (`PLYR_COMPRESSION`, default auto: where both sides can)
+    #[arg(
+        long,
+        env = "PLYR_COMPRESSION",
+        value_enum,
+        default_value = "auto",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub(super) compression: CompressionChoice,
+
+    /// File with the zstd dictionary of Jetstream v1, without which v1 hosts are not asked to compress
+    /// (`PLYR_ZSTD_DICTIONARY`, default none)
+    #[arg(long, env = "PLYR_ZSTD_DICTIONARY", value_name = "FILE", value_parser = read_dictionary, global = true,
+        hide_env = true)]
+    pub(super) zstd_dictionary: Option<Arc<Dictionary>>,
 
     /// Days that rejects are kept (`PLYR_REJECTS_DAYS_MAX`, default 90)
     #[arg(long, env = "PLYR_REJECTS_DAYS_MAX", value_name = "DAYS", default_value_t = 90,
@@ -89,6 +145,25 @@ pub(super) struct ApiSettings {
     lag_limit_s: u32,
 }
 
+impl IndexSettings {
+    /// The spares that are named, or those that belong to the default sources.
+    fn spares(&self) -> Vec<SourceSpec> {
+        let is_default = || self.sources.iter().map(ToString::to_string).eq(SOURCES_DEFAULT.split(','));
+        let spares = match &self.spare_sources {
+            Some(Spares(spares)) => spares.clone(),
+            None if is_default() => SPARES_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect(),
+            None => Vec::new(),
+        };
+        let mut others: Vec<SourceSpec> = Vec::new();
+        for spare in spares {
+            if !self.sources.contains(&spare) && !others.contains(&spare) {
+                others.push(spare);
+            }
+        }
+        others
+    }
+}
+
 impl super::Settings {
     /// What the index half needs.
     pub(super) fn ingest_options(&self) -> ingest::Options {
@@ -96,12 +171,19 @@ impl super::Settings {
             StartFrom::Oldest => Start::Oldest,
             StartFrom::Live => Start::Live,
         };
+        let compression = match self.index.compression {
+            CompressionChoice::Auto => Compression::Auto { jetstream_v1: self.index.zstd_dictionary.clone() },
+            CompressionChoice::Off => Compression::Off,
+        };
         ingest::Options {
+            spares: self.index.spares(),
+            patience: Patience::default(),
             sources: self.index.sources.clone(),
             start,
-            tuning: Tuning::default(),
+            tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
             working: watch::Sender::default(),
+            recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }
     }
@@ -122,6 +204,11 @@ impl super::Settings {
 
 fn parse_namespace(text: &str) -> Result<Collections, String> {
     Collections::of_namespace(text).map_err(|error| error.to_string())
+}
+
+fn read_dictionary(path: &str) -> Result<Arc<Dictionary>, String> {
+    let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read: {error}"))?;
+    Dictionary::of_bytes(bytes).map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn parse_origin(text: &str) -> Result<HeaderValue, &'static str> {

@@ -3,6 +3,7 @@ use super::{
     table::{ago, or_dash, render},
 };
 use crate::{
+    atproto::Timestamp,
     clock::Clock,
     lifecycle,
     store::{
@@ -10,8 +11,8 @@ use crate::{
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{
-                Counts, ExpiredRejects, SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects,
-                list_sources,
+                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current,
+                list_expired_rejects, list_sources,
             },
         },
     },
@@ -29,10 +30,17 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let indexers = list_indexers(&mut connection).await?;
         let rejects = count_rejects(&mut connection).await?;
         let expired = list_expired_rejects(&mut connection).await?;
-        let counts = count_rows(&mut connection).await?;
+        let counts =
+            render_counts(count_rows(&mut connection).await?) + &render_upkeep(&find_upkeep(&mut connection).await?);
         let rejects = render_rejects(&rejects) + &render_expired(&expired);
-        let parts =
-            [render_sources(&sources), render_indexers(&indexers), render_gaps(&gaps), rejects, render_counts(counts)];
+        let parts = [
+            render_sources(&sources),
+            render_scores(&sources),
+            render_indexers(&indexers),
+            render_gaps(&gaps),
+            rejects,
+            counts,
+        ];
         Ok(parts.join("\n"))
     })
     .await?;
@@ -55,11 +63,45 @@ fn render_sources(sources: &[SourceView]) -> String {
                 or_dash(source.event_at.map(|at| ago(now, at))),
                 or_dash(source.ours_at.map(|at| ago(now, at))),
                 or_dash(source.updated_at.map(|at| ago(now, at))),
-                source.reason.clone().unwrap_or_default(),
+                remark(source, now),
             ]
         })
         .collect();
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
+}
+
+/// Why a source waits, or what it is blind to.
+fn remark(source: &SourceView, now: Timestamp) -> String {
+    match (&source.score, source.blind_since()) {
+        (Some(score), Some(since)) => {
+            format!("blind to {} since {}: {} missed", score.blind_to.join(", "), ago(now, since), score.missed)
+        }
+        _ => source.reason.clone().unwrap_or_default(),
+    }
+}
+
+/// How the sources do beside each other.
+fn render_scores(sources: &[SourceView]) -> String {
+    let rows: Vec<Vec<String>> = sources
+        .iter()
+        .filter_map(|source| {
+            let score = source.score.as_ref()?;
+            let figures = [
+                score.delivered,
+                score.first,
+                score.missed,
+                score.late,
+                score.late_max_ms,
+                score.connections,
+                score.rewinds,
+            ];
+            Some([source.source.clone()].into_iter().chain(figures.map(|figure| figure.to_string())).collect())
+        })
+        .collect();
+    if rows.len() < 2 {
+        return "there are no two sources to compare\n".to_owned();
+    }
+    render(&["COMPARED", "IN TIME", "FIRST", "MISSED", "LATE", "LATEST MS", "CONNECTIONS", "REWINDS"], &rows)
 }
 
 fn render_gaps(gaps: &[OpenCount]) -> String {
@@ -117,4 +159,12 @@ fn render_counts(counts: Counts) -> String {
     let Counts { actors, tracks, likes, lists, exact } = counts;
     let about = if exact { "" } else { "about " };
     format!("{about}{actors} actors, {tracks} tracks, {likes} likes, {lists} lists\n")
+}
+
+fn render_upkeep(upkeep: &Upkeep) -> String {
+    let Upkeep { checked, drifted, drifted_at, hidden, checks, .. } = upkeep;
+    let last = drifted_at.map_or(String::new(), |at| format!(", the last one {} ago", ago(Clock::system().now(), at)));
+    format!(
+        "{checked} like counts checked, {drifted} were wrong{last}\n{hidden} accounts hidden, {checks} to be asked about\n"
+    )
 }

@@ -3,7 +3,7 @@
 //! Contract: pure and total. No input makes it panic, allocate without bound or recurse without bound; what it cannot use
 //! becomes a [`Reject`] that names its reason, and never costs more than itself. Knows no socket, no SQL and no runtime.
 //!
-//! Two steps: a dialect ([`jetstream_v1`], [`firehose`]) finds the operations in a frame, and the records behind those of
+//! Two steps: a dialect ([`jetstream_v1`], [`jetstream_v2`], [`firehose`]) finds the operations in a frame, and the records behind those of
 //! our collections ([`Collections`]) are held against their lexicon ([`record`]).
 
 mod car;
@@ -11,7 +11,9 @@ mod collections;
 mod event;
 mod fields;
 pub mod firehose;
+mod jetstream;
 pub mod jetstream_v1;
+pub mod jetstream_v2;
 pub mod lexicons;
 mod operation;
 pub mod record;
@@ -25,6 +27,27 @@ pub use reject::{Item, RawFormat, Reason, RecordPath, Reject};
 
 /// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.
 pub const MESSAGE_MAX: usize = 5 << 20;
+
+/// What one message is, in the dialects that have more to say than events.
+#[derive(Debug)]
+pub enum Message {
+    /// Events, or rejects in their place.
+    Frame(Frame),
+    /// `#info`, such as `OutdatedCursor`.
+    Info {
+        /// Such as `OutdatedCursor`.
+        name: String,
+        /// For people.
+        message: Option<String>,
+    },
+    /// An error after which the server closes, such as `FutureCursor` or `ConsumerTooSlow`.
+    Error {
+        /// Such as `FutureCursor`.
+        error: String,
+        /// For people.
+        message: Option<String>,
+    },
+}
 
 /// What one frame held.
 #[derive(Debug, Default)]

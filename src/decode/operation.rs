@@ -1,8 +1,8 @@
-//! From an operation on one of our collections to an item: the step that both dialects share.
+//! From an operation on one of our collections to an item: the step that all dialects share.
 
 use super::{
-    Body, Collections, Commit, Event, Item, Operation, RawFormat, Reason, RecordPath, Reject, firehose, jetstream_v1,
-    record,
+    Body, Collections, Commit, Event, Item, Message, Operation, RawFormat, Reason, RecordPath, Reject, firehose,
+    jetstream_v1, jetstream_v2, record,
 };
 use crate::atproto::{Cid, SyntaxError};
 
@@ -64,10 +64,8 @@ pub fn decode_read(collections: &Collections, path: RecordPath, format: RawForma
 pub fn decode_reject(collections: &Collections, format: RawFormat, path: Option<&RecordPath>, raw: &[u8]) -> Vec<Item> {
     match (format, path) {
         (RawFormat::JetstreamV1, _) => jetstream_v1::decode_message(collections, raw).items,
-        (RawFormat::Firehose, _) => match firehose::decode_message(collections, raw) {
-            firehose::Message::Frame(frame) => frame.items,
-            firehose::Message::Info { .. } | firehose::Message::Error { .. } => Vec::new(),
-        },
+        (RawFormat::JetstreamV2, _) => items(jetstream_v2::decode_message(collections, raw)),
+        (RawFormat::Firehose, _) => items(firehose::decode_message(collections, raw)),
         (RawFormat::RecordJson | RawFormat::RecordCbor, Some(path)) => {
             vec![decode_put(collections, path.clone(), RawRecord { format, bytes: raw })]
         }
@@ -75,6 +73,13 @@ pub fn decode_reject(collections: &Collections, format: RawFormat, path: Option<
             let refusal = Refusal::whole(Reason::Envelope, "a record without its path cannot be applied");
             vec![Item::Reject(Box::new(refusal.about(None, format, raw)))]
         }
+    }
+}
+
+fn items(message: Message) -> Vec<Item> {
+    match message {
+        Message::Frame(frame) => frame.items,
+        Message::Info { .. } | Message::Error { .. } => Vec::new(),
     }
 }
 

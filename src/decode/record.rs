@@ -74,7 +74,9 @@ fn read_value(format: RawFormat, bytes: &[u8]) -> Result<Value<'_>, RecordError>
     match format {
         RawFormat::RecordJson => Value::from_json(bytes).map_err(|error| encoding_error(error.to_string())),
         RawFormat::RecordCbor => Value::from_cbor(bytes).map_err(|error| encoding_error(error.to_string())),
-        RawFormat::JetstreamV1 | RawFormat::Firehose => Err(encoding_error("a whole message is not a record")),
+        RawFormat::JetstreamV1 | RawFormat::JetstreamV2 | RawFormat::Firehose => {
+            Err(encoding_error("a whole message is not a record"))
+        }
     }
 }
 

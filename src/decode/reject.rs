@@ -60,6 +60,8 @@ pub enum RawFormat {
     RecordCbor,
     /// A whole Jetstream v1 message.
     JetstreamV1,
+    /// A whole Jetstream v2 message.
+    JetstreamV2,
     /// A whole firehose message.
     Firehose,
 }
@@ -71,13 +73,14 @@ impl RawFormat {
             Self::RecordJson => "record_json",
             Self::RecordCbor => "record_cbor",
             Self::JetstreamV1 => "jetstream_v1",
+            Self::JetstreamV2 => "jetstream_v2",
             Self::Firehose => "firehose",
         }
     }
 
     /// Reads the word of the table.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::RecordJson, Self::RecordCbor, Self::JetstreamV1, Self::Firehose]
+        [Self::RecordJson, Self::RecordCbor, Self::JetstreamV1, Self::JetstreamV2, Self::Firehose]
             .into_iter()
             .find(|format| format.as_str() == text)
     }

@@ -2,11 +2,12 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use super::{
     gaps::Continuities,
+    lookout::Lookout,
     pending::{Feeder, Pending, Shipment},
 };
 use crate::{clock::Clock, decode::Collections, source::Delivery};
@@ -30,12 +31,18 @@ pub struct Feed {
     pub continuities: Continuities,
     /// The time.
     pub clock: Clock,
+    /// Compares the sources, where there are several.
+    pub lookout: Option<Lookout>,
 }
 
 impl Feed {
     /// Runs until all sources have stopped and all that they delivered has been shipped, or the writer is gone.
     pub async fn run(mut self) {
-        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), self.continuities);
+        let mut settling = interval(self.lookout.as_ref().map_or(IDLE_POSITION, Lookout::pace));
+        settling.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_compared = self.lookout.is_some();
+        let watchers = (self.continuities, self.lookout);
+        let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), watchers);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;
         while open || !pending.is_empty() {
@@ -54,6 +61,8 @@ impl Feed {
                     Some(delivery) => pending.absorb(delivery, self.clock.now()),
                     None => open = false,
                 },
+                // After the deliveries: judged is only when all that waits has been heard.
+                _ = settling.tick(), if is_compared && open && pending.has_room() => pending.settle(),
                 () = tokio::time::sleep_until(positions_due), if !due && !pending.is_empty() => {
                     let Ok(permit) = self.wanted.acquire().await else { return };
                     permit.forget();

@@ -10,11 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
+    comparison::{Patience, Score},
+    counts,
     feed::Feed,
     gaps::{self, Continuities},
+    lookout::{Lookout, Watched},
     meter::{Age, Ages},
     pending::Feeder,
     retention::Retention,
+    rotation::{Rotation, Seat},
+    slot::Slot,
     writer::{Inlet, Writer},
 };
 use crate::{
@@ -22,7 +27,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
-    source::{self, Connection, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
+    source::{Connection, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
 
@@ -31,14 +36,20 @@ use crate::{
 pub struct Options {
     /// The upstreams, each once.
     pub sources: Vec<SourceSpec>,
+    /// Upstreams to ask in the place of those that turn out to be blind; none of them among the others.
+    pub spares: Vec<SourceSpec>,
     /// What to ask an upstream for that has no position yet.
     pub start: Start,
     /// How patient the sources are.
     pub tuning: Tuning,
+    /// How patient we are with a source that does not deliver what others do.
+    pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
     /// Learns whether this is the one indexer that works, or one that stands by.
     pub working: watch::Sender<bool>,
+    /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
+    pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.
     pub retention: Retention,
 }
@@ -59,23 +70,28 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
-    let continuities = Continuities::new(&options.sources, options.tuning.rewind, &stored);
-    let stored = of_sources(&options.sources, &stored);
-    let feeders: Arc<[Feeder]> = options.sources.iter().map(Feeder::of_source).collect();
+    let specs: Vec<SourceSpec> = options.sources.iter().chain(&options.spares).cloned().collect();
+    let continuities = Continuities::new(&specs, options.tuning.rewind, &stored);
+    let stored = of_sources(&specs, &stored);
+    let feeders: Arc<[Feeder]> = specs.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
     let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
-    let mut committed = Vec::new();
-    for (index, (spec, stored)) in options.sources.iter().zip(stored).enumerate() {
+    let (mut committed, mut seats, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (spec, stored)) in specs.into_iter().zip(stored).enumerate() {
         let position = stored.and_then(|row| {
             Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
         });
         let (committed_sender, committed_receiver) = watch::channel(position);
         committed.push(committed_sender);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
+        // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
+        watched.push(Watched { connection: connection_receiver.clone(), is_whole: spec.dialect != Dialect::Firehose });
+        let (seat, duty) = Seat::new(&spec, index < options.sources.len());
+        seats.push(seat);
         let follow = Follow {
             index,
-            spec: spec.clone(),
+            spec,
             collections: options.collections.clone(),
             start: options.start,
             committed: committed_receiver,
@@ -86,7 +102,7 @@ pub async fn run(
         };
         let stop = cancel.clone();
         tasks.spawn(async move {
-            source::follow(follow, stop).await;
+            Slot { follow, duty }.run(stop).await;
             ("follows a source", Ok(()))
         });
         let recorder = Recorder { pool: pool.clone(), token, name: feeders[index].name.clone(), clock: clock.clone() };
@@ -95,6 +111,15 @@ pub async fn run(
             ("records a source's state", Ok(()))
         });
     }
+    let (scores, scores_receiver) = watch::channel(vec![Score::default(); seats.len()]);
+    let is_compared = seats.len() > 1;
+    let lookout = is_compared.then(|| Lookout::new(watched, scores, (options.patience.clone(), clock.clone())));
+    let rotation = Rotation::new(seats, scores_receiver, options.patience, (pool.clone(), token, clock.clone()));
+    let stop = cancel.clone();
+    tasks.spawn(async move {
+        rotation.run(stop).await;
+        ("watches the sources", Ok(()))
+    });
     let queue = deliveries.downgrade();
     drop(deliveries);
     let wanted = Arc::new(Semaphore::new(0));
@@ -107,10 +132,16 @@ pub async fn run(
         feeders: feeders.clone(),
         continuities,
         clock: clock.clone(),
+        lookout,
     };
     tasks.spawn(async move {
         feed.run().await;
         ("decodes", Ok(()))
+    });
+    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    tasks.spawn(async move {
+        keeping.await;
+        ("keeps the like counts", Ok(()))
     });
     let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed, ages: ages.clone() };
     let stop = cancel.clone();
@@ -167,8 +198,9 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
 
 /// Reads all positions as soon as the database answers.
 async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
+    let names: Vec<String> = options.sources.iter().chain(&options.spares).map(ToString::to_string).collect();
     loop {
-        match try_load_positions(pool, &options.sources).await {
+        match try_load_positions(pool, &names).await {
             Ok(positions) => return positions,
             Err(error) => tracing::warn!(%error, "the positions cannot be read yet"),
         }
@@ -176,10 +208,9 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition>
     }
 }
 
-async fn try_load_positions(pool: &PgPool, sources: &[SourceSpec]) -> sqlx::Result<Vec<StoredPosition>> {
+async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
-    let names: Vec<String> = sources.iter().map(ToString::to_string).collect();
-    store::sources::delete_others(&mut connection, &names).await?;
+    store::sources::delete_others(&mut connection, names).await?;
     store::positions::list(&mut connection).await
 }
 
@@ -226,6 +257,7 @@ impl Recorder {
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
         let (word, reason) = match state {
             Connection::Starting => ("starting", None),
+            Connection::Resting => ("resting", None),
             Connection::Connected => ("connected", None),
             Connection::Waiting { reason } => ("waiting", Some(reason.as_str())),
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),

@@ -137,16 +137,17 @@ fn known_until(row: &StoredPosition) -> Option<Timestamp> {
     row.event_at.max(row.quiet_until).map(Timestamp::from_utc)
 }
 
-/// Tells again and again how many gaps are open, until cancelled.
+/// Tells again and again how many gaps are open, until cancelled: then whoever indexes next tells it.
 pub async fn tell_open(pool: PgPool, cancel: CancellationToken) {
     let mut ticks = interval(TELL_EVERY);
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
         match cancel.run_until_cancelled(count_open(&pool)).await {
             Some(Ok(counts)) => tell(&counts),
             Some(Err(error)) => tracing::debug!(%error, "the gaps cannot be counted now"),
-            None => return,
+            None => break,
         }
     }
+    tell(&[]);
 }
 
 async fn count_open(pool: &PgPool) -> sqlx::Result<Vec<store::gaps::OpenCount>> {

@@ -9,6 +9,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
+use super::comparison::Score;
 use crate::{
     apply::{Applied, Reached, kind},
     atproto::Timestamp,
@@ -42,6 +43,17 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
     #[expect(clippy::cast_precision_loss, reason = "a batch has fewer than 2^52 events")]
     histogram!("plyr_batch_events").record(events as f64);
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());
+}
+
+/// Tells how a source does beside the others.
+pub fn compared(name: &str, score: &Score, is_followed: bool) {
+    let source = || name.to_owned();
+    counter!("plyr_source_compared_total", "source" => source()).absolute(score.delivered);
+    counter!("plyr_source_first_total", "source" => source()).absolute(score.first);
+    counter!("plyr_source_missed_total", "source" => source()).absolute(score.missed);
+    counter!("plyr_source_late_total", "source" => source()).absolute(score.late);
+    gauge!("plyr_source_blind", "source" => source()).set(f64::from(u8::from(score.blind_since_us().is_some())));
+    gauge!("plyr_source_followed", "source" => source()).set(f64::from(u8::from(is_followed)));
 }
 
 /// Tells no longer how far the sources are behind: another indexer follows them now.

@@ -5,18 +5,24 @@
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
 //! read is committed. Of several pumps on one database one works and the others stand by: the lease.
 
+pub mod comparison;
 pub mod continuity;
+mod counts;
 mod feed;
 mod follow;
 mod gaps;
 mod lease;
+mod lookout;
 mod meter;
 mod pending;
 mod replay;
 mod retention;
 mod retry;
+mod rotation;
+mod slot;
 mod writer;
 
+pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
 pub use replay::{Summary, replay};

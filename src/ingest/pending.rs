@@ -2,11 +2,11 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{gaps::Continuities, meter};
+use super::{gaps::Continuities, lookout::Lookout, meter};
 use crate::{
-    apply::{Batch, Gap, GapChange, Origin, Reached},
+    apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
-    decode::{Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1},
+    decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     source::{Delivery, Dialect, PositionKind, SourceSpec},
 };
 
@@ -56,7 +56,13 @@ pub struct Pending {
     continuities: Continuities,
     received_at: Option<Instant>,
     now: Timestamp,
+    is_rewound: bool,
+    lookout: Option<Lookout>,
 }
+
+/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::decode::Collection::ALL).
+#[derive(Debug, Default, Clone, Copy)]
+struct Told([bool; 4]);
 
 /// A batch to apply.
 #[derive(Debug)]
@@ -78,7 +84,11 @@ const BYTES_MAX: usize = 16 << 20;
 
 impl Pending {
     /// An empty one.
-    pub fn new(collections: Collections, feeders: Arc<[Feeder]>, continuities: Continuities) -> Self {
+    pub fn new(
+        collections: Collections,
+        feeders: Arc<[Feeder]>,
+        (continuities, lookout): (Continuities, Option<Lookout>),
+    ) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
             collections,
@@ -90,6 +100,8 @@ impl Pending {
             continuities,
             received_at: None,
             now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
+            is_rewound: false,
+            lookout,
         }
     }
 
@@ -98,9 +110,12 @@ impl Pending {
         self.batch.events.len() + self.batch.rejects.len() < EVENTS_MAX && self.bytes < BYTES_MAX
     }
 
-    /// Whether there is anything but positions.
+    /// Whether there is anything but positions that can wait.
     pub fn has_rows(&self) -> bool {
-        !self.batch.events.is_empty() || !self.batch.rejects.is_empty() || !self.batch.gaps.is_empty()
+        self.is_rewound
+            || !self.batch.events.is_empty()
+            || !self.batch.rejects.is_empty()
+            || !self.batch.gaps.is_empty()
     }
 
     /// Whether there is nothing at all.
@@ -115,40 +130,63 @@ impl Pending {
     pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
         self.received_at.get_or_insert(delivery.received_at);
         self.now = now;
+        if let Some(value) = delivery.rewound_to {
+            self.rewind(delivery.source, value);
+            return;
+        }
+        if let Some(lookout) = &mut self.lookout {
+            lookout.begin(&delivery);
+        }
         if let Some(until) = self.continuities.take(&delivery, now, &mut self.batch.gaps) {
             self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
         }
+        let is_empty = delivery.messages.is_empty();
         for message in delivery.messages {
             self.bytes += message.len();
-            let (frame, format) = match delivery.dialect {
+            let (read, format) = match delivery.dialect {
                 Dialect::JetstreamV1 => {
-                    (jetstream_v1::decode_message(&self.collections, &message), RawFormat::JetstreamV1)
+                    let frame = jetstream_v1::decode_message(&self.collections, &message);
+                    (decode::Message::Frame(frame), RawFormat::JetstreamV1)
                 }
-                Dialect::Firehose => match firehose::decode_message(&self.collections, &message) {
-                    firehose::Message::Frame(frame) => (frame, RawFormat::Firehose),
-                    firehose::Message::Info { name, message } => {
-                        tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
-                        self.hear(delivery.source, &name);
-                        continue;
-                    }
-                    firehose::Message::Error { error, message } => {
-                        tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
-                        self.hear(delivery.source, &error);
-                        continue;
-                    }
-                },
+                Dialect::JetstreamV2 => {
+                    (jetstream_v2::decode_message(&self.collections, &message), RawFormat::JetstreamV2)
+                }
+                Dialect::Firehose => (firehose::decode_message(&self.collections, &message), RawFormat::Firehose),
+            };
+            let frame = match read {
+                decode::Message::Frame(frame) => frame,
+                decode::Message::Info { name, message } => {
+                    tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
+                    self.hear(delivery.source, &name);
+                    continue;
+                }
+                decode::Message::Error { error, message } => {
+                    tracing::warn!(source = %self.feeders[delivery.source].name, error, message, "upstream fails");
+                    self.hear(delivery.source, &error);
+                    continue;
+                }
             };
             self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
+        }
+        if let (false, Some(lookout), Some(Some(reached))) =
+            (is_empty, &mut self.lookout, self.reached.get(delivery.source))
+        {
+            lookout.end(delivery.source, reached.event_at);
         }
     }
 
     fn take_frame(&mut self, frame: Frame, trace: &Trace) {
         let feeder = &self.feeders[trace.feeder];
-        let mut ours = false;
+        let mut ours = Told::default();
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    ours |= matches!(event.body, Body::Commit(_));
+                    if let Body::Commit(commit) = &event.body {
+                        ours.0[commit.collection as usize] = true;
+                        if let Some(lookout) = &mut self.lookout {
+                            lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));
+                        }
+                    }
                     self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
                     meter::received(&event);
                     self.batch.events.push(event);
@@ -156,6 +194,9 @@ impl Pending {
                 }
                 Item::Reject(reject) => {
                     meter::rejected(reject.reason);
+                    if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
+                        lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
+                    }
                     let origin = Origin {
                         source: feeder.name.clone(),
                         kind: feeder.kind.map(PositionKind::as_str),
@@ -175,36 +216,48 @@ impl Pending {
         let restarts = self.continuities.hear(feeder, name, &mut self.batch.gaps);
         if let (true, Some(kind)) = (restarts, self.feeders[feeder].kind) {
             let source = self.feeders[feeder].name.clone();
-            let (value, event_at, ours_at) = (0, None, None);
-            self.reached[feeder] = Some(Reached { source, kind: kind.as_str(), value, event_at, ours_at, restarts });
+            self.reached[feeder] = Some(Reached { restarts, ..Reached::to(source, kind.as_str(), 0) });
         }
     }
 
-    fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, bool)) {
+    fn advance(&mut self, feeder: usize, kind: PositionKind, value: i64, (time, ours): (Option<Timestamp>, Told)) {
         if kind == PositionKind::JetstreamV1Micros && value > self.now.micros().saturating_add(AHEAD_MAX_US) {
             return;
         }
         let restarts = self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps);
         let name = &self.feeders[feeder].name;
-        let reached = self.reached[feeder].get_or_insert_with(|| Reached {
-            source: name.clone(),
-            kind: kind.as_str(),
-            value,
-            event_at: None,
-            ours_at: None,
-            restarts: false,
-        });
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
         reached.value = if restarts { value } else { reached.value.max(value) };
         reached.restarts |= restarts;
         reached.event_at = time.or(reached.event_at);
-        if ours {
-            reached.ours_at = time.or(reached.ours_at);
+        for (proof, told) in reached.proofs.iter_mut().zip(ours.0) {
+            if told {
+                reached.ours_at = time.or(reached.ours_at);
+                *proof = Some(Proof { value, event_at: time });
+            }
+        }
+    }
+
+    /// What was read of a source beyond this number will be read again.
+    fn rewind(&mut self, feeder: usize, value: i64) {
+        let Some(Feeder { name, kind: Some(kind) }) = self.feeders.get(feeder) else { return };
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
+        reached.value = value;
+        reached.restarts = true;
+        self.is_rewound = true;
+    }
+
+    /// Judges what the sources owe. To be called about once in a second, when nothing waits to be taken in.
+    pub fn settle(&mut self) {
+        if let Some(lookout) = &mut self.lookout {
+            lookout.settle();
         }
     }
 
     /// Hands the batch over and starts another.
     pub fn take(&mut self) -> Shipment {
         self.bytes = 0;
+        self.is_rewound = false;
         let mut batch = std::mem::take(&mut self.batch);
         batch.positions = self.reached.iter_mut().filter_map(Option::take).collect();
         Shipment { batch, traces: std::mem::take(&mut self.traces), received_at: self.received_at.take() }

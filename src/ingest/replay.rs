@@ -52,6 +52,7 @@ pub async fn replay(
         feeders: feeders.clone(),
         continuities: Continuities::default(),
         clock: clock.clone(),
+        lookout: None,
     };
     let feed = tokio::spawn(feed.run());
     let ages = Arc::new(Ages::new(Vec::new(), clock.clone()));

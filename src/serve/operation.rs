@@ -20,7 +20,10 @@ use crate::{
         gaps::{self, OpenCount},
         views::{
             indexers::{IndexerView, list_indexers},
-            operation::{SourceView, count_rejects, count_rows, is_schema_current, list_expired_rejects, list_sources},
+            operation::{
+                ScoreView, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current,
+                list_expired_rejects, list_sources,
+            },
         },
     },
 };
@@ -62,6 +65,34 @@ pub struct Status {
     pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,
+    /// The standing check of the like counts.
+    pub drift: DriftStatus,
+    /// Accounts that are not shown.
+    pub accounts: AccountsStatus,
+}
+
+/// The standing check of the like counts: a few tracks a minute are counted again.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DriftStatus {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected: none, where all is well.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub drifted_at: Option<Timestamp>,
+}
+
+/// Accounts that are not shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct AccountsStatus {
+    /// Actors that are hidden: deactivated, taken down, suspended or deleted.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
 }
 
 /// A process that indexes or would.
@@ -99,7 +130,8 @@ pub struct RejectsExpired {
 pub struct SourceStatus {
     /// Its name.
     pub source: String,
-    /// `starting`, `connected`, `waiting` or `refused`; `silent` when whoever follows it has given no sign of life for half a
+    /// `starting`, `connected`, `waiting`, `refused`, or `resting` for a spare and for a blind one that was let go; `blind` while
+    /// it is connected and does not deliver what others do; `silent` when whoever follows it has given no sign of life for half a
     /// minute; null when it never told.
     pub state: Option<String>,
     /// Why it waits or was refused.
@@ -120,6 +152,48 @@ pub struct SourceStatus {
     /// When the upstream saw the last message of our collections.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ours_at: Option<Timestamp>,
+    /// How it does beside the other sources, since the index started; null where it has not been compared.
+    pub score: Option<SourceScore>,
+}
+
+/// How a source does beside the others. Compared is what was written while both were connected and had caught up.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceScore {
+    /// Compared commits that it delivered in time.
+    pub delivered: i64,
+    /// Of these before all others.
+    pub first: i64,
+    /// Compared commits that it did not deliver in time.
+    pub missed: i64,
+    /// Of the missed those that came later.
+    pub late: i64,
+    /// How much later than the first, at worst, in milliseconds.
+    pub late_max_ms: i64,
+    /// Connections that have brought something.
+    pub connections: i64,
+    /// How often it was told to go back to its last proof.
+    pub rewinds: i64,
+    /// While it is blind: since when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub blind_since: Option<Timestamp>,
+    /// While it is blind: to which collections, without their namespace.
+    pub blind_to: Vec<String>,
+}
+
+impl From<ScoreView> for SourceScore {
+    fn from(view: ScoreView) -> Self {
+        Self {
+            delivered: view.delivered,
+            first: view.first,
+            missed: view.missed,
+            late: view.late,
+            late_max_ms: view.late_max_ms,
+            connections: view.connections,
+            rewinds: view.rewinds,
+            blind_since: view.blind_since,
+            blind_to: view.blind_to,
+        }
+    }
 }
 
 /// Stretches of an upstream, or repos, of which the index may have missed something: those that are not closed.
@@ -187,6 +261,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     let counts = count_rows(reading.database()).await?;
     let gaps = gap_status(gaps::count_open(reading.database()).await?);
     let rejects = count_rejects(reading.database()).await?.into_iter().collect();
+    let Upkeep { checked, drifted, checked_at, drifted_at, hidden, checks } = find_upkeep(reading.database()).await?;
     let expired = list_expired_rejects(reading.database()).await?;
     let indexers = list_indexers(reading.database()).await?;
     let status = Status {
@@ -207,6 +282,8 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
             lists: counts.lists.max(0),
             exact: counts.exact,
         },
+        drift: DriftStatus { checked, drifted, checked_at, drifted_at },
+        accounts: AccountsStatus { hidden, checks },
     };
     let mut response =
         if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
@@ -217,8 +294,13 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
 /// Seconds between an upstream's event and the index.
 ///
 /// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
-/// that is not connected, or whose follower is silent, may have anything: its lag grows.
+/// that is not connected, or whose follower is silent, may have anything: its lag grows. So does that of a blind one, from the
+/// last message of our collections on, whatever else it delivers.
 fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
+    if let Some(blind_since) = source.blind_since() {
+        let seen_at = source.ours_at.map_or(blind_since, |ours_at| ours_at.min(blind_since));
+        return Some(now.utc().signed_duration_since(seen_at.utc()).as_seconds_f64().max(0.0));
+    }
     let (event_at, updated_at) = (source.event_at?, source.updated_at?);
     let until = if source.state_at(now) == Some("connected") { updated_at } else { now };
     let lag = until.utc().signed_duration_since(event_at.utc());
@@ -241,6 +323,7 @@ fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
         position: source.position,
         event_at: source.event_at,
         ours_at: source.ours_at,
+        score: source.score.map(SourceScore::from),
     }
 }
 

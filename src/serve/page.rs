@@ -77,6 +77,10 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
     };
     let sources = status.sources.iter().map(|source| {
         let state = source.state.as_deref().unwrap_or("–").to_owned();
+        let state = match source.score.as_ref().filter(|score| score.blind_since.is_some()) {
+            Some(score) => format!("{state}: blind to {}, {} missed", score.blind_to.join(", "), score.missed),
+            None => state,
+        };
         let state = source.reason.as_ref().map_or(state.clone(), |reason| format!("{state}: {reason}"));
         let position = format!("{} {}", or_dash(source.position), source.kind.as_deref().unwrap_or_default());
         vec![
@@ -99,13 +103,18 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
     let counts = &status.counts;
     let rows = [("actors", counts.actors), ("tracks", counts.tracks), ("likes", counts.likes), ("lists", counts.lists)];
     let body = format!(
-        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Indexers</h2>{}<h2>Index</h2><p>{}</p>{}\
+        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Indexers</h2>{}<h2>Index</h2><p>{}</p>{}<p>{} like counts checked,\
+         {} were wrong. {} accounts hidden, {} to be asked about.</p>\
          <h2>Open gaps</h2>{}<h2>Rejects</h2>{}{}",
         status.version,
         table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
         table(&["process", "state", "working since", "alive at"], indexers),
         if counts.exact { "Counted." } else { "Estimated by the database." },
         table(&["what", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()])),
+        status.drift.checked,
+        status.drift.drifted,
+        status.accounts.hidden,
+        status.accounts.checks,
         by_reason("gaps", &status.gaps.by_reason, status.gaps.oldest_at),
         by_reason("rejects", &status.rejects, None),
         if status.rejects_expired.is_empty() {

@@ -4,11 +4,14 @@ use super::{
     Asked, Dialect, ForeignPosition, Lost, Opening, Position, SourceSpec, Start,
     firehose::{self, FirehoseSeq},
     jetstream_v1::{self, JetstreamMicros},
+    jetstream_v2::{self, JetstreamSeq},
 };
 use crate::{clock::Clock, decode::Collections};
 
 /// Microseconds that a host's clock may be ahead of ours; beyond that a position lies in the future.
 const AHEAD_MAX_US: i64 = 60_000_000;
+/// How often a host is believed that tells where its memory begins and then refuses to begin there.
+const TOLD_MAX: u32 = 3;
 
 /// Decides what one upstream is asked for, and where.
 #[derive(Debug)]
@@ -17,67 +20,191 @@ pub(super) struct Approach {
     pub(super) collections: Collections,
     pub(super) start: Start,
     pub(super) clock: Clock,
+    /// Where to begin instead of at the committed position, as long as that stays.
+    pub(super) detour: Option<Detour>,
+}
+
+/// How far behind the committed position to begin.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Margin {
+    /// For a number space of moments.
+    pub(super) time: Duration,
+    /// For the sequence numbers of a Jetstream.
+    pub(super) events: i64,
+}
+
+/// Where to begin when the upstream does not take the committed position.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Detour {
+    /// What was committed when the detour was found.
+    committed: Option<Position>,
+    lost: Option<Lost>,
+    by: By,
+}
+
+/// The ways to ask for as much as a host has, in the order in which they are tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The committed position itself, without a margin.
+    Position,
+    /// All.
+    Beginning,
+    /// The number that the host says it begins with, for which time in a row.
+    Told(i64, u32),
+    /// A moment long ago.
+    LongAgo,
+    /// Nothing of what was.
+    Live,
 }
 
 /// Where a connection begins.
-enum Begin<C> {
-    Cursor(C),
+struct Begin {
+    url: String,
+    asked: Asked,
+    lost: Option<Lost>,
+}
+
+/// The dialect's own cursor, or what stands for it.
+enum Cursor<C> {
+    At(C),
     Oldest(Option<Lost>),
     Live,
 }
 
 impl Approach {
-    /// The address to connect to now, and how that begins. `rewind` is how far behind the position a Jetstream is asked.
-    pub(super) fn next(&self, committed: Option<Position>, rewind: Duration) -> (String, Opening) {
-        let (url, asked, lost) = match self.spec.dialect {
-            Dialect::JetstreamV1 => self.ask_jetstream_v1(committed.as_ref(), rewind),
+    /// The address to connect to now, and how that begins.
+    pub(super) fn next(&mut self, committed: Option<Position>, margin: Margin) -> (String, Opening) {
+        self.detour = self.detour.take().filter(|detour| detour.committed == committed);
+        let Begin { url, asked, lost } = match self.spec.dialect {
+            Dialect::JetstreamV1 => self.ask_jetstream_v1(committed.as_ref(), margin.time),
+            Dialect::JetstreamV2 => self.ask_jetstream_v2(committed.as_ref(), margin.events),
             Dialect::Firehose => self.ask_firehose(committed.as_ref()),
         };
         (url, Opening { committed, asked, lost })
     }
 
-    fn ask_jetstream_v1(&self, committed: Option<&Position>, rewind: Duration) -> (String, Asked, Option<Lost>) {
-        let latest = self.clock.now().micros().saturating_add(AHEAD_MAX_US);
-        match self.begin(committed, JetstreamMicros::of) {
-            Begin::Cursor(cursor) if cursor.micros() > latest => {
-                (self.oldest_micros(), Asked::Oldest, Some(Lost::Future))
-            }
-            Begin::Cursor(cursor) => {
-                let cursor = cursor.rewound(rewind);
-                (cursor.url(&self.collections), Asked::From(cursor.micros()), None)
-            }
-            Begin::Oldest(lost) => (self.oldest_micros(), Asked::Oldest, lost),
-            Begin::Live => (jetstream_v1::live_url(&self.spec, &self.collections), Asked::Live, None),
+    /// A Jetstream v2 no longer keeps what it was asked for. It may have said where its memory begins.
+    pub(super) fn too_old(&mut self, opening: &Opening, said: &str) {
+        let ours = opening.committed.as_ref().and_then(|held| self.spec.number(Dialect::JetstreamV2, held).ok());
+        let (lost, tried) = self.detour.take().map_or((None, None), |detour| (detour.lost, Some(detour.by)));
+        let sent = match (opening.asked, tried) {
+            (Asked::From(seq), _) | (_, Some(By::Told(seq, _))) => seq,
+            _ => 0,
+        };
+        let end = JetstreamSeq::long_ago(&self.spec).seq();
+        let told = numbers(said).filter(|number| (sent + 1..end).contains(number)).max();
+        let by = match (tried, told) {
+            (Some(By::LongAgo | By::Live), _) => By::Live,
+            (Some(By::Told(_, times)), Some(told)) if times < TOLD_MAX => By::Told(told, times + 1),
+            (Some(By::Told(..)), _) | (Some(By::Beginning), None) => By::LongAgo,
+            (_, Some(told)) => By::Told(told, 1),
+            (_, None) if ours.is_none() => By::LongAgo,
+            (_, None) if ours.is_some_and(|ours| sent < ours) => By::Position,
+            (_, None) => By::Beginning,
+        };
+        let is_lost = match by {
+            By::Position => false,
+            By::Told(told, _) => ours.is_some_and(|ours| ours.saturating_add(1) < told),
+            By::Beginning | By::LongAgo | By::Live => ours.is_some(),
+        };
+        let lost = lost.or(is_lost.then_some(Lost::TooOld));
+        self.detour = Some(Detour { committed: opening.committed.clone(), lost, by });
+    }
+
+    /// What the upstream was asked for is not in its past, so the position is not of what it tells now: all is asked for.
+    pub(super) fn ahead(&mut self, opening: &Opening, lost: Lost) {
+        let (lost, by) = match self.detour.take() {
+            Some(Detour { lost, by: By::Told(..), .. }) => (lost, By::LongAgo),
+            _ => (Some(lost), By::Beginning),
+        };
+        self.detour = Some(Detour { committed: opening.committed.clone(), lost, by });
+    }
+
+    /// The number below which the upstream cannot begin if it took what it was asked for.
+    pub(super) fn least(&self, opening: &Opening) -> Option<i64> {
+        match (opening.asked, self.detour.as_ref().map(|detour| detour.by)) {
+            (Asked::From(number), _) | (Asked::Oldest, Some(By::Told(number, _))) => Some(number),
+            (Asked::Oldest | Asked::Live, _) => None,
         }
     }
 
-    fn oldest_micros(&self) -> String {
-        JetstreamMicros::oldest(&self.spec).url(&self.collections)
+    fn ask_jetstream_v1(&self, committed: Option<&Position>, rewind: Duration) -> Begin {
+        let oldest = |lost| {
+            let url = JetstreamMicros::oldest(&self.spec).url(&self.collections);
+            Begin { url, asked: Asked::Oldest, lost }
+        };
+        let latest = self.clock.now().micros().saturating_add(AHEAD_MAX_US);
+        match self.cursor(committed, JetstreamMicros::of) {
+            Cursor::At(cursor) if cursor.micros() > latest => oldest(Some(Lost::Future)),
+            Cursor::At(cursor) => {
+                let cursor = cursor.rewound(rewind);
+                Begin { url: cursor.url(&self.collections), asked: Asked::From(cursor.micros()), lost: None }
+            }
+            Cursor::Oldest(lost) => oldest(lost),
+            Cursor::Live => {
+                Begin { url: jetstream_v1::live_url(&self.spec, &self.collections), asked: Asked::Live, lost: None }
+            }
+        }
     }
 
-    fn ask_firehose(&self, committed: Option<&Position>) -> (String, Asked, Option<Lost>) {
-        match self.begin(committed, FirehoseSeq::of) {
-            Begin::Cursor(cursor) => (cursor.url(), Asked::From(cursor.seq()), None),
-            Begin::Oldest(lost) => (FirehoseSeq::oldest(&self.spec).url(), Asked::Oldest, lost),
-            Begin::Live => (firehose::live_url(&self.spec), Asked::Live, None),
+    fn ask_jetstream_v2(&self, committed: Option<&Position>, rewind: i64) -> Begin {
+        let from = |cursor: JetstreamSeq<'_>, lost| Begin {
+            url: cursor.url(&self.collections),
+            asked: Asked::From(cursor.seq()),
+            lost,
+        };
+        let oldest = |cursor: JetstreamSeq<'_>, lost| Begin { asked: Asked::Oldest, ..from(cursor, lost) };
+        let live =
+            |lost| Begin { url: jetstream_v2::live_url(&self.spec, &self.collections), asked: Asked::Live, lost };
+        let (lost, by) = match (self.cursor(committed, JetstreamSeq::of), &self.detour) {
+            (Cursor::At(cursor), None) => return from(cursor.rewound(rewind), None),
+            (Cursor::At(cursor), Some(Detour { by: By::Position, .. })) => return from(cursor, None),
+            (Cursor::Live, _) => return live(None),
+            (Cursor::Oldest(lost), None) => (lost, By::Beginning),
+            (Cursor::Oldest(lost), Some(detour)) => (lost, detour.by),
+            (Cursor::At(_), Some(detour)) => (detour.lost.clone(), detour.by),
+        };
+        match by {
+            By::Told(seq, _) if committed.is_some() && lost.is_none() => {
+                from(JetstreamSeq::told(&self.spec, seq), None)
+            }
+            By::Told(seq, _) => oldest(JetstreamSeq::told(&self.spec, seq), lost),
+            By::LongAgo => oldest(JetstreamSeq::long_ago(&self.spec), lost),
+            By::Live => live(lost),
+            By::Position | By::Beginning => oldest(JetstreamSeq::oldest(&self.spec), lost),
+        }
+    }
+
+    fn ask_firehose(&self, committed: Option<&Position>) -> Begin {
+        let oldest = |lost| Begin { url: FirehoseSeq::oldest(&self.spec).url(), asked: Asked::Oldest, lost };
+        match (self.cursor(committed, FirehoseSeq::of), &self.detour) {
+            (Cursor::At(_), Some(detour)) => oldest(detour.lost.clone()),
+            (Cursor::At(cursor), None) => Begin { url: cursor.url(), asked: Asked::From(cursor.seq()), lost: None },
+            (Cursor::Oldest(lost), _) => oldest(lost),
+            (Cursor::Live, _) => Begin { url: firehose::live_url(&self.spec), asked: Asked::Live, lost: None },
         }
     }
 
     /// The dialect's own cursor. A position of another source is never sent: all that the upstream keeps is asked for
     /// instead, since reading twice does no harm and missing does.
-    fn begin<'s, C>(
+    fn cursor<'s, C>(
         &'s self,
         committed: Option<&Position>,
         of: impl Fn(&'s SourceSpec, &Position) -> Result<C, ForeignPosition>,
-    ) -> Begin<C> {
+    ) -> Cursor<C> {
         match (committed.map(|position| of(&self.spec, position)), self.start) {
-            (Some(Ok(cursor)), _) => Begin::Cursor(cursor),
+            (Some(Ok(cursor)), _) => Cursor::At(cursor),
             (Some(Err(error)), _) => {
                 tracing::error!(source = %self.spec, %error, "the stored position is not of this source");
-                Begin::Oldest(Some(Lost::Mismatch))
+                Cursor::Oldest(Some(Lost::Mismatch))
             }
-            (None, Start::Oldest) => Begin::Oldest(None),
-            (None, Start::Live) => Begin::Live,
+            (None, Start::Oldest) => Cursor::Oldest(None),
+            (None, Start::Live) => Cursor::Live,
         }
     }
+}
+
+/// The numbers in a sentence.
+fn numbers(said: &str) -> impl Iterator<Item = i64> {
+    said.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
 }

@@ -13,10 +13,21 @@ use tokio::{
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{Bytes, Message, protocol::WebSocketConfig},
+    tungstenite::{
+        Bytes, Message,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
+        protocol::WebSocketConfig,
+    },
 };
 
-use super::{Delivery, Dialect, Opening, ended::Ended, follow::Tuning};
+use super::{
+    Delivery, Dialect, Opening,
+    compression::{Inflated, Inflater},
+    ended::Ended,
+    first::{FirstLook, Seen},
+    follow::Tuning,
+};
 
 /// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
 /// which can say what is wrong with it.
@@ -28,15 +39,23 @@ const DELIVERY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Connects: name resolution, TCP, TLS and upgrade within one time-out.
-pub(super) async fn open(url: &str, timeout: Duration) -> Result<Socket, Ended> {
+/// Names the only provider of cryptography that is compiled in, which keeps rustls from panicking should a dependency bring
+/// another. If somebody has chosen one already, that one stays.
+pub(super) fn choose_cryptography() {
     static TLS: Once = Once::new();
-    // The only provider that is compiled in; naming it keeps rustls from panicking should a dependency bring another. If
-    // somebody has chosen one already, that one stays.
     TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+}
+
+/// Connects: name resolution, TCP, TLS and upgrade within one time-out.
+pub(super) async fn open(url: &str, subprotocol: Option<&'static str>, timeout: Duration) -> Result<Socket, Ended> {
+    choose_cryptography();
+    let mut request = url.into_client_request().map_err(|error| Ended::of_error(&error))?;
+    if let Some(subprotocol) = subprotocol {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
+    }
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    match time::timeout(timeout, connect_async_with_config(url, Some(config), true)).await {
+    match time::timeout(timeout, connect_async_with_config(request, Some(config), true)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(error)) => Err(Ended::of_error(&error)),
         Err(_) => Err(Ended::Broken(format!("no connection within {timeout:?}"))),
@@ -73,6 +92,17 @@ pub(super) struct Outlet<'a> {
     pub(super) meters: &'a Meters,
 }
 
+/// What one connection is to be read by.
+#[derive(Debug)]
+pub(super) struct Session<'a> {
+    pub(super) opening: Opening,
+    pub(super) tuning: &'a Tuning,
+    /// Reads what comes compressed.
+    pub(super) inflater: Option<Inflater>,
+    /// Until a message has shown where the upstream begins.
+    pub(super) first_look: Option<FirstLook<'a>>,
+}
+
 /// Reads one open connection to its end.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
@@ -80,6 +110,8 @@ pub(super) struct Reader<'a> {
     outlet: Outlet<'a>,
     opening: Option<Opening>,
     tuning: &'a Tuning,
+    inflater: Option<Inflater>,
+    first_look: Option<FirstLook<'a>>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
     received_at: Instant,
@@ -94,12 +126,14 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, (opening, tuning): (Opening, &'a Tuning)) -> Self {
+    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, session: Session<'a>) -> Self {
         Self {
             socket,
             outlet,
-            opening: Some(opening),
-            tuning,
+            opening: Some(session.opening),
+            tuning: session.tuning,
+            inflater: session.inflater,
+            first_look: session.first_look,
             pending: Vec::new(),
             pending_bytes: 0,
             received_at: Instant::now(),
@@ -163,8 +197,11 @@ impl<'a> Reader<'a> {
         self.heard_at = time::Instant::now();
         let bytes: Bytes = match message {
             // The dialect says which of the two it should be; the decoder is the one to refuse the other.
-            Some(Ok(Message::Text(text))) => text.into(),
-            Some(Ok(Message::Binary(bytes))) => bytes,
+            Some(Ok(Message::Text(text))) => self.count(text.into()),
+            Some(Ok(Message::Binary(bytes))) => {
+                let bytes = self.count(bytes);
+                self.inflate(bytes)?
+            }
             Some(Ok(Message::Close(frame))) => {
                 // The answer to the close is six bytes and needs no waiting.
                 let _ = self.socket.flush().now_or_never();
@@ -178,15 +215,34 @@ impl<'a> Reader<'a> {
             Some(Err(error)) => return Err(Ended::of_error(&error)),
             None => return Err(Ended::Broken("the connection ended".to_owned())),
         };
+        match self.first_look.as_ref().map(|look| look.see(&bytes)) {
+            Some(Seen::Ahead(lost)) => return Err(Ended::Ahead(lost)),
+            Some(Seen::Fits) => self.first_look = None,
+            Some(Seen::Nothing) | None => {}
+        }
         if self.pending.is_empty() {
             self.received_at = Instant::now();
         }
-        self.messages += 1;
         self.pending_bytes += bytes.len();
-        self.outlet.meters.messages.increment(1);
-        self.outlet.meters.bytes.increment(bytes.len() as u64);
         self.pending.push(bytes);
         Ok(())
+    }
+
+    fn count(&mut self, bytes: Bytes) -> Bytes {
+        self.messages += 1;
+        self.outlet.meters.messages.increment(1);
+        self.outlet.meters.bytes.increment(bytes.len() as u64);
+        bytes
+    }
+
+    /// What would be too large to hold is handed over as it came, for the decoder to refuse.
+    fn inflate(&mut self, bytes: Bytes) -> Result<Bytes, Ended> {
+        let Some(inflater) = &mut self.inflater else { return Ok(bytes) };
+        match inflater.inflate(&bytes, MESSAGE_BYTES_MAX) {
+            Inflated::Message(plain) => Ok(plain),
+            Inflated::TooLarge => Ok(bytes),
+            Inflated::Broken(why) => Err(Ended::Undecodable(format!("a compressed message cannot be read: {why}"))),
+        }
     }
 
     /// An answer to a ping: whatever the upstream had sent before has been read.
@@ -219,6 +275,7 @@ impl<'a> Reader<'a> {
             source: self.outlet.source,
             dialect: self.outlet.dialect,
             opening: self.opening.take(),
+            rewound_to: None,
             messages: std::mem::take(&mut self.pending),
             received_at: self.received_at,
         }

@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{
     Error,
+    error::{ProtocolError, SubProtocolError},
     http::{HeaderMap, StatusCode, header::RETRY_AFTER},
     protocol::CloseFrame,
 };
+
+use super::Lost;
 
 /// Why there is no connection, or no more.
 #[derive(Debug)]
@@ -15,8 +18,20 @@ pub(super) enum Ended {
     Busy(String, Option<Duration>),
     /// The upstream objects to us, but may think otherwise later.
     Rejected(String),
+    /// The upstream closed in order.
+    Closed(String),
     /// Anything else: try again soon.
     Broken(String),
+    /// The upstream no longer keeps what it was asked for, and says perhaps since when it does.
+    TooOld(String),
+    /// What came first shows that what was asked for is not in the upstream's past.
+    Ahead(Lost),
+    /// The upstream does not know the dictionary.
+    UnknownDictionary(String),
+    /// A compressed message could not be read.
+    Undecodable(String),
+    /// The upstream does not say which subprotocol it speaks, which it need not when it is not asked.
+    NoSubprotocol,
     /// Nobody wants the deliveries any more.
     Unwanted,
 }
@@ -29,6 +44,9 @@ impl Ended {
                 let body = response.body().as_deref().unwrap_or_default();
                 Self::of_answer(response.status(), response.headers(), body)
             }
+            Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol)) => {
+                Self::NoSubprotocol
+            }
             Error::Capacity(_) => {
                 Self::Rejected(format!("it sent more than a message may hold: {}", plain_text(&error.to_string())))
             }
@@ -40,10 +58,11 @@ impl Ended {
     pub(super) fn of_close(frame: Option<&CloseFrame>) -> Self {
         let Some(frame) = frame else { return Self::Broken("it closed the connection without a code".to_owned()) };
         let code = u16::from(frame.code);
-        match plain_text(&frame.reason) {
-            said if said.is_empty() => Self::Broken(format!("it closed the connection with code {code}")),
-            said => Self::Broken(format!("it closed the connection with code {code}: {said}")),
-        }
+        let reason = match plain_text(&frame.reason) {
+            said if said.is_empty() => format!("it closed the connection with code {code}"),
+            said => format!("it closed the connection with code {code}: {said}"),
+        };
+        if matches!(code, 1000 | 1001) { Self::Closed(reason) } else { Self::Broken(reason) }
     }
 
     fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
@@ -54,10 +73,15 @@ impl Ended {
             None => String::new(),
         };
         let reason = plain_text(&format!("it answered HTTP {}{said}", status.as_u16()));
-        match status.as_u16() {
-            400 if problem.is_some_and(|problem| problem.error == "InvalidRequest") => Self::Refused(reason),
-            429 | 503 => Self::Busy(reason, retry_after(headers)),
-            300..=499 => Self::Rejected(reason),
+        let name = problem.as_ref().map(|problem| problem.error.as_str());
+        match (status.as_u16(), name) {
+            (400, Some("InvalidRequest")) => Self::Refused(reason),
+            (400, Some("CursorTooOld")) => {
+                Self::TooOld(problem.and_then(|problem| problem.message).unwrap_or_default())
+            }
+            (400, Some("UnknownZstdDictionary")) => Self::UnknownDictionary(reason),
+            (429 | 503, _) => Self::Busy(reason, retry_after(headers)),
+            (300..=499, _) => Self::Rejected(reason),
             _ => Self::Broken(reason),
         }
     }

@@ -8,17 +8,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Connection, Delivery, Opening, Position, SourceSpec,
-    approach::Approach,
+    Compression, Connection, Delivery, Dialect, Opening, Position, SourceSpec,
+    approach::{Approach, Margin},
     backoff::Backoff,
-    connection::{self, Meters, Outlet, Reader},
+    compression::{self, Agreement, Inflater},
+    connection::{self, Meters, Outlet, Reader, Session},
     ended::Ended,
+    first::FirstLook,
+    jetstream_v2,
     outage::Outage,
 };
 use crate::{clock::Clock, decode::Collections};
 
 /// One upstream to follow, and how it is tied to the rest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Follow {
     /// Which of the sources, by its place in the settings: [`Delivery::source`].
     pub index: usize,
@@ -50,7 +53,7 @@ pub enum Start {
     Live,
 }
 
-/// How patient a source is.
+/// How patient a source is, and how it reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tuning {
     /// For name resolution, TCP, TLS and upgrade together.
@@ -65,8 +68,12 @@ pub struct Tuning {
     pub backoff_max: Duration,
     /// The longest that we let an upstream make us wait by `Retry-After`.
     pub retry_after_max: Duration,
-    /// How far behind the committed position a Jetstream is asked to start again.
+    /// How far behind the committed position a Jetstream v1 is asked to start again.
     pub rewind: Duration,
+    /// How many events behind it a Jetstream v2 is asked, unless it closed the last connection in order.
+    pub rewind_events: i64,
+    /// Whether to ask for compressed messages.
+    pub compression: Compression,
     /// Between two warnings about one upstream.
     pub warn_interval: Duration,
 }
@@ -81,6 +88,8 @@ impl Default for Tuning {
             backoff_max: Duration::from_secs(30),
             retry_after_max: Duration::from_mins(1),
             rewind: Duration::from_secs(5),
+            rewind_events: 10_000,
+            compression: Compression::Auto { jetstream_v1: None },
             warn_interval: Duration::from_mins(1),
         }
     }
@@ -99,6 +108,9 @@ pub async fn follow(follow: Follow, cancel: CancellationToken) {
     }
 }
 
+/// How often in a row a connection is made again at once: each way to ask is tried once, with room to spare.
+const HURRIES_MAX: u32 = 8;
+
 /// Why a follower gave up.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
@@ -110,6 +122,13 @@ enum Left {
 struct Follower {
     follow: Follow,
     approach: Approach,
+    agreement: Agreement,
+    /// What to offer, as long as the upstream takes it.
+    subprotocol: Option<&'static str>,
+    /// How the last connection ended; of the one before our start nothing is known.
+    closed_in_order: bool,
+    /// Connections in a row that were made again at once, because something else was to be asked for.
+    hurries: u32,
     name: Arc<str>,
     meters: Meters,
     backoff: Backoff,
@@ -130,7 +149,12 @@ impl Follower {
                 collections: follow.collections.clone(),
                 start: follow.start,
                 clock: follow.clock.clone(),
+                detour: None,
             },
+            agreement: Agreement::new(follow.tuning.compression.clone(), follow.spec.dialect),
+            subprotocol: (follow.spec.dialect == Dialect::JetstreamV2).then_some(jetstream_v2::SUBPROTOCOL),
+            closed_in_order: false,
+            hurries: 0,
             meters: Meters::of_source(&name),
             backoff: Backoff::new(follow.tuning.backoff_min, follow.tuning.backoff_max),
             outage: Outage::new(follow.tuning.warn_interval),
@@ -146,17 +170,19 @@ impl Follower {
         self.meters.connected.set(0.0);
         loop {
             let committed = self.follow.committed.borrow().clone();
-            let rewind = self.follow.tuning.rewind / 2_u32.pow(self.stalls.min(31));
-            let (url, opening) = self.approach.next(committed, rewind);
+            let margin = self.margin();
+            let (url, opening) = self.approach.next(committed, margin);
             self.asked.clone_from(&opening.committed);
             let began = Instant::now();
-            let (ended, messages) = self.connect(&url, opening).await;
+            let (ended, messages) = self.connect(url, opening.clone()).await;
+            self.closed_in_order = matches!(ended, Ended::Closed(_));
             let lasted = began.elapsed();
             // A single message may be the error before a close: hurrying back would only bring it again.
             if messages > 1 || lasted >= self.follow.tuning.backoff_max {
                 self.backoff.reset();
+                self.hurries = 0;
             }
-            let (reason, delay) = match self.judge(ended) {
+            let (reason, delay) = match self.judge(ended, &opening) {
                 Ok(waiting) => waiting,
                 Err(left) => return left,
             };
@@ -167,28 +193,57 @@ impl Follower {
     }
 
     /// One connection from its address to its end.
-    async fn connect(&mut self, url: &str, opening: Opening) -> (Ended, u64) {
-        let socket = match connection::open(url, self.follow.tuning.connect_timeout).await {
+    async fn connect(&mut self, mut url: String, opening: Opening) -> (Ended, u64) {
+        let timeout = self.follow.tuning.connect_timeout;
+        let dictionary = self.agreement.dictionary(&self.follow.spec, timeout).await;
+        let inflater = dictionary.and_then(|dictionary| {
+            url.push_str(&compression::parameter(self.follow.spec.dialect, &dictionary));
+            Inflater::new(dictionary).ok()
+        });
+        let socket = match connection::open(&url, self.subprotocol, timeout).await {
             Ok(socket) => socket,
             Err(ended) => return (ended, 0),
         };
-        self.tell_connected(url);
+        self.tell_connected(&url);
+        let (dialect, collections) = (self.follow.spec.dialect, &self.follow.collections);
+        let first_look = self.approach.least(&opening).map(|least| FirstLook { dialect, collections, least });
         let outlet = Outlet {
             source: self.follow.index,
             dialect: self.follow.spec.dialect,
             deliveries: &self.follow.deliveries,
             meters: &self.meters,
         };
-        let ended = Reader::new(socket, outlet, (opening, &self.follow.tuning)).run().await;
+        let session = Session { opening, tuning: &self.follow.tuning, inflater, first_look };
+        let ended = Reader::new(socket, outlet, session).run().await;
         self.meters.connected.set(0.0);
         ended
     }
 
     /// What follows from an end: a reason and a wait, or giving up.
-    fn judge(&mut self, ended: Ended) -> Result<(String, Duration), Left> {
+    fn judge(&mut self, ended: Ended, opening: &Opening) -> Result<(String, Duration), Left> {
         let jitter = rand::random();
         match ended {
-            Ended::Broken(reason) => Ok((reason, self.backoff.next(jitter))),
+            Ended::TooOld(said) => {
+                self.approach.too_old(opening, &said);
+                Ok(self.hurry(format!("it no longer keeps what follows our position: {said}")))
+            }
+            Ended::Ahead(lost) => {
+                self.approach.ahead(opening, lost);
+                Ok(self.hurry("our position is not in its past: it counts anew, or we were set back".to_owned()))
+            }
+            Ended::UnknownDictionary(reason) => {
+                self.agreement.refused(&self.follow.spec);
+                Ok(self.hurry(reason))
+            }
+            Ended::Undecodable(reason) => {
+                self.agreement.go_plain(&self.follow.spec, &reason);
+                Ok(self.hurry(reason))
+            }
+            Ended::NoSubprotocol => {
+                self.subprotocol = None;
+                Ok(self.hurry("it names no subprotocol".to_owned()))
+            }
+            Ended::Closed(reason) | Ended::Broken(reason) => Ok((reason, self.backoff.next(jitter))),
             Ended::Rejected(reason) => Ok((reason, self.backoff.longest(jitter))),
             Ended::Busy(reason, asked_for) => {
                 let asked_for = asked_for.unwrap_or_default().min(self.follow.tuning.retry_after_max);
@@ -201,6 +256,20 @@ impl Follower {
             }
             Ended::Unwanted => Err(Left::Unwanted),
         }
+    }
+
+    /// At once, since something else will be asked for; but not for ever.
+    fn hurry(&mut self, reason: String) -> (String, Duration) {
+        self.hurries += 1;
+        let delay = if self.hurries > HURRIES_MAX { self.backoff.next(rand::random()) } else { Duration::ZERO };
+        (reason, delay)
+    }
+
+    /// How far behind the committed position to ask.
+    fn margin(&self) -> Margin {
+        let share = self.stalls.min(31);
+        let events = if self.closed_in_order { 0 } else { self.follow.tuning.rewind_events >> share };
+        Margin { time: self.follow.tuning.rewind / 2_u32.pow(share), events }
     }
 
     /// An upstream that always closes before it has passed the margin would send the same messages for ever. So the margin

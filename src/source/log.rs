@@ -250,7 +250,14 @@ impl Lines {
         }
         self.summary.messages += messages.len() as u64;
         let received_at = Instant::now();
-        let delivery = Delivery { source: 0, dialect: Dialect::JetstreamV1, opening: None, messages, received_at };
+        let delivery = Delivery {
+            source: 0,
+            dialect: Dialect::JetstreamV1,
+            opening: None,
+            rewound_to: None,
+            messages,
+            received_at,
+        };
         self.deliveries.blocking_send(delivery).map_err(|_| Stop::Unwanted)
     }
 }

@@ -2,22 +2,28 @@
 //!
 //! Contract: a source hands over messages in the order of its connection, waits when the queue is full, never gives up on
 //! a transient fault, and resumes from the last *committed* position of its own number space. Does not know that a
-//! database exists, nor what the messages mean.
+//! database exists, nor what the messages mean, but for the
+//! first of a connection, which shows whether it began where it was asked to.
 
 mod approach;
 mod backoff;
+mod compression;
 mod connection;
 mod ended;
 mod firehose;
+mod first;
 mod follow;
 mod jetstream_v1;
+mod jetstream_v2;
 mod log;
 mod outage;
 mod spec;
 
+pub use compression::{Compression, Dictionary, NoDictionary};
 pub use firehose::FirehoseSeq;
 pub use follow::{Follow, Start, Tuning, follow};
 pub use jetstream_v1::JetstreamMicros;
+pub use jetstream_v2::JetstreamSeq;
 pub use log::{LINE_BYTES_MAX, LogError, LogSummary, OpenLog, open_log, read_log};
 pub use spec::{Dialect, SourceSpec, SpecError};
 
@@ -99,6 +105,9 @@ pub struct Delivery {
     pub dialect: Dialect,
     /// How the connection began, with the first delivery of each connection.
     pub opening: Option<Opening>,
+    /// From here on the source is read again from this position of its own, behind what has been read of it. Such a delivery
+    /// holds nothing else.
+    pub rewound_to: Option<i64>,
     /// May be empty where there is an opening to tell. Without one, that it is empty tells that nothing had come for a while
     /// when the upstream answered a ping.
     pub messages: Vec<Bytes>,
@@ -146,6 +155,8 @@ pub enum Lost {
 pub enum Connection {
     /// Not yet tried.
     Starting,
+    /// Not asked at present: a spare, or a blind one that was let go.
+    Resting,
     /// The upstream accepted us.
     Connected,
     /// Waiting to try again, with the reason in one sentence.

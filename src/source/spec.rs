@@ -7,18 +7,21 @@ use super::{ForeignPosition, Position, PositionKind};
 pub enum Dialect {
     /// `GET /subscribe`, JSON.
     JetstreamV1,
+    /// `GET /xrpc/network.bsky.jetstream.subscribeEvents`, JSON in an envelope.
+    JetstreamV2,
     /// `GET /xrpc/com.atproto.sync.subscribeRepos`, DAG-CBOR.
     Firehose,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::JetstreamV1, Self::Firehose];
+    pub const ALL: [Self; 3] = [Self::JetstreamV1, Self::JetstreamV2, Self::Firehose];
 
     /// The number space of its positions.
     pub fn position_kind(self) -> PositionKind {
         match self {
             Self::JetstreamV1 => PositionKind::JetstreamV1Micros,
+            Self::JetstreamV2 => PositionKind::JetstreamV2Seq,
             Self::Firehose => PositionKind::FirehoseSeq,
         }
     }
@@ -27,6 +30,7 @@ impl Dialect {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::JetstreamV1 => "jetstream",
+            Self::JetstreamV2 => "jetstream2",
             Self::Firehose => "firehose",
         }
     }
@@ -47,7 +51,9 @@ pub struct SourceSpec {
 
 /// The text names no source.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a source: {why}; write jetstream+wss://host or firehose+wss://host (ws:// for a local one)")]
+#[error(
+    "`{text}` is not a source: {why}; write jetstream+wss://host, jetstream2+wss://host or firehose+wss://host (ws:// for a local one)"
+)]
 pub struct SpecError {
     /// What was given.
     pub text: String,
@@ -77,6 +83,11 @@ impl SourceSpec {
         let host = host.to_ascii_lowercase();
         let name = format!("{}+{transport}://{host}", dialect.scheme()).into();
         Ok(Self { dialect, tls, host, name })
+    }
+
+    /// The start of the address of what the same host answers over HTTP.
+    pub(super) fn http_origin(&self) -> String {
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.host)
     }
 
     /// The name of the source in tables, logs and metrics: the setting in its canonical form.

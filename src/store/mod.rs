@@ -3,8 +3,11 @@
 //! Contract: what comes out of a table is parsed again into the types of [`crate::atproto`]. Does not know that a network
 //! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
+pub mod account_checks;
+pub mod accounts;
 pub mod actors;
 mod connect;
+pub mod count_checks;
 pub mod gaps;
 pub mod identities;
 pub mod lease;
@@ -14,10 +17,12 @@ pub mod operator;
 pub mod positions;
 pub mod private_postgres;
 pub mod profiles;
+pub mod proofs;
 pub mod rejects;
 pub mod rejects_expired;
 pub mod repairs;
 pub mod repos;
+pub mod scores;
 pub mod sessions;
 pub mod sources;
 pub mod subject_cids;
@@ -26,7 +31,7 @@ mod transaction;
 pub mod views;
 
 pub use connect::{open_pool, parse_database_url};
-pub use transaction::{analyze, begin_apply};
+pub use transaction::{analyze, begin_apply, begin_held};
 
 use sqlx::migrate::Migrator;
 

@@ -34,6 +34,13 @@ pub async fn begin_apply(
     Ok(transaction)
 }
 
+/// Begins a transaction of the lease's holder: it fails when the lease has been taken over.
+pub async fn begin_held(connection: &mut PgConnection, token: Token) -> sqlx::Result<Transaction<'_, Postgres>> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query!(r#"SELECT hold_lease($1)::text AS lease"#, token.0).fetch_one(&mut *transaction).await?;
+    Ok(transaction)
+}
+
 /// Takes statistics of the tables that a batch fills, so that a table which was just loaded is asked by its indexes.
 pub async fn analyze(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("ANALYZE actors, tracks, track_counts, subject_cids, likes, lists").execute(connection).await?;

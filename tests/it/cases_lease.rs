@@ -420,6 +420,8 @@ async fn s4_a_batch_under_an_old_token_is_refused_whole() {
             value,
             event_at: None,
             ours_at: None,
+            proofs: [None; 4],
+            restarts: false,
         }],
         ..Batch::default()
     };

@@ -84,7 +84,7 @@ async fn o13_a_like_by_an_actor_never_seen() {
 }
 
 #[tokio::test]
-async fn o13_a_handle_told_before_the_first_record() {
+async fn o13_a_handle_told_is_not_a_handle_confirmed() {
     let mut world = World::new().await;
     let (did, now) = (did(0), START_US);
     world.raw(v1_identity(&did, Some("old.example"), now), vec![]).await;
@@ -99,7 +99,7 @@ async fn o13_a_handle_told_before_the_first_record() {
         .fetch_one(&world.database.pool)
         .await
         .unwrap();
-    assert_eq!(handle.as_deref(), Some("new.example"));
+    assert_eq!(handle, None, "what an event claims is not shown");
     world.check().await;
 }
 

@@ -26,7 +26,11 @@ fn malformed_settings_stop_the_start_and_are_named() {
     refuse("PLYR_SOURCES", "https://relay.example");
     refuse("PLYR_SOURCES", "");
     refuse("PLYR_NAMESPACE", "fm..plyr");
+    refuse("PLYR_SOURCES", "jetstream3+wss://jetstream.example");
     refuse("PLYR_START", "yesterday");
+    refuse("PLYR_COMPRESSION", "gzip");
+    refuse("PLYR_ZSTD_DICTIONARY", "/nowhere/dictionary");
+    refuse("PLYR_ZSTD_DICTIONARY", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
     refuse("PLYR_SECRET_KEY", "0123");
     refuse("PLYR_CORS_ORIGINS", "https://plyr.fm/path");
     refuse("PLYR_LAG_LIMIT_S", "-1");
@@ -62,6 +66,7 @@ fn the_help_is_the_manual() {
         "DATABASE_URL",
         "PLYR_ADMIN_BIND",
         "PLYR_BIND",
+        "PLYR_COMPRESSION",
         "PLYR_CORS_ORIGINS",
         "PLYR_DATA_DIR",
         "PLYR_LAG_LIMIT_S",
@@ -69,11 +74,13 @@ fn the_help_is_the_manual() {
         "PLYR_LOG_FORMAT",
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
+        "PLYR_RECOUNTS_PER_MINUTE",
         "PLYR_REJECTS_DAYS_MAX",
         "PLYR_REJECTS_MB_MAX",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
         "PLYR_START",
+        "PLYR_ZSTD_DICTIONARY",
     ];
     // The sources name every variable that there is.
     let mut declared: Vec<String> =

@@ -1,8 +1,10 @@
 //! Following an upstream, whatever it does, and reading recorded logs.
 
 mod asking;
+mod compression;
 mod faults;
 mod flow;
+mod jetstream_v2;
 mod log;
 mod telling;
 

@@ -43,13 +43,14 @@ pub struct ActorView {
     pub updated_at: Option<Timestamp>,
 }
 
-/// The actor of that name.
+/// The actor of that name, unless hidden.
 pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx::Result<Option<ActorView>> {
     let row = sqlx::query!(
         "SELECT a.id, a.did, a.handle, p.avatar AS \"avatar?\", p.bio AS \"bio?\", p.created_at AS \"created_at?\",
             p.updated_at AS \"updated_at?\"
         FROM actors a LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
-        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))",
+        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
         name.as_str()
     )
     .fetch_optional(connection)

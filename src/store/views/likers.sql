@@ -1,7 +1,9 @@
 SELECT a.did, a.handle, p.avatar AS "avatar?", l.rkey, l.created_at, l.indexed_at, l.sort_at AS "sort_at!"
 FROM likes l JOIN actors a ON a.id = l.actor_id
 LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
-WHERE l.subject_id = $1 AND l.sort_at <= coalesce($2::timestamptz, 'infinity')
+WHERE l.subject_id = $1 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = $1)
+    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.is_hidden)
+    AND l.sort_at <= coalesce($2::timestamptz, 'infinity')
     AND (l.sort_at, a.did, l.rkey) < (coalesce($2::timestamptz, 'infinity'), $3, $4)
     AND NOT EXISTS (
         SELECT FROM likes newer WHERE newer.actor_id = l.actor_id AND newer.subject_id = l.subject_id

@@ -67,12 +67,19 @@ pub async fn find_liked(
     now: Timestamp,
     track_ids: &[i64],
 ) -> sqlx::Result<Option<Vec<i64>>> {
-    sqlx::query_file_scalar!("src/store/views/liked_of_token.sql", token_hash.as_slice(), now.utc(), track_ids)
+    let row = sqlx::query_file!("src/store/views/liked_of_token.sql", token_hash.as_slice(), now.utc(), track_ids)
         .fetch_optional(connection)
-        .await
+        .await?;
+    Ok(row.map(|row| {
+        let mut liked = row.liked;
+        if !row.hidden.is_empty() {
+            liked.retain(|id| !row.hidden.contains(id));
+        }
+        liked
+    }))
 }
 
-/// Which of the tracks an actor likes; `None` for an actor that is not known. One statement.
+/// Which of the tracks an actor likes; `None` for an actor that is not known or is hidden. One statement.
 pub async fn find_like_statuses(
     connection: &mut PgConnection,
     actor: &ActorName,
@@ -86,8 +93,10 @@ pub async fn find_like_statuses(
                 SELECT l.rkey FROM likes l WHERE l.actor_id = a.id AND l.subject_id = t.id
                 ORDER BY l.sort_at DESC, l.rkey DESC LIMIT 1
             ) AS l ON true
+            WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
         ) AS s
-        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))",
+        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
         actor.as_str(),
         uris
     )
@@ -136,8 +145,8 @@ pub async fn list_likers(
         .collect()
 }
 
-/// An actor's like records, newest first, also those of tracks that are not known. The page's keys come out of the index
-/// alone; the table is visited for the rows of the page.
+/// An actor's like records, newest first, also those of tracks that are not known, without those of tracks of hidden actors. The
+/// keys come out of the index in order; the table is visited until the page is full.
 pub async fn list_likes(
     connection: &mut PgConnection,
     actor_id: i64,
@@ -149,12 +158,14 @@ pub async fn list_likes(
         FROM (
             SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-            ORDER BY sort_at DESC, rkey DESC LIMIT $4
+                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)
+            ORDER BY sort_at DESC, rkey DESC OFFSET 0
         ) AS k
         JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
         JOIN tracks t ON t.id = l.subject_id
         LEFT JOIN subject_cids s ON s.id = l.subject_cid_id
-        ORDER BY k.sort_at DESC, k.rkey DESC",
+        WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = l.subject_id)
+        ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
         actor_id,
         after.map(|after| after.sort_at.utc()),
         after.map_or(0, |after| after.key),
@@ -176,7 +187,7 @@ pub async fn list_likes(
         .collect()
 }
 
-/// The tracks that an actor likes and whose record is there, newest like first, each once, without those of `except`.
+/// The tracks that an actor likes and that are shown, newest like first, each once, without those of `except`.
 pub async fn list_liked(
     connection: &mut PgConnection,
     actor_id: i64,
@@ -189,11 +200,12 @@ pub async fn list_liked(
         FROM (
             SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)
             ORDER BY sort_at DESC, rkey DESC OFFSET 0
         ) AS k
         JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
         JOIN tracks t ON t.id = l.subject_id AND t.title IS NOT NULL
-        WHERE t.id <> ALL ($5::bigint[]) AND NOT EXISTS (
+        WHERE t.id <> ALL ($5::bigint[]) AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id) AND NOT EXISTS (
             SELECT FROM likes newer WHERE newer.actor_id = $1 AND newer.subject_id = l.subject_id
                 AND (newer.sort_at, newer.rkey) > (l.sort_at, l.rkey)
         )
@@ -220,7 +232,9 @@ pub async fn count_liked(connection: &mut PgConnection, actor_id: i64) -> sqlx::
     sqlx::query_scalar!(
         "SELECT count(*) AS \"count!\"
         FROM (SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL) AS liked
-        JOIN tracks t ON t.id = liked.subject_id WHERE t.title IS NOT NULL",
+        JOIN tracks t ON t.id = liked.subject_id
+        WHERE t.title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)",
         actor_id
     )
     .fetch_one(connection)

@@ -29,14 +29,52 @@ pub struct SourceView {
     pub ours_at: Option<Timestamp>,
     /// When the position was last stored.
     pub updated_at: Option<Timestamp>,
+    /// How it does beside the others; none where it has never been compared.
+    pub score: Option<ScoreView>,
+}
+
+/// How a source does beside the others, since whoever follows them has started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScoreView {
+    /// Compared commits that it delivered in time.
+    pub delivered: i64,
+    /// Of these before all others.
+    pub first: i64,
+    /// Compared commits that it did not deliver in time.
+    pub missed: i64,
+    /// Of the missed those that came later.
+    pub late: i64,
+    /// How much later than the first, at worst, in milliseconds.
+    pub late_max_ms: i64,
+    /// Connections that have brought something.
+    pub connections: i64,
+    /// How often it was told to go back to its last proof.
+    pub rewinds: i64,
+    /// While it is blind: since when.
+    pub blind_since: Option<Timestamp>,
+    /// While it is blind: to which collections, without their namespace.
+    pub blind_to: Vec<String>,
 }
 
 impl SourceView {
-    /// The state that can be believed: what was told last, or `silent` when nobody has given a sign of life for half a minute.
+    /// The state that can be believed: what was told last, or `silent` when nobody has given a sign of life for half a minute;
+    /// and `blind` instead of `connected` while it does not deliver what others do.
     pub fn state_at(&self, now: Timestamp) -> Option<&str> {
         let told = self.state.as_deref()?;
         let is_alive = self.alive_at.is_some_and(|at| now.utc().signed_duration_since(at.utc()) <= SILENCE_MAX);
-        Some(if is_alive { told } else { "silent" })
+        let is_blind = told == "connected" && self.blind_since().is_some();
+        Some(if !is_alive {
+            "silent"
+        } else if is_blind {
+            "blind"
+        } else {
+            told
+        })
+    }
+
+    /// While it is blind: since when.
+    pub fn blind_since(&self) -> Option<Timestamp> {
+        self.score.as_ref()?.blind_since
     }
 }
 
@@ -55,6 +93,23 @@ pub struct Counts {
     pub exact: bool,
 }
 
+/// The like counts' standing check, and accounts that are not shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Tracks counted again so far.
+    pub checked: i64,
+    /// Counts that were wrong, and were corrected.
+    pub drifted: i64,
+    /// When a track was last counted again.
+    pub checked_at: Option<Timestamp>,
+    /// When a count was last found wrong.
+    pub drifted_at: Option<Timestamp>,
+    /// Actors that are hidden.
+    pub hidden: i64,
+    /// Accounts whose server is to be asked about them.
+    pub checks: i64,
+}
+
 /// Three signs of life may be missed.
 const SILENCE_MAX: TimeDelta = TimeDelta::seconds(30);
 /// Above this many rows counting costs more than it tells.
@@ -64,14 +119,28 @@ const COUNTED_MAX: i64 = 100_000;
 pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
     let rows = sqlx::query!(
         "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
-            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\"
-        FROM sources s FULL JOIN positions p USING (source) ORDER BY source"
+            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\",
+            c.delivered AS \"delivered?\", c.first AS \"first?\", c.missed AS \"missed?\", c.late AS \"late?\",
+            c.late_max_ms AS \"late_max_ms?\", c.connections AS \"connections?\", c.rewinds AS \"rewinds?\", c.blind_since,
+            c.blind_to AS \"blind_to?\"
+        FROM sources s FULL JOIN positions p USING (source) LEFT JOIN scores c USING (source) ORDER BY source"
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
         .map(|row| SourceView {
+            score: row.delivered.map(|delivered| ScoreView {
+                delivered,
+                first: row.first.unwrap_or_default(),
+                missed: row.missed.unwrap_or_default(),
+                late: row.late.unwrap_or_default(),
+                late_max_ms: row.late_max_ms.unwrap_or_default(),
+                connections: row.connections.unwrap_or_default(),
+                rewinds: row.rewinds.unwrap_or_default(),
+                blind_since: moment(row.blind_since),
+                blind_to: row.blind_to.unwrap_or_default(),
+            }),
             source: row.source,
             state: row.state,
             reason: row.reason,
@@ -84,6 +153,25 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             updated_at: moment(row.updated_at),
         })
         .collect())
+}
+
+/// How the like counts' standing check stands, and accounts that are not shown.
+pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
+    let row = sqlx::query!(
+        "SELECT checked, drifted, checked_at, drifted_at,
+            (SELECT count(*) FROM hidden_actors WHERE is_hidden) AS \"hidden!\",
+            (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Upkeep {
+        checked: row.checked,
+        drifted: row.drifted,
+        checked_at: moment(row.checked_at),
+        drifted_at: moment(row.drifted_at),
+        hidden: row.hidden,
+        checks: row.checks,
+    })
 }
 
 /// How many rejects there are of each reason, by reason.

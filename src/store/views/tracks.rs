@@ -1,4 +1,5 @@
-//! Tracks: the keys of a page in its order, and the tracks behind keys. A track is shown while its record is there.
+//! Tracks: the keys of a page in its order, and the tracks behind keys. A track is shown while its record is there and its artist
+//! is not hidden.
 
 use sqlx::PgConnection;
 
@@ -68,7 +69,7 @@ pub struct PopularKey {
     pub id: i64,
 }
 
-/// The tracks of these ids whose record is there, in the order asked. `viewer` is the id of the actor who looks.
+/// The tracks of these ids that are shown, in the order asked. `viewer` is the id of the actor who looks.
 pub async fn load_tracks(
     connection: &mut PgConnection,
     ids: &[i64],
@@ -78,14 +79,22 @@ pub async fn load_tracks(
         "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
             t.duration, t.image_url, t.audio_url, t.description, t.features, t.labels, t.created_at, t.indexed_at,
             ARRAY(SELECT f.handle FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
-                LEFT JOIN actors f ON f.did = named.did ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
-            coalesce(c.like_count, 0) AS \"like_count!\",
-            EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id) AS \"liked!\"
+                LEFT JOIN actors f ON f.did = named.did
+                    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = f.id AND h.is_hidden)
+                ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
+            coalesce(c.like_count, 0) + (
+                SELECT coalesce(sum(CASE WHEN h.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM hidden_actors h
+                WHERE NOT h.is_settled AND h.is_hidden = (h.uncounted_to < t.id)
+                    AND EXISTS (SELECT FROM likes l WHERE l.actor_id = h.actor_id AND l.subject_id = t.id)
+            ) AS \"like_count!\",
+            (EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id)
+                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $2 AND h.is_hidden)) AS \"liked!\"
         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, n)
         JOIN tracks t ON t.id = asked.id AND t.title IS NOT NULL
         JOIN actors a ON a.id = t.artist_id
         LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
         LEFT JOIN track_counts c ON c.track_id = t.id
+        WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
         ORDER BY asked.n",
         ids,
         viewer
@@ -123,9 +132,14 @@ pub async fn load_tracks(
         .collect()
 }
 
-/// The id that stands for a URI, whether or not its record is there.
+/// The id that stands for a URI, whether or not its record is there; none while its artist is hidden.
 pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT id FROM tracks WHERE uri = $1", uri.to_string()).fetch_optional(connection).await
+    sqlx::query_scalar!(
+        "SELECT id FROM tracks t WHERE uri = $1 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)",
+        uri.to_string()
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// The ids that stand for URIs, in the order asked; URIs never mentioned are left out.
@@ -139,11 +153,18 @@ pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> s
     .await
 }
 
-/// Distinct actors who like a track.
+/// Distinct actors who like a track: all that are shown, while the kept counts are still following too.
 pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sqlx::Result<i64> {
-    let count = sqlx::query_scalar!("SELECT like_count FROM track_counts WHERE track_id = $1", track_id)
-        .fetch_optional(connection)
-        .await?;
+    let count = sqlx::query_scalar!(
+        "SELECT c.like_count + (
+            SELECT coalesce(sum(CASE WHEN h.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM hidden_actors h
+            WHERE NOT h.is_settled AND h.is_hidden = (h.uncounted_to < $1)
+                AND EXISTS (SELECT FROM likes l WHERE l.actor_id = h.actor_id AND l.subject_id = $1)
+        ) AS \"count!\" FROM track_counts c WHERE c.track_id = $1",
+        track_id
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(count.unwrap_or_default())
 }
 
@@ -151,8 +172,9 @@ pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sq
 pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<String>>) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks
-        WHERE title IS NOT NULL AND sort_at <= coalesce($1::timestamptz, 'infinity')
+        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks t
+        WHERE title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+            AND sort_at <= coalesce($1::timestamptz, 'infinity')
             AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
         ORDER BY sort_at DESC, uri DESC LIMIT $3",
         after.map(|after| after.sort_at.utc()),
@@ -172,8 +194,9 @@ pub async fn list_of_artist(
 ) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks
-        WHERE title IS NOT NULL AND artist_id = $4 AND sort_at <= coalesce($1::timestamptz, 'infinity')
+        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks t
+        WHERE title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+            AND artist_id = $4 AND sort_at <= coalesce($1::timestamptz, 'infinity')
             AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
         ORDER BY sort_at DESC, uri DESC LIMIT $3",
         after.map(|after| after.sort_at.utc()),
@@ -186,14 +209,14 @@ pub async fn list_of_artist(
     Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
 }
 
-/// All tracks, most liked first, and of each whether its record is there. The narrow table of counts is put in order alone.
+/// All tracks, most liked first, and of each whether it is shown. The narrow table of counts is put in order alone.
 pub async fn list_popular(
     connection: &mut PgConnection,
     page: &Page<PopularKey>,
 ) -> sqlx::Result<Vec<(PopularKey, bool)>> {
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
     let rows = sqlx::query!(
-        "SELECT c.like_count, c.track_id, t.title IS NOT NULL AS \"is_there!\" FROM (
+        "SELECT c.like_count, c.track_id, (t.title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)) AS \"is_there!\" FROM (
             SELECT like_count, track_id FROM track_counts WHERE (like_count, track_id) < ($1, $2)
             ORDER BY like_count DESC, track_id DESC LIMIT $3
         ) AS c JOIN tracks t ON t.id = c.track_id
@@ -220,7 +243,8 @@ pub async fn list_popular_of_artist(
     sqlx::query_as!(
         PopularKey,
         "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN tracks t ON t.id = c.track_id
-        WHERE t.title IS NOT NULL AND t.artist_id = $4 AND (c.like_count, c.track_id) < ($1, $2)
+        WHERE t.title IS NOT NULL AND t.artist_id = $4 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+            AND (c.like_count, c.track_id) < ($1, $2)
         ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
         after.like_count,
         after.id,

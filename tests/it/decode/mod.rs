@@ -2,6 +2,7 @@
 
 mod firehose_messages;
 mod jetstream_messages;
+mod jetstream_v2_messages;
 mod records;
 mod rejects;
 

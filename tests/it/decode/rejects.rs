@@ -77,13 +77,19 @@ fn a_record_of_more_values_than_anybody_needs() {
 fn reasons_and_formats_have_words_of_their_own() {
     let words: HashSet<&str> = Reason::ALL.into_iter().map(Reason::as_str).collect();
     assert_eq!(words.len(), Reason::ALL.len());
-    for format in [RawFormat::RecordJson, RawFormat::RecordCbor, RawFormat::JetstreamV1, RawFormat::Firehose] {
+    for format in [
+        RawFormat::RecordJson,
+        RawFormat::RecordCbor,
+        RawFormat::JetstreamV1,
+        RawFormat::JetstreamV2,
+        RawFormat::Firehose,
+    ] {
         assert_eq!(RawFormat::parse(format.as_str()), Some(format));
     }
 }
 
 /// Bytes with some places changed, cut out or doubled.
-fn damaged(whole: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
+pub fn damaged(whole: Vec<u8>) -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
     prop::collection::vec(change, 0..4).prop_map(move |changes| {
         let mut bytes = whole.clone();
@@ -110,7 +116,7 @@ fn firehose_sample() -> Vec<u8> {
     message(&json!({"op": 1, "t": "#commit"}), &commit(&sent))
 }
 
-fn sound(item: &Item) {
+pub fn sound(item: &Item) {
     if let Item::Reject(reject) = item {
         assert!(!reject.detail.contains('\0') && reject.detail.chars().count() <= 300, "{reject:?}");
         assert!(reject.raw.len() <= Reject::RAW_MAX && reject.raw.len() <= reject.raw_length);

@@ -244,8 +244,16 @@ async fn t11_invalid_request_is_final() {
 
 #[tokio::test]
 async fn t11_other_refusals_are_tried_again() {
-    let cases =
-        [(400, r#"{"error":"CursorTooOld"}"#), (400, ""), (401, "{"), (403, "no"), (404, ""), (302, ""), (500, "")];
+    let cases = [
+        (400, r#"{"error":"CursorTooOld"}"#),
+        (400, r#"{"error":"Other"}"#),
+        (400, ""),
+        (401, "{"),
+        (403, "no"),
+        (404, ""),
+        (302, ""),
+        (500, ""),
+    ];
     for (status, body) in cases {
         let answer = Act::Answer { status, headers: Vec::new(), body: body.to_owned() };
         survives(quick(), vec![answer], &["after"], &format!("answer {status}")).await;

@@ -30,11 +30,13 @@ const PROFILES: &str = "
         (extract(epoch FROM p.updated_at) * 1000000)::bigint AS updated_us
     FROM profiles p JOIN actors a ON a.id = p.actor_id";
 
-/// Like counts that differ from counting the rows, in either direction.
+/// Like counts that differ from counting the rows, in either direction: of those whom they have to hold.
 const MISCOUNTED: &str = "
     SELECT t.uri, coalesce(c.like_count, 0) AS kept, coalesce(r.recount, 0) AS recount
     FROM tracks t LEFT JOIN track_counts c ON c.track_id = t.id
-    LEFT JOIN (SELECT subject_id, count(DISTINCT actor_id) AS recount FROM likes WHERE subject_id IS NOT NULL GROUP BY 1) r
+    LEFT JOIN (SELECT subject_id, count(DISTINCT actor_id) AS recount FROM likes l WHERE subject_id IS NOT NULL
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= l.subject_id)
+        GROUP BY 1) r
         ON r.subject_id = t.id
     WHERE coalesce(c.like_count, 0) <> coalesce(r.recount, 0)";
 

@@ -4,14 +4,14 @@ pub mod api;
 pub mod comparison;
 pub mod database;
 pub mod dump;
-pub mod history;
+pub mod host;
 pub mod http;
-pub mod model;
 pub mod network;
 pub mod process;
 pub mod program;
 pub mod run;
 pub mod schema;
 pub mod upstream;
-pub mod wire;
 pub mod world;
+
+pub use plyr_likes_sim::{history, model, wire};

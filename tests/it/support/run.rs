@@ -9,7 +9,7 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
-    ingest,
+    ingest::{self, comparison::Patience},
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;
@@ -35,14 +35,25 @@ pub struct Pump {
 
 impl Pump {
     pub fn start(pool: &PgPool, source: &str) -> Self {
-        let options = ingest::Options {
-            sources: vec![SourceSpec::parse(source).expect("a source")],
+        Self::with(pool, Self::options(&[source]))
+    }
+
+    /// What follows these sources, quick to come back.
+    pub fn options(sources: &[&str]) -> ingest::Options {
+        ingest::Options {
+            sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
+            spares: Vec::new(),
+            patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+            recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             working: tokio::sync::watch::Sender::default(),
             retention: ingest::Retention::default(),
-        };
+        }
+    }
+
+    pub fn with(pool: &PgPool, options: ingest::Options) -> Self {
         let cancel = CancellationToken::new();
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
         Self { cancel, task }

@@ -1,5 +1,5 @@
-//! An upstream that does what it is told, faults included. It speaks the websocket level of Jetstream v1 and of
-//! subscribeRepos; what the messages hold is the test's business.
+//! An upstream that does what it is told, faults included. It speaks the websocket level of both Jetstreams and of
+//! subscribeRepos, and answers plain requests; what the messages hold is the test's business.
 //!
 //! For each connection a script is asked what to do, given the request. Everything that is done is noted, so that a test can
 //! prove that its fault happened.
@@ -30,8 +30,12 @@ use tokio_tungstenite::{
 /// What the client asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Which connection this is, from 0.
+    /// Which connection this is, from 0; plain requests are counted apart.
     pub connection: usize,
+    /// Whether a websocket is wanted.
+    pub is_upgrade: bool,
+    /// The subprotocols that are offered.
+    pub subprotocols: Vec<String>,
     /// Without the query.
     pub path: String,
     /// In order, as they came.
@@ -55,8 +59,12 @@ impl Request {
 pub enum Act {
     /// Answer the request with this status instead of the upgrade, and close.
     Answer { status: u16, headers: Vec<(&'static str, String)>, body: String },
+    /// Answer a plain request with these bytes.
+    Bytes(Vec<u8>),
     /// Never answer the request.
     HangBeforeUpgrade,
+    /// Upgrade without naming a subprotocol. Must come first.
+    NoSubprotocol,
     /// Send a text message.
     Text(String),
     /// Send a binary message.
@@ -79,6 +87,27 @@ pub enum Act {
     Stay,
     /// Wait until the test calls [`Upstream::go`].
     WaitForGo,
+    /// Send what a log holds from a cursor on, and then what is added to it.
+    Tail { log: watch::Receiver<Vec<Line>>, cursor: Option<i64> },
+}
+
+/// A message in a host's log.
+#[derive(Debug, Clone)]
+pub struct Line {
+    pub time_us: i64,
+    pub text: String,
+    pub told: Told,
+}
+
+/// What a host does with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Tells it, live and to whoever asks for it.
+    Always,
+    /// Leaves it out of the live stream, noting `missed`, but tells it to whoever asks for it.
+    InReplay,
+    /// Never tells it, noting `hid`.
+    Never,
 }
 
 impl Act {
@@ -86,7 +115,9 @@ impl Act {
     pub fn name(&self) -> String {
         match self {
             Self::Answer { status, .. } => format!("answer {status}"),
+            Self::Bytes(_) => "bytes".to_owned(),
             Self::HangBeforeUpgrade => "hang".to_owned(),
+            Self::NoSubprotocol => "no subprotocol".to_owned(),
             Self::Text(_) => "text".to_owned(),
             Self::Binary(_) => "binary".to_owned(),
             Self::Burst(_) => "burst".to_owned(),
@@ -98,6 +129,7 @@ impl Act {
             Self::Mute => "mute".to_owned(),
             Self::Stay => "stay".to_owned(),
             Self::WaitForGo => "wait".to_owned(),
+            Self::Tail { .. } => "tail".to_owned(),
         }
     }
 }
@@ -107,6 +139,7 @@ type Script = dyn Fn(&Request) -> Vec<Act> + Send + Sync;
 #[derive(Default)]
 struct Notes {
     requests: Vec<Request>,
+    downloads: Vec<Request>,
     done: Vec<(usize, String)>,
 }
 
@@ -133,10 +166,10 @@ impl Upstream {
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
-            for connection in 0.. {
+            loop {
                 let (stream, _) = listener.accept().await.expect("accept");
                 let server = server.clone();
-                connections.spawn(async move { server.serve(connection, stream).await });
+                connections.spawn(async move { server.serve(stream).await });
             }
         });
         Self { address, notes, changes, go, _tasks: tasks }
@@ -147,9 +180,19 @@ impl Upstream {
         self.go.notify_one();
     }
 
-    /// The requests so far.
+    /// The requests for a websocket so far.
     pub fn requests(&self) -> Vec<Request> {
         self.notes.lock().expect("no panic").requests.clone()
+    }
+
+    /// The plain requests so far.
+    pub fn downloads(&self) -> Vec<Request> {
+        self.notes.lock().expect("no panic").downloads.clone()
+    }
+
+    /// The cursors that were sent so far.
+    pub fn cursors(&self) -> Vec<Option<i64>> {
+        self.requests().iter().map(Request::cursor).collect()
     }
 
     /// What was done so far, with the number of its connection.
@@ -190,10 +233,15 @@ impl Server {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    async fn serve(&self, connection: usize, mut stream: TcpStream) {
-        let Some((request, key)) = read_request(connection, &mut stream).await else { return };
+    async fn serve(&self, mut stream: TcpStream) {
+        let Some((mut request, key)) = read_request(&mut stream).await else { return };
+        self.note(|notes| {
+            let requests = if request.is_upgrade { &mut notes.requests } else { &mut notes.downloads };
+            request.connection = requests.len();
+            requests.push(request.clone());
+        });
+        let connection = request.connection;
         let acts = (self.script)(&request);
-        self.note(|notes| notes.requests.push(request));
         let done = |act: &Act| {
             let name = act.name();
             self.note(|notes| notes.done.push((connection, name)));
@@ -211,16 +259,31 @@ impl Server {
                 let _ = stream.shutdown().await;
                 return;
             }
+            Some(act @ Act::Bytes(bytes)) => {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+                if stream.write_all(&[head.as_bytes(), bytes].concat()).await.is_ok() {
+                    done(act);
+                }
+                let _ = stream.shutdown().await;
+                return;
+            }
             Some(act @ Act::HangBeforeUpgrade) => {
                 done(act);
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
+            _ if !request.is_upgrade => {
+                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+                return;
+            }
             _ => {}
         }
+        let names_it = !matches!(acts.first(), Some(Act::NoSubprotocol));
+        let subprotocol = request.subprotocols.first().filter(|_| names_it);
+        let subprotocol = subprotocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
         let accept = derive_accept_key(key.as_bytes());
         let upgrade = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{subprotocol}\r\n"
         );
         if stream.write_all(upgrade.as_bytes()).await.is_err() {
             return;
@@ -228,14 +291,44 @@ impl Server {
         let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
         for act in &acts {
             // What never ends is noted when it begins.
-            if matches!(act, Act::Mute | Act::Stay) {
+            if matches!(act, Act::Mute | Act::Stay | Act::Tail { .. }) {
                 done(act);
             }
             if self.act(connection, &mut socket, act).await.is_none() {
                 return;
             }
-            if !matches!(act, Act::Mute | Act::Stay) {
+            if !matches!(act, Act::Mute | Act::Stay | Act::Tail { .. }) {
                 done(act);
+            }
+        }
+    }
+
+    /// Tells a log to the end of the connection.
+    async fn tail(
+        &self,
+        connection: usize,
+        socket: &mut WebSocketStream<TcpStream>,
+        (mut log, cursor): (watch::Receiver<Vec<Line>>, Option<i64>),
+    ) -> Option<()> {
+        let mut seen = 0;
+        let mut is_live = false;
+        loop {
+            let lines = log.borrow_and_update().clone();
+            for line in &lines[seen..] {
+                let is_wanted = is_live || cursor.is_some_and(|cursor| line.time_us >= cursor);
+                match (is_wanted, line.told) {
+                    (false, _) => {}
+                    (true, Told::Never) => self.note(|notes| notes.done.push((connection, "hid".to_owned()))),
+                    (true, Told::InReplay) if is_live => {
+                        self.note(|notes| notes.done.push((connection, "missed".to_owned())));
+                    }
+                    (true, _) => socket.send(Message::text(line.text.clone())).await.ok()?,
+                }
+            }
+            (seen, is_live) = (lines.len(), true);
+            tokio::select! {
+                changed = log.changed() => changed.ok()?,
+                message = socket.next() => drop(message?.ok()?),
             }
         }
     }
@@ -291,12 +384,14 @@ impl Server {
                 self.go.notified().await;
                 Some(())
             }
-            Act::Answer { .. } | Act::HangBeforeUpgrade => panic!("too late for that"),
+            Act::NoSubprotocol => Some(()),
+            Act::Tail { log, cursor } => self.tail(connection, socket, (log.clone(), *cursor)).await,
+            Act::Answer { .. } | Act::Bytes(_) | Act::HangBeforeUpgrade => panic!("too late for that"),
         }
     }
 }
 
-async fn read_request(connection: usize, stream: &mut TcpStream) -> Option<(Request, String)> {
+async fn read_request(stream: &mut TcpStream) -> Option<(Request, String)> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -311,9 +406,13 @@ async fn read_request(connection: usize, stream: &mut TcpStream) -> Option<(Requ
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    let key = lines
-        .filter_map(|line| line.split_once(": "))
-        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
-        .map(|(_, value)| value.to_owned())?;
-    Some((Request { connection, path: path.to_owned(), query }, key))
+    let headers: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(": ")).collect();
+    let header = |wanted: &str| {
+        headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| (*value).to_owned())
+    };
+    let key = header("sec-websocket-key");
+    let offered = header("sec-websocket-protocol").unwrap_or_default();
+    let subprotocols = offered.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+    let path = path.to_owned();
+    Some((Request { connection: 0, is_upgrade: key.is_some(), subprotocols, path, query }, key.unwrap_or_default()))
 }

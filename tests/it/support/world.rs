@@ -47,7 +47,8 @@ impl World {
         // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
-             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM actors",
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
+             DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks; DELETE FROM actors",
         )
         .execute(&self.database.pool)
         .await
@@ -80,8 +81,7 @@ impl World {
             *reached = message.position.max(*reached);
             let value = *reached;
             batch.positions.retain(|earlier| earlier.source != origin.source);
-            let (event_at, ours_at, restarts) = (frame.time, None, false);
-            batch.positions.push(Reached { source: origin.source, kind, value, event_at, ours_at, restarts });
+            batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
     }

@@ -25,6 +25,8 @@ const PASSWORD: &str = "a password of a test";
 pub struct Network {
     /// Such as `http://127.0.0.1:20123`.
     pub pds_url: String,
+    /// Its PLC directory, likewise.
+    pub plc_url: String,
     number: u64,
     admin_password: String,
     client: Client,
@@ -46,6 +48,7 @@ impl Network {
         let text = |field: &str| answer[field].as_str().expect("network.mjs names its addresses").to_owned();
         Self {
             pds_url: text("pds"),
+            plc_url: text("plc"),
             number: answer["network"].as_u64().expect("network.mjs numbers its networks"),
             admin_password: text("admin_password"),
             client: super::http::client(REQUEST_TIMEOUT),

@@ -1,0 +1,151 @@
+//! Accounts whose state is to be asked of the server that their DID document names.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::views::stored_did;
+use crate::atproto::{Did, Tid, Timestamp};
+
+/// Why an account is to be asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CheckReason {
+    /// A hint has hidden or shown it.
+    Changed,
+    /// A hint says that it was deleted.
+    Deleted,
+    /// A hint says otherwise than a later one.
+    Contradicted,
+    /// A hint says something that tells nothing of visibility.
+    Unclear,
+    /// It is hidden, and has written.
+    Commit,
+}
+
+impl CheckReason {
+    /// The word in the table.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Deleted => "deleted",
+            Self::Contradicted => "contradicted",
+            Self::Unclear => "unclear",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// Asks for checks of actors. One that is awaited already comes sooner, if at all: its reason and attempts stay.
+pub async fn request(
+    connection: &mut PgConnection,
+    checks: &[(i64, CheckReason)],
+    due_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    if checks.is_empty() {
+        return Ok(());
+    }
+    let (ids, reasons): (Vec<i64>, Vec<&str>) = checks.iter().map(|(id, reason)| (*id, reason.as_str())).unzip();
+    sqlx::query!(
+        "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
+        SELECT DISTINCT ON (id) id, reason, $3::timestamptz, $3::timestamptz
+        FROM UNNEST($1::bigint[], $2::text[]) AS r (id, reason)
+        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at)",
+        &ids,
+        &reasons as &[&str],
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Asks for checks of hidden actors that have written: those of whom a commit was made after what hid them.
+pub async fn request_for_commits(
+    connection: &mut PgConnection,
+    commits: &[(i64, Tid)],
+    due_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) = commits.iter().map(|(id, rev)| (*id, rev.time().utc())).unzip();
+    sqlx::query!(
+        "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
+        SELECT DISTINCT a.id, 'commit', $3::timestamptz, $3::timestamptz
+        FROM UNNEST($1::bigint[], $2::timestamptz[]) AS w (id, at) JOIN actors a ON a.id = w.id
+        WHERE a.status_at IS NULL OR a.status_at < w.at
+        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at)",
+        &ids,
+        &times,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// An account to be asked about, and what is held of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountCheck {
+    /// The actor's id.
+    pub actor_id: i64,
+    /// Whose account.
+    pub did: Did,
+    /// Whether what was said last is that it is active.
+    pub active: bool,
+    /// Why not.
+    pub status: Option<String>,
+    /// When that was said.
+    pub status_at: Option<Timestamp>,
+    /// How often it was asked for in vain.
+    pub attempts: i32,
+}
+
+/// The checks that are due, longest due first.
+pub async fn list_due(
+    connection: &mut PgConnection,
+    now: DateTime<Utc>,
+    limit: i64,
+) -> sqlx::Result<Vec<AccountCheck>> {
+    let rows = sqlx::query!(
+        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.attempts
+        FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 ORDER BY c.due_at, a.id LIMIT $2",
+        now,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(AccountCheck {
+                actor_id: row.id,
+                did: stored_did(&row.did)?,
+                active: row.active,
+                status: row.status,
+                status_at: row.status_at.map(Timestamp::from_utc),
+                attempts: row.attempts,
+            })
+        })
+        .collect()
+}
+
+/// Puts a check off that had no answer.
+pub async fn postpone(connection: &mut PgConnection, actor_id: i64, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE account_checks SET attempts = attempts + 1, due_at = $2 WHERE actor_id = $1",
+        actor_id,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes a check that has been answered, unless another was asked for since `asked_at`.
+pub async fn settle(connection: &mut PgConnection, actor_id: i64, asked_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM account_checks WHERE actor_id = $1 AND due_at <= $2", actor_id, asked_at)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// How many checks wait.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!("SELECT count(*) AS \"count!\" FROM account_checks").fetch_one(connection).await
+}

@@ -1,0 +1,442 @@
+//! Cases A1 to A7: what an account's fate does to what is shown, and R5: hidden actors in every view.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use plyr_likes::{
+    apply::{Answer, Applier, Batch, Decision, decide, settle},
+    atproto::{Did, Tid, Timestamp},
+    clock::Clock,
+    decode::{AccountStatus, Collections, Item, jetstream_v1},
+    ingest::{check_counts, settle_accounts},
+    store::{account_checks, account_checks::AccountCheck, accounts},
+};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    api::{Api, Known, settings, start, tid as tid_of},
+    dump,
+    history::{START_US, did, key, tid, track_uri},
+    http::client,
+    wire::{Body, Commit, Operation, like, list, some_cid, time_text, track},
+    world::World,
+};
+
+const AT: &str = "2025-01-01T00:00:00Z";
+
+fn rev(second: i64) -> i64 {
+    tid(START_US + second * 1_000_000, 17)
+}
+
+fn moment(second: i64) -> Timestamp {
+    Timestamp::from_micros(START_US + second * 1_000_000).expect("a moment")
+}
+
+/// What a Jetstream says of an account.
+fn account_message(did: &str, (active, status): (bool, Option<&str>), second: i64) -> Vec<u8> {
+    let at = START_US + second * 1_000_000;
+    let mut account = json!({"active": active, "did": did, "seq": second, "time": time_text(at)});
+    if let Some(status) = status {
+        account["status"] = status.into();
+    }
+    json!({"did": did, "time_us": at, "kind": "account", "account": account}).to_string().into_bytes()
+}
+
+/// An artist (0) with a track, a listener (1) who likes two tracks and has a list, and another (2) with a track and a like.
+struct Stage {
+    world: World,
+    url: String,
+    client: reqwest::Client,
+    stop: CancellationToken,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let mut world = World::new().await;
+        let (url, stop) = start(world.database.pool.clone(), settings()).await;
+        let items = [(track_uri(0, 0), some_cid("a track"))];
+        world
+            .commit(&[
+                Commit::new(&did(0), rev(1), vec![Operation::track(&key(0, 0), track("Of the artist", AT))]),
+                Commit::new(&did(2), rev(2), vec![Operation::track(&key(0, 0), track("Of another", AT))]),
+                Commit::new(
+                    &did(1),
+                    rev(3),
+                    vec![
+                        Operation::like(&key(1, 0), like(&track_uri(0, 0), AT)),
+                        Operation::like(&key(1, 1), like(&track_uri(2, 0), AT)),
+                        Operation::list(&key(2, 0), list(&items, Some("Mine"), Some("playlist"), (AT, None))),
+                    ],
+                ),
+                Commit::new(&did(2), rev(4), vec![Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))]),
+            ])
+            .await;
+        Self { world, url, client: client(Duration::from_secs(30)), stop }
+    }
+
+    async fn say(&mut self, who: usize, word: (bool, Option<&str>), second: i64) {
+        self.world.raw(account_message(&did(who), word, second), Vec::new()).await;
+    }
+
+    async fn ask(&self, method: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = format!("{}/xrpc/fm.plyr.{method}", self.url);
+        let answer = self.client.get(url).query(parameters).send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("JSON")
+    }
+
+    /// Who likes a track, by what is shown; the count must be theirs.
+    async fn likers(&self, uri: &str) -> BTreeSet<String> {
+        let answer = self.ask("feed.getTrackLikes", &[("uri", uri)]).await;
+        let likes = answer["likes"].as_array().expect("likes");
+        let dids: BTreeSet<String> =
+            likes.iter().map(|like| like["actor"]["did"].as_str().expect("a DID").to_owned()).collect();
+        assert_eq!(answer["count"], dids.len(), "{answer}");
+        let card = self.ask("feed.getTracks", &[("uris", uri)]).await;
+        if let Some(card) = card["tracks"].get(0) {
+            assert_eq!(card["likeCount"], dids.len(), "{card}");
+        }
+        dids
+    }
+
+    async fn likes(&self, who: usize, uri: &str) -> bool {
+        let answer = self.ask("feed.getLikeStatuses", &[("actor", &did(who)), ("uris", uri)]).await;
+        answer["statuses"][0]["liked"].as_bool().expect("yes or no")
+    }
+
+    async fn like_records(&self, who: usize) -> usize {
+        self.ask("feed.getActorLikes", &[("actor", &did(who))]).await["likes"].as_array().expect("likes").len()
+    }
+
+    async fn lists(&self, who: usize) -> usize {
+        self.ask("graph.getActorLists", &[("actor", &did(who))]).await["lists"].as_array().expect("lists").len()
+    }
+
+    async fn is_track_shown(&self, uri: &str) -> bool {
+        !self.ask("feed.getTracks", &[("uris", uri)]).await["tracks"].as_array().expect("tracks").is_empty()
+    }
+
+    /// Everything that the listener wrote is shown, or nothing of it, before the counts have followed and after.
+    async fn assert_listener(&mut self, is_shown: bool) {
+        for settled in [false, true] {
+            let records = if is_shown { (2, 1) } else { (0, 0) };
+            assert_eq!((self.like_records(1).await, self.lists(1).await), records, "settled: {settled}");
+            for uri in [track_uri(0, 0), track_uri(2, 0)] {
+                assert_eq!(self.likes(1, &uri).await, is_shown, "settled: {settled}");
+                assert_eq!(self.likers(&uri).await.contains(&did(1)), is_shown, "settled: {settled}");
+            }
+            assert_eq!(dump::miscounted(self.pool()).await, Vec::<String>::new());
+            self.settle_counts().await;
+        }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.world.database.pool
+    }
+
+    async fn connection(&self) -> PgConnection {
+        self.pool().acquire().await.expect("a connection").detach()
+    }
+
+    async fn settle_counts(&self) {
+        settle_accounts(&mut self.connection().await, None).await.expect("the database answers");
+    }
+
+    /// Reasons of the checks that wait.
+    async fn checks(&self) -> Vec<(String, String)> {
+        sqlx::query_as("SELECT a.did, c.reason FROM account_checks c JOIN actors a ON a.id = c.actor_id ORDER BY 1")
+            .fetch_all(self.pool())
+            .await
+            .expect("the table is there")
+    }
+
+    /// Answers the only check that waits, as the account's server would.
+    async fn answer(&self, answer: Answer, second: i64) -> Decision {
+        let mut connection = self.connection().await;
+        let due = account_checks::list_due(&mut connection, Clock::system().now().utc(), 10).await.expect("checks");
+        let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
+        // The stage plays in the past; checks are made now.
+        let now = Clock::system().now();
+        let decision = settle((&mut connection, None), check, answer, (now, moment(second).max(now))).await;
+        decision.expect("the database answers")
+    }
+
+    /// How many rows of records somebody has.
+    async fn rows_of(&self, who: usize) -> i64 {
+        sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM likes WHERE actor_id = a.id) + (SELECT count(*) FROM lists WHERE actor_id = a.id)
+                + (SELECT count(*) FROM profiles WHERE actor_id = a.id)
+                + (SELECT count(*) FROM tracks WHERE artist_id = a.id AND title IS NOT NULL)
+            FROM actors a WHERE did = $1",
+        )
+        .bind(did(who))
+        .fetch_one(self.pool())
+        .await
+        .expect("the actor is known")
+    }
+}
+
+#[tokio::test]
+async fn a1_a_deleted_account_is_gone_everywhere_at_once() {
+    let mut stage = Stage::new().await;
+    stage.assert_listener(true).await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.assert_listener(false).await;
+    // Hidden, and kept until the account's own server has said so.
+    assert_eq!(stage.rows_of(1).await, 3);
+    assert_eq!(stage.checks().await, [(did(1), "deleted".to_owned())]);
+    assert_eq!(stage.answer(Answer::Unreachable, 11).await, Decision::Wait);
+    assert_eq!(stage.rows_of(1).await, 3);
+    sqlx::query("UPDATE account_checks SET due_at = now()").execute(stage.pool()).await.unwrap();
+    assert_eq!(stage.answer(Answer::NotFound, 12).await, Decision::Remove);
+    stage.assert_listener(false).await;
+    assert_eq!(stage.rows_of(1).await, 0);
+    // Old commits do not come back, whichever source brings them.
+    let old = Commit::new(&did(1), rev(3), vec![Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))]);
+    let unseen = Commit::new(&did(1), rev(9), vec![Operation::like(&key(1, 5), like(&track_uri(0, 0), AT))]);
+    let applied = stage.world.commit(&[old, unseen]).await;
+    assert_eq!((applied.applied, applied.ignored), (0, 2));
+    stage.world.restart();
+    let track = Commit::new(&did(1), rev(8), vec![Operation::track(&key(0, 0), track("Late", AT))]);
+    assert_eq!(stage.world.commit(&[track]).await.applied, 0);
+    assert_eq!(stage.rows_of(1).await, 0);
+}
+
+#[tokio::test]
+async fn a1_likes_of_a_deleted_artists_tracks_are_not_shown_and_survive() {
+    let mut stage = Stage::new().await;
+    let uri = track_uri(0, 0);
+    assert!(stage.is_track_shown(&uri).await && stage.likes(2, &uri).await);
+    stage.say(0, (false, Some("deleted")), 10).await;
+    for is_removed in [false, true] {
+        assert!(!stage.is_track_shown(&uri).await);
+        assert!(!stage.likes(2, &uri).await && !stage.likes(1, &uri).await);
+        assert_eq!(stage.likers(&uri).await, BTreeSet::new());
+        assert_eq!((stage.like_records(1).await, stage.like_records(2).await), (1, 0));
+        // A like that comes now changes nothing of that, and neither does a new version of the track.
+        let second = if is_removed { 60 } else { 50 };
+        stage
+            .world
+            .commit(&[Commit::new(&did(3), rev(second), vec![Operation::like(&key(1, 0), like(&uri, AT))])])
+            .await;
+        assert!(!stage.likes(3, &uri).await);
+        if !is_removed {
+            assert_eq!(stage.answer(Answer::Tombstoned, 11).await, Decision::Remove);
+            stage.settle_counts().await;
+            assert_eq!(stage.rows_of(0).await, 0);
+        }
+    }
+    let likes = "SELECT count(*) FROM likes l JOIN tracks t ON t.id = l.subject_id WHERE t.uri = $1";
+    let kept: i64 = sqlx::query_scalar(likes).bind(&uri).fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(kept, 3);
+    assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a2_what_each_status_means() {
+    let mut stage = Stage::new().await;
+    let mut second = 10;
+    for status in [Some("deactivated"), Some("suspended"), Some("takendown"), Some("a word of tomorrow"), None] {
+        second += 2;
+        stage.say(1, (false, status), second).await;
+        stage.assert_listener(false).await;
+        // Slowed down or out of step says nothing of visibility, in either state.
+        for unclear in ["throttled", "desynchronized"] {
+            second += 1;
+            stage.say(1, (false, Some(unclear)), second).await;
+            stage.assert_listener(false).await;
+        }
+        second += 1;
+        stage.say(1, (true, None), second).await;
+        stage.assert_listener(true).await;
+        for unclear in ["throttled", "desynchronized"] {
+            second += 1;
+            stage.say(1, (false, Some(unclear)), second).await;
+            stage.assert_listener(true).await;
+        }
+    }
+    assert_eq!(stage.checks().await.len(), 1);
+    stage.answer(Answer::Inactive { status: Some(AccountStatus::Throttled) }, 100).await;
+    stage.assert_listener(true).await;
+    stage.say(1, (false, Some("throttled")), 110).await;
+    assert_eq!(stage.checks().await, [(did(1), "unclear".to_owned())]);
+}
+
+#[tokio::test]
+async fn a3_reactivation_restores_everything_also_what_was_written_while_hidden() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deactivated")), 10).await;
+    stage.settle_counts().await;
+    let while_hidden = vec![
+        Operation::like(&key(1, 0), Body::Delete),
+        Operation::like(&key(1, 2), like(&track_uri(0, 0), AT)),
+        Operation::like(&key(1, 3), like(&track_uri(2, 0), AT)),
+        Operation::track(&key(0, 1), track("Written in the dark", AT)),
+    ];
+    stage.world.commit(&[Commit::new(&did(1), rev(20), while_hidden)]).await;
+    let liked = Commit::new(&did(2), rev(21), vec![Operation::like(&key(1, 9), like(&track_uri(1, 1), AT))]);
+    stage.world.commit(&[liked]).await;
+    for uri in [track_uri(0, 0), track_uri(2, 0)] {
+        assert!(!stage.likers(&uri).await.contains(&did(1)));
+    }
+    assert!(!stage.is_track_shown(&track_uri(1, 1)).await && !stage.likes(2, &track_uri(1, 1)).await);
+    stage.say(1, (true, None), 30).await;
+    for _ in 0..2 {
+        assert_eq!(stage.likers(&track_uri(0, 0)).await, BTreeSet::from([did(1), did(2)]));
+        assert_eq!(stage.likers(&track_uri(2, 0)).await, BTreeSet::from([did(1)]));
+        assert_eq!(stage.likers(&track_uri(1, 1)).await, BTreeSet::from([did(2)]));
+        assert!(stage.is_track_shown(&track_uri(1, 1)).await && stage.likes(2, &track_uri(1, 1)).await);
+        assert_eq!((stage.like_records(1).await, stage.lists(1).await), (3, 1));
+        stage.settle_counts().await;
+    }
+    // Nothing is left behind: the index is as if the account had never been away.
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM hidden_actors").fetch_one(stage.pool()).await.unwrap();
+    assert_eq!(left, 0);
+    stage.world.check().await;
+}
+
+#[tokio::test]
+async fn a4_an_old_deletion_that_comes_again_changes_nothing() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.say(1, (true, None), 20).await;
+    sqlx::query("DELETE FROM account_checks").execute(stage.pool()).await.unwrap();
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.assert_listener(true).await;
+    assert_eq!(stage.checks().await, [(did(1), "contradicted".to_owned())]);
+    stage.answer(Answer::Active { rev: None }, 30).await;
+    stage.assert_listener(true).await;
+    assert_eq!((stage.checks().await.len(), stage.rows_of(1).await), (0, 3));
+}
+
+#[tokio::test]
+async fn a5_an_account_that_moved_is_believed_where_it_lives() {
+    // The old server says inactive after or before the new one says active: whichever comes last, the server of the current DID
+    // document has the last word.
+    for (active_at, inactive_at) in [(10, 20), (20, 10)] {
+        for active_first in [true, false] {
+            let mut stage = Stage::new().await;
+            for is_active in [active_first, !active_first] {
+                let (word, at) = if is_active { ((true, None), active_at) } else { ((false, None), inactive_at) };
+                stage.say(1, word, at).await;
+            }
+            // Until it has been asked, the later word stands.
+            stage.assert_listener(active_at > inactive_at).await;
+            if !stage.checks().await.is_empty() {
+                stage.answer(Answer::Active { rev: None }, 30).await;
+            }
+            stage.assert_listener(true).await;
+            // What was said before the answer is no news any more.
+            stage.say(1, (false, None), inactive_at).await;
+            stage.assert_listener(true).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a6_a_commit_of_a_hidden_account_makes_us_ask() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("takendown")), 10).await;
+    stage.answer(Answer::Inactive { status: Some(AccountStatus::Takendown) }, 11).await;
+    // The answer is of now; what follows is after it.
+    sqlx::query("UPDATE actors SET status_at = '2025-01-01T00:00:10Z' WHERE did = $1")
+        .bind(did(1))
+        .execute(stage.pool())
+        .await
+        .unwrap();
+    let before = Commit::new(&did(1), rev(9), vec![Operation::like(&key(1, 6), like(&track_uri(2, 0), AT))]);
+    stage.world.commit(&[before]).await;
+    assert_eq!(stage.checks().await, [], "what was written before it was hidden says nothing");
+    let after = Commit::new(&did(1), rev(12), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
+    assert_eq!(stage.world.commit(&[after]).await.applied, 1);
+    assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
+    assert!(!stage.likers(&track_uri(2, 0)).await.contains(&did(1)));
+    stage.answer(Answer::Active { rev: None }, 13).await;
+    assert_eq!(stage.like_records(1).await, 4);
+    assert!(stage.likers(&track_uri(2, 0)).await.contains(&did(1)));
+}
+
+#[tokio::test]
+async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.answer(Answer::Inactive { status: Some(AccountStatus::Deleted) }, 11).await;
+    stage.settle_counts().await;
+    assert_eq!(stage.rows_of(1).await, 0);
+    // Its operator brings it back: it writes again, which is what we hear first.
+    sqlx::query("UPDATE actors SET status_at = '2025-01-01T00:00:10Z' WHERE did = $1")
+        .bind(did(1))
+        .execute(stage.pool())
+        .await
+        .unwrap();
+    let first = Commit::new(&did(1), rev(20), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
+    assert_eq!(stage.world.commit(&[first.clone()]).await.applied, 1);
+    assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
+    let head = Tid::from_number(rev(20)).expect("a TID");
+    stage.answer(Answer::Active { rev: Some(head) }, 21).await;
+    let mut connection = stage.connection().await;
+    let to_read = accounts::list_to_read(&mut connection, 10).await.unwrap();
+    assert_eq!(to_read.iter().map(|(_, did)| did.to_string()).collect::<Vec<_>>(), [did(1)]);
+    // What its server lists is applied at the head; a commit that this list has overtaken stays away.
+    let listed = vec![
+        Operation::like(&key(1, 0), like(&track_uri(0, 0), AT)),
+        Operation::like(&key(1, 7), like(&track_uri(2, 0), AT)),
+    ];
+    let old = Commit::new(&did(1), rev(3), vec![Operation::like(&key(1, 1), like(&track_uri(2, 0), AT))]);
+    stage.world.commit_each(&[Commit::new(&did(1), rev(20), listed), old, first]).await;
+    accounts::mark_read(&mut connection, to_read[0].0).await.unwrap();
+    assert_eq!(accounts::list_to_read(&mut connection, 10).await.unwrap(), []);
+    stage.settle_counts().await;
+    assert_eq!((stage.like_records(1).await, stage.rows_of(1).await), (2, 2));
+    assert!(stage.likers(&track_uri(0, 0)).await.contains(&did(1)));
+    assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
+}
+
+#[test]
+fn a4_a5_only_an_accounts_own_server_removes_anything() {
+    let check = |active: bool, status: Option<&str>, second: i64| AccountCheck {
+        actor_id: 1,
+        did: Did::parse(&did(1)).expect("a DID"),
+        active,
+        status: status.map(str::to_owned),
+        status_at: Some(moment(second)),
+        attempts: 0,
+    };
+    let now = moment(1_000_000);
+    let deleted = || Answer::Inactive { status: Some(AccountStatus::Deleted) };
+    let deactivated = || Answer::Inactive { status: Some(AccountStatus::Deactivated) };
+    let hidden = Decision::Hide { status: Some(AccountStatus::Deactivated) };
+    for (held, answer, decision) in [
+        (check(true, None, 0), deleted(), Decision::Remove),
+        (check(true, None, 0), Answer::NotFound, Decision::Wait),
+        (check(true, None, 0), Answer::Unreachable, Decision::Wait),
+        (check(true, None, 0), deactivated(), hidden.clone()),
+        (check(true, None, 0), Answer::Inactive { status: None }, Decision::Hide { status: None }),
+        (check(false, Some("deactivated"), 0), Answer::NotFound, Decision::Wait),
+        (check(false, Some("deactivated"), -90 * 86_400), Answer::Unreachable, Decision::Wait),
+        (check(false, Some("deleted"), 0), Answer::Active { rev: None }, Decision::Show { rev: None }),
+        (check(false, Some("deleted"), 0), deactivated(), hidden),
+        (check(false, Some("deleted"), 0), Answer::NotFound, Decision::Remove),
+        (check(false, Some("deleted"), 0), Answer::Unreachable, Decision::Wait),
+        (check(false, Some("deleted"), -31 * 86_400), Answer::Unreachable, Decision::Remove),
+        (check(false, Some("deleted"), 0), Answer::Inactive { status: Some(AccountStatus::Throttled) }, Decision::Keep),
+        (check(false, None, 0), Answer::Tombstoned, Decision::Remove),
+    ] {
+        assert_eq!(decide(&held, answer.clone(), now), decision, "{held:?} {answer:?}");
+    }
+}

@@ -1,0 +1,418 @@
+//! Cases T12, T13, T15 and T16: several hosts at once, of which one leaves out what the others tell.
+
+use std::time::{Duration, Instant};
+
+use plyr_likes::{
+    clock::Clock,
+    decode::Collections,
+    ingest::{self, comparison::Patience},
+    serve,
+    source::{SourceSpec, Start, Tuning},
+};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{
+    api,
+    database::fresh,
+    dump,
+    history::{did, key, tid, track_uri},
+    model::{Model, Write},
+    run::{PATIENCE, Pump, command, until_as},
+    upstream::{Act, Line, Told, Upstream},
+    wire::{self, Commit, Operation, like},
+};
+
+const AT: &str = "2025-01-01T00:00:00Z";
+
+/// A Jetstream v1 host whose log a test writes.
+struct Host {
+    upstream: Upstream,
+    log: watch::Sender<Vec<Line>>,
+}
+
+impl Host {
+    async fn start() -> Self {
+        let log = watch::Sender::new(Vec::new());
+        let told = log.clone();
+        let upstream =
+            Upstream::start(move |request| vec![Act::Tail { log: told.subscribe(), cursor: request.cursor() }]).await;
+        Self { upstream, log }
+    }
+
+    fn source(&self) -> String {
+        format!("jetstream+ws://{}", self.upstream.address)
+    }
+
+    fn tell(&self, (time_us, text): &(i64, String), told: Told) {
+        self.log.send_modify(|lines| lines.push(Line { time_us: *time_us, text: text.clone(), told }));
+    }
+
+    /// From now on everything is told to whoever asks for it.
+    fn recover(&self) {
+        self.log.send_modify(|lines| lines.iter_mut().for_each(|line| line.told = Told::Always));
+    }
+
+    fn requests(&self) -> usize {
+        self.upstream.requests().len()
+    }
+
+    fn cursor(&self, request: usize) -> i64 {
+        self.upstream.requests()[request].cursor().unwrap()
+    }
+}
+
+fn now_us() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}
+
+/// Likes that are written while the test runs.
+#[derive(Default)]
+struct Fans {
+    count: usize,
+    writes: Vec<Write>,
+}
+
+impl Fans {
+    /// Another fan likes the track, now.
+    fn like(&mut self) -> (i64, String) {
+        self.count += 1;
+        let now_us = now_us();
+        let operation = Operation::like(&key(1, self.count), like(&track_uri(0, 0), AT));
+        let commit = Commit::new(&did(self.count + 3), tid(now_us, 1), vec![operation]);
+        self.writes.extend(commit.writes());
+        (now_us, String::from_utf8(wire::v1_message(&commit, 0, now_us)).unwrap())
+    }
+
+    fn model(&self) -> Model {
+        Model::of(&self.writes)
+    }
+}
+
+/// Something else that a host tells of, now.
+fn foreign() -> (i64, String) {
+    let (did, now_us) = (did(900), now_us());
+    let at = wire::time_text(now_us);
+    let text = format!(
+        r#"{{"did":"{did}","time_us":{now_us},"kind":"identity","identity":{{"did":"{did}","seq":1,"time":"{at}"}}}}"#
+    );
+    (now_us, text)
+}
+
+fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
+    let specs = |hosts: &[&Host]| hosts.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect();
+    ingest::Options {
+        sources: specs(sources),
+        spares: specs(spares),
+        start: Start::Oldest,
+        tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+        patience: Patience {
+            grace: Duration::from_millis(600),
+            trial: Duration::from_secs(3),
+            rest_min: Duration::from_mins(10),
+            ..Patience::default()
+        },
+        collections: Collections::of_namespace("fm.plyr").unwrap(),
+        retention: ingest::Retention::default(),
+        recounts_per_minute: 0,
+    }
+}
+
+async fn ask<T>(pool: &PgPool, question: &str) -> T
+where
+    T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    sqlx::query_scalar(AssertSqlSafe(question.to_owned())).fetch_one(pool).await.unwrap()
+}
+
+/// Waits until a question to the database is answered with yes.
+async fn until(pool: &PgPool, question: &str) {
+    let started = Instant::now();
+    while !ask::<bool>(pool, question).await {
+        assert!(started.elapsed() < PATIENCE, "in vain: {question}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Both hosts tell of something, and of a first like: they are live, and have proven that they deliver.
+async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
+    let other = foreign();
+    a.tell(&other, Told::Always);
+    b.tell(&other, Told::Always);
+    until(pool, "SELECT count(*) = 2 FROM positions").await;
+    let first = fans.like();
+    a.tell(&first, Told::Always);
+    b.tell(&first, Told::Always);
+    until(pool, "SELECT count(*) = 2 FROM proofs WHERE collection = 'like'").await;
+}
+
+/// People go on liking, of which the blind host tells this much, until it is noticed.
+async fn until_blind(pool: &PgPool, fans: &mut Fans, (seeing, blind, told): (&Host, &Host, Told)) {
+    let question =
+        format!("SELECT count(*) = 1 FROM scores WHERE source = '{}' AND blind_since IS NOT NULL", blind.source());
+    let started = Instant::now();
+    while !ask::<bool>(pool, &question).await {
+        assert!(started.elapsed() < PATIENCE, "nobody has noticed that the host is blind");
+        let next = fans.like();
+        seeing.tell(&next, Told::Always);
+        blind.tell(&next, told);
+        blind.tell(&foreign(), Told::Always);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn count_done(host: &Host, name: &str) -> usize {
+    host.upstream.done().iter().filter(|(_, done)| done == name).count()
+}
+
+#[tokio::test]
+async fn t12_blind_host_is_noticed_rewound_and_replaced() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    assert_eq!(c.requests(), 0, "a spare is not asked before it is needed");
+    // The spare has all that there ever was, and tells it to whoever asks.
+    c.tell(&fans.like(), Told::Always);
+
+    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    assert!(count_done(&b, "hid") >= 3, "the fault did not happen");
+    // Noticed: a gap from the last proof on.
+    let gap = format!("FROM gaps WHERE source = '{}' AND reason = 'blind' AND state = 'open'", b.source());
+    until(pool, &format!("SELECT count(*) = 1 {gap} AND from_value = {proof}")).await;
+    // Rewound: asked again from there.
+    b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
+    assert!(b.cursor(1) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(1));
+    // Replaced: the spare is asked, and the blind one is not any more.
+    c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+        .await;
+    let next = fans.like();
+    c.tell(&next, Told::Always);
+    until_as(pool, &fans.model()).await;
+    // Once each: no storm.
+    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 1));
+    assert!(
+        ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await,
+        "nothing has proven that nothing is missing"
+    );
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_blind(pool, &mut fans, (&a, &b, Told::InReplay)).await;
+    assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+        .await;
+    until(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await;
+    assert!(ask::<i64>(pool, &format!("SELECT late FROM scores WHERE source = '{}'", b.source())).await >= 3);
+    until_as(pool, &fans.model()).await;
+    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 0));
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_blind_host_is_asked_again_later() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let mut options = options(&[&a, &b], &[&c]);
+    options.patience.rest_min = Duration::from_secs(1);
+    options.patience.trial = Duration::from_secs(1);
+    let pump = Pump::with(pool, options);
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+        .await;
+    let asked = b.requests();
+    b.recover();
+    b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
+    assert!(b.cursor(asked) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(asked));
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+        .await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", c.source()))
+        .await;
+    until_as(pool, &fans.model()).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_status_shows_it() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut settings = api::settings();
+    settings.lag_limit_s = 0.05;
+    let stop = CancellationToken::new();
+    let router = serve::router(pool.clone(), settings, Clock::system());
+    let server = tokio::spawn(serve::run(listener, router, stop.clone()));
+    let status: Value = reqwest::get(format!("http://{address}/status")).await.unwrap().json().await.unwrap();
+    let sources = status["sources"].as_array().unwrap();
+    let shown = |host: &Host| sources.iter().find(|source| source["source"] == host.source()).unwrap();
+    assert_eq!(shown(&a)["state"], "connected");
+    assert_eq!(shown(&a)["score"]["missed"], 0);
+    let blind = shown(&b);
+    assert_eq!(blind["state"], "blind");
+    assert_eq!(blind["score"]["blind_to"], serde_json::json!(["like"]));
+    assert!(blind["score"]["missed"].as_i64().unwrap() >= 3, "{blind}");
+    assert!(blind["score"]["blind_since"].is_string());
+    // What it tells of other things is no reason to believe that we are up to date.
+    let ours_at = chrono::DateTime::parse_from_rfc3339(blind["ours_at"].as_str().unwrap()).unwrap();
+    let event_at = chrono::DateTime::parse_from_rfc3339(blind["event_at"].as_str().unwrap()).unwrap();
+    assert!(event_at > ours_at, "it has told of nothing else: the test is void");
+    assert!(blind["lag_s"].as_f64().unwrap() >= (event_at - ours_at).as_seconds_f64(), "{blind}");
+
+    let output = tokio::task::spawn_blocking({
+        let url = database.url.clone();
+        move || command(&url).arg("status").output().unwrap()
+    })
+    .await
+    .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("blind to like since "), "{said}");
+    assert!(said.contains("MISSED"), "{said}");
+
+    // With the other gone, the blind one alone does not make the index ready.
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", a.source())))
+        .execute(pool)
+        .await
+        .unwrap();
+    b.tell(&foreign(), Told::Always);
+    let ready = reqwest::get(format!("http://{address}/ready")).await.unwrap();
+    assert_eq!(ready.status(), 503);
+    stop.cancel();
+    server.await.unwrap().unwrap();
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t13_quiet_is_not_blind() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    // A night of ten graces: one host tells of others, one of nothing at all, and nobody of us.
+    for _ in 0..60 {
+        a.tell(&foreign(), Told::Always);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 1, 0));
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM gaps WHERE reason = 'blind'").await);
+    assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 AND sum(rewinds) = 0 FROM scores").await);
+    // Somebody watched all the time: the same silence of ours is blindness once another tells.
+    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t15_union() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    for number in 0..60 {
+        let next = fans.like();
+        let told = |misses: bool| if misses { Told::Never } else { Told::Always };
+        a.tell(&next, told(number % 3 == 0));
+        b.tell(&next, told(number % 3 == 1));
+    }
+    let (last_a, last_b) = (foreign(), foreign());
+    a.tell(&last_a, Told::Always);
+    b.tell(&last_b, Told::Always);
+    until_as(pool, &fans.model()).await;
+    assert_eq!((count_done(&a, "hid"), count_done(&b, "hid")), (20, 20), "the fault did not happen");
+    assert_eq!(dump::miscounted(pool).await, Vec::<String>::new(), "something is counted twice");
+    // Each has a position of its own.
+    for (host, (time_us, _)) in [(&a, &last_a), (&b, &last_b)] {
+        let question = format!("SELECT value = {time_us} FROM positions WHERE source = '{}'", host.source());
+        until(pool, &question).await;
+    }
+    // Both have been judged, and neither is blind: each delivers most.
+    until(pool, "SELECT count(*) = 2 FROM scores WHERE missed = 20").await;
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await);
+    assert_eq!((a.requests(), b.requests()), (1, 1));
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t16_what_one_host_drops_or_swaps_where_replay_becomes_live_another_has() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let lines: Vec<(i64, String)> = (0..12).map(|_| fans.like()).collect();
+    // Before anybody asks there are six; the host drops the sixth, and swaps the next two.
+    let seam = |host: &Host, dropped: usize| {
+        for (number, line) in lines[..6].iter().enumerate() {
+            host.tell(line, if number == dropped { Told::Never } else { Told::Always });
+        }
+    };
+    seam(&a, 5);
+    seam(&b, 3);
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    a.upstream.wait_until(|upstream| upstream.has_done("hid")).await;
+    b.upstream.wait_until(|upstream| upstream.has_done("hid")).await;
+    for number in [7, 6, 8, 9, 11, 10] {
+        a.tell(&lines[number], Told::Always);
+    }
+    for number in 6..12 {
+        b.tell(&lines[number], if number == 8 { Told::Never } else { Told::Always });
+    }
+    until_as(pool, &fans.model()).await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t16_a_single_host_brings_what_it_dropped_with_the_next_connection() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let mut fans = Fans::default();
+    let lines: Vec<(i64, String)> = (0..8).map(|_| fans.like()).collect();
+    let upstream = Upstream::start(move |request| {
+        let first = request.connection == 0;
+        let cursor = request.cursor().unwrap();
+        let told =
+            lines.iter().enumerate().filter(|(number, (time_us, _))| *time_us >= cursor && !(first && *number == 4));
+        let mut acts: Vec<Act> = told.map(|(_, (_, text))| Act::Text(text.clone())).collect();
+        if first {
+            acts.extend([Act::WaitForGo, Act::Drop]);
+        }
+        acts.push(Act::Stay);
+        acts
+    })
+    .await;
+    let pump = Pump::start(pool, &format!("jetstream+ws://{}", upstream.address));
+    until(pool, "SELECT count(*) = 7 FROM likes").await;
+    upstream.go();
+    // The margin of some seconds behind the position brings what was dropped a moment ago. Without another connection, and
+    // without another source, nothing would.
+    until_as(pool, &fans.model()).await;
+    assert!(upstream.has_done("drop"), "the connection was not broken");
+    pump.stop().await;
+}

@@ -1,0 +1,223 @@
+//! What goes wrong, when, and the proof that it did.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// A message that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Garbage {
+    /// Text that is no JSON, bytes that are no CBOR.
+    NotJson,
+    /// The first half of a message.
+    Truncated,
+    /// 5 MB of one text.
+    Huge,
+    /// Lists in lists, 10,000 deep.
+    Deep,
+    /// A small zstd frame of 1 GB. On a plain socket it is binary nonsense.
+    Bomb,
+    /// Plain text, whatever the socket was agreed to carry.
+    Text,
+    /// A kind (v1) or header type (firehose) that nobody knows.
+    UnknownKind,
+    /// A `$type` that nobody knows.
+    UnknownType,
+    /// A commit with an operation that nobody knows.
+    UnknownOperation,
+    /// A header that is cut off.
+    BrokenFraming,
+}
+
+impl Garbage {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::NotJson,
+        Self::Truncated,
+        Self::Huge,
+        Self::Deep,
+        Self::Bomb,
+        Self::Text,
+        Self::UnknownKind,
+        Self::UnknownType,
+        Self::UnknownOperation,
+        Self::BrokenFraming,
+    ];
+}
+
+/// What can go wrong on a host's stream. CASES.md T1-T18.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// The frame comes twice.
+    Duplicate,
+    /// So many of the last events come again.
+    Again(u64),
+    /// The next frame comes before this one.
+    Swap,
+    /// This frame does not come.
+    Lose,
+    /// Nothing of these collections (exact, or `prefix.*`; empty: all of `fm.plyr`) comes for so many events.
+    Blind {
+        /// Which collections.
+        collections: Vec<String>,
+        /// For so many events of the log.
+        events: u64,
+    },
+    /// A close frame with this code; 1006 is an end without one.
+    Close(u16),
+    /// The TCP connection is reset inside a frame.
+    Reset,
+    /// Neither frames nor pings nor pongs come any more, and the connection stays open.
+    Silence,
+    /// Nothing comes for so many milliseconds.
+    Stall(u64),
+    /// The error frame `ConsumerTooSlow`, and the close that follows it.
+    TooSlow,
+    /// A frame that is no message.
+    Garbage(Garbage),
+    /// At the request: this status, with or without Retry-After, instead of the upgrade.
+    Answer {
+        /// Such as 503.
+        status: u16,
+        /// As the header says it.
+        retry_after: Option<String>,
+    },
+    /// At the request: never an answer.
+    Hang,
+    /// At the request: `InvalidRequest`.
+    Invalid,
+    /// At the request with a cursor: as though it were older than everything that is kept.
+    TooOld,
+    /// At the request with a cursor: as though it were in the future.
+    Future,
+    /// At the request: so many events are left out between the replay and what is live.
+    SeamLoss(u64),
+    /// At the request: the events around the seam between the replay and what is live are swapped.
+    SeamSwap,
+    /// The host crashes and hands out the numbers of its last events again.
+    Crash(usize),
+    /// The host counts from one again.
+    Renumber,
+}
+
+impl Fault {
+    /// The name by which it is counted.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Close(code) => format!("close {code}"),
+            Self::Garbage(garbage) => format!("garbage {garbage:?}"),
+            Self::Answer { status, retry_after: None } => format!("answer {status}"),
+            Self::Answer { status, .. } => format!("answer {status} retry-after"),
+            Self::Blind { .. } => "blind".to_owned(),
+            Self::Again(_) => "again".to_owned(),
+            Self::Stall(_) => "stall".to_owned(),
+            Self::SeamLoss(_) => "seam loss".to_owned(),
+            Self::SeamSwap => "seam swap".to_owned(),
+            Self::Crash(_) => "crash".to_owned(),
+            Self::TooSlow => "too slow".to_owned(),
+            Self::TooOld => "too old".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    /// Whether it strikes when a client connects, and not at an event.
+    pub fn at_request(&self) -> bool {
+        matches!(
+            self,
+            Self::Answer { .. }
+                | Self::Hang
+                | Self::Invalid
+                | Self::TooOld
+                | Self::Future
+                | Self::SeamLoss(_)
+                | Self::SeamSwap
+        )
+    }
+
+    /// Those that lose nothing for good, for a long run, each with how often it comes relative to the others.
+    pub fn survivable() -> Vec<(usize, Self)> {
+        let mut faults = vec![
+            (8, Self::Duplicate),
+            (3, Self::Again(50)),
+            (1, Self::Again(2_000)),
+            (8, Self::Swap),
+            (2, Self::Reset),
+            (1, Self::Stall(500)),
+            (1, Self::TooSlow),
+            (1, Self::Answer { status: 503, retry_after: Some("1".to_owned()) }),
+            (1, Self::Answer { status: 429, retry_after: None }),
+            (1, Self::SeamSwap),
+        ];
+        faults.extend([1000, 1001, 1006, 1006, 1007, 1008, 1009, 1011, 1013].map(|code| (1, Self::Close(code))));
+        faults.extend(Garbage::ALL.map(|garbage| (1, Self::Garbage(garbage))));
+        faults
+    }
+}
+
+/// When a fault strikes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum When {
+    /// Once, at the first connection that comes to this place of the host's log (faults of the request: at this connection).
+    At(u64),
+    /// On every connection, after each so many events (faults of the request: at each so-manieth connection).
+    Every(u64),
+    /// On every connection, after each so many milliseconds.
+    EveryMs(u64),
+    /// Once in so many events, by chance (faults of the request: once in so many connections).
+    OneIn(u64),
+}
+
+/// What goes wrong on one host.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Each fault with its time.
+    pub faults: Vec<(When, Fault)>,
+}
+
+impl Plan {
+    /// Nothing goes wrong.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// One more fault.
+    #[must_use]
+    pub fn with(mut self, when: When, fault: Fault) -> Self {
+        self.faults.push((when, fault));
+        self
+    }
+
+    /// Everything that loses nothing, once in about so many events in all.
+    pub fn some(one_in: u64) -> Self {
+        let faults = Fault::survivable();
+        let total: usize = faults.iter().map(|(weight, _)| weight).sum();
+        let when = |weight: usize, fault: &Fault| {
+            let (total, weight) = (u64::try_from(total).expect("few"), u64::try_from(weight).expect("few"));
+            if fault.at_request() { When::OneIn(10) } else { When::OneIn((one_in * total / weight).max(1)) }
+        };
+        Self { faults: faults.into_iter().map(|(weight, fault)| (when(weight, &fault), fault)).collect() }
+    }
+}
+
+/// How often each fault has struck.
+#[derive(Debug, Default)]
+pub struct Fired(Mutex<BTreeMap<String, u64>>);
+
+impl Fired {
+    /// Notes one.
+    pub fn note(&self, name: &str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(name.to_owned()).or_default() += 1;
+    }
+
+    /// All, by name.
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How often a fault of this name has struck.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts().get(name).copied().unwrap_or_default()
+    }
+}
