@@ -33,10 +33,10 @@ pub enum ReconcileError {
     #[error(transparent)]
     Apply(#[from] crate::apply::ApplyError),
     /// The relay did not say whose repos there are.
-    #[error("the relay did not list the repos of {collection}: {error}")]
+    #[error("{relay} did not list repos: {error}")]
     Relay {
-        /// Of which collection.
-        collection: String,
+        /// Which relay.
+        relay: String,
         /// Why not.
         error: crate::pds::XrpcError,
     },

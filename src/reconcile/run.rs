@@ -56,7 +56,7 @@ pub enum Until {
 /// many does not keep the readers from others.
 const TAKEN_PER_READER: usize = 8;
 /// A repo that was taken is let go of after this long, should its reader have died.
-const TAKEN_FOR: Duration = Duration::from_mins(10);
+const TAKEN_FOR: Duration = Duration::from_mins(2);
 /// Between two looks at the table when nothing was due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest wait before a repo is tried again.
@@ -141,6 +141,9 @@ enum Step {
 impl Schedule {
     async fn run(&mut self, until: Until, cancel: &CancellationToken) -> Result<(), ReconcileError> {
         let mut look_at = Instant::now();
+        if until == Until::Told {
+            self.take_back().await;
+        }
         while !cancel.is_cancelled() {
             if Instant::now() >= look_at && self.held() <= self.taken_max() / 2 {
                 let taken = match self.take().await {
@@ -151,7 +154,7 @@ impl Schedule {
                         0
                     }
                 };
-                if taken == 0 && self.held() == 0 && until == Until::NothingIsDue {
+                if taken == 0 && self.held() == 0 && until == Until::NothingIsDue && !self.is_awaited().await? {
                     break;
                 }
                 look_at = if taken == 0 { Instant::now() + LOOK_EVERY } else { Instant::now() };
@@ -168,6 +171,23 @@ impl Schedule {
             tracing::debug!(%error, "repos that were taken come again when their time is over");
         }
         Ok(())
+    }
+
+    /// Whoever reads repos until told is the only one who does so: what a predecessor took and did not read is free again.
+    async fn take_back(&self) {
+        let taken_back = async {
+            let mut connection = self.pool.acquire().await?;
+            repos::release_all(&mut connection).await
+        };
+        if let Err(error) = taken_back.await {
+            tracing::debug!(%error, "repos that a predecessor took come again when their time is over");
+        }
+    }
+
+    /// Whether others are reading something that is due.
+    async fn is_awaited(&self) -> sqlx::Result<bool> {
+        let mut connection = self.pool.acquire().await?;
+        repos::is_any_due(&mut connection, self.clock.now().utc()).await
     }
 
     fn taken_max(&self) -> usize {

@@ -309,6 +309,19 @@ pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> 
     dids.iter().map(|did| stored_did(did)).collect()
 }
 
+/// Lets go of all repos that were taken.
+pub async fn release_all(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE taken_until IS NOT NULL").execute(connection).await?;
+    Ok(())
+}
+
+/// Whether any repo is due, taken or not.
+pub async fn is_any_due(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("SELECT EXISTS (SELECT FROM repos WHERE state <> 'done' AND due_at <= $1) AS \"is_any!\"", now)
+        .fetch_one(connection)
+        .await
+}
+
 /// How many repos are in each state.
 pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
     sqlx::query_as!(

@@ -117,6 +117,7 @@ fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
         collections: Collections::of_namespace("fm.plyr").unwrap(),
         retention: ingest::Retention::default(),
         recounts_per_minute: 0,
+        working: tokio::sync::watch::Sender::default(),
     }
 }
 

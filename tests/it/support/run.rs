@@ -47,6 +47,7 @@ impl Pump {
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,
+            working: tokio::sync::watch::Sender::default(),
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             working: tokio::sync::watch::Sender::default(),
             retention: ingest::Retention::default(),
