@@ -22,6 +22,8 @@ CREATE TABLE identities (
     due_at        timestamptz NOT NULL
 );
 CREATE INDEX identities_due ON identities (due_at);
+-- Those who can be asked about while the PLC directory is away.
+CREATE INDEX identities_due_elsewhere ON identities (due_at) WHERE did NOT LIKE 'did:plc:%';
 ALTER TABLE identities ALTER did SET STATISTICS 10, ALTER pds SET STATISTICS 10, ALTER signing_key SET STATISTICS 0,
     ALTER handle SET STATISTICS 0, ALTER detail SET STATISTICS 0;
 

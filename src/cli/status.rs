@@ -41,7 +41,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             rejects,
             counts,
         ];
-        Ok(parts.join("\n"))
+        Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
     })
     .await?;
     super::print(&text);
@@ -80,7 +80,7 @@ fn remark(source: &SourceView, now: Timestamp) -> String {
     }
 }
 
-/// How the sources do beside each other.
+/// How the sources do beside each other; nothing where there is but one.
 fn render_scores(sources: &[SourceView]) -> String {
     let rows: Vec<Vec<String>> = sources
         .iter()
@@ -98,8 +98,8 @@ fn render_scores(sources: &[SourceView]) -> String {
             Some([source.source.clone()].into_iter().chain(figures.map(|figure| figure.to_string())).collect())
         })
         .collect();
-    if rows.len() < 2 {
-        return "there are no two sources to compare\n".to_owned();
+    if rows.is_empty() {
+        return String::new();
     }
     render(&["COMPARED", "IN TIME", "FIRST", "MISSED", "LATE", "LATEST MS", "CONNECTIONS", "REWINDS"], &rows)
 }

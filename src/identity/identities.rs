@@ -278,7 +278,8 @@ impl Identities {
         &self.0.options
     }
 
-    pub(super) fn directory(&self) -> &Directory {
+    /// Who is asked.
+    pub fn directory(&self) -> &Directory {
         &self.0.directory
     }
 }

@@ -86,12 +86,10 @@ impl Round {
         let is_plc_away = self.plc_away_until.is_some_and(|until| now < until);
         // One at a time keeps the pace.
         let times = (now.utc(), now.plus(LEASE).utc());
-        let due = identities::claim(&mut connection, times, 1, is_plc_away).await?;
-        for did in &due {
-            let (identities, did) = (self.identities.clone(), did.clone());
-            self.tasks.spawn(async move { look(&identities, &did).await });
-        }
-        Ok(!due.is_empty())
+        let Some(did) = identities::claim(&mut connection, times, is_plc_away).await? else { return Ok(false) };
+        let identities = self.identities.clone();
+        self.tasks.spawn(async move { look(&identities, &did).await });
+        Ok(true)
     }
 
     fn note(&mut self, plc_away_until: Option<Timestamp>) {

@@ -15,37 +15,11 @@ use std::{
 
 use foldhash::fast::RandomState;
 
+pub use super::patience::Patience;
 use crate::{
     atproto::{Did, RecordKey, Tid},
     decode::Collection,
 };
-
-/// How patient the comparison is, and what follows from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patience {
-    /// How long a source may take for what another has delivered.
-    pub grace: Duration,
-    /// Comparable commits that are missed in a row until a source counts as blind.
-    pub misses: u32,
-    /// How long a source that was rewound may take to deliver what it missed.
-    pub trial: Duration,
-    /// The shortest time for which a source that was let go is not asked again; each time twice as long.
-    pub rest_min: Duration,
-    /// The longest.
-    pub rest_max: Duration,
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Self {
-            grace: Duration::from_mins(1),
-            misses: 3,
-            trial: Duration::from_mins(3),
-            rest_min: Duration::from_mins(10),
-            rest_max: Duration::from_hours(12),
-        }
-    }
-}
 
 /// Commits remembered at most. While so many wait to be judged, others are not compared.
 const COMMITS_MAX: usize = 65_536;
@@ -204,11 +178,7 @@ impl Comparison {
         Self {
             patience,
             hasher: RandomState::default(),
-            sides: is_whole
-                .into_iter()
-                .take(SOURCES_MAX)
-                .map(|is_whole| Side { is_whole, proven_us: [i64::MIN; 4], ..Side::default() })
-                .collect(),
+            sides: is_whole.into_iter().take(SOURCES_MAX).map(Side::new).collect(),
             commits: VecDeque::new(),
             first_number: 0,
             numbers: HashMap::default(),
@@ -227,11 +197,8 @@ impl Comparison {
     /// Tells whether a source is connected now; again and again is fine.
     pub fn connection(&mut self, source: usize, is_connected: bool, now: Moment) {
         let Some(side) = self.sides.get_mut(source) else { return };
-        match (is_connected, side.line) {
-            (true, None) => side.line = Some(Line { heard: now.awake, live_since_us: None }),
-            (false, Some(_)) => side.line = None,
-            _ => {}
-        }
+        let fresh = Line { heard: now.awake, live_since_us: None };
+        side.line = is_connected.then(|| side.line.unwrap_or(fresh));
     }
 
     /// Tells that a source has begun another connection, which has to catch up first.
@@ -244,7 +211,7 @@ impl Comparison {
     /// Tells that a source has brought messages, and when its upstream saw the last of them.
     pub fn delivery(&mut self, source: usize, told_us: Option<i64>, now: Moment) {
         let Some(side) = self.sides.get_mut(source) else { return };
-        let grace_us = micros(self.patience.grace);
+        let grace_us = i64::try_from(self.patience.grace.as_micros()).unwrap_or(i64::MAX);
         let is_live = told_us.is_some_and(|told_us| told_us >= now.wall_us - grace_us);
         let line = side.line.get_or_insert(Line { heard: now.awake, live_since_us: None });
         line.heard = now.awake;
@@ -415,6 +382,10 @@ impl Comparison {
 }
 
 impl Side {
+    fn new(is_whole: bool) -> Self {
+        Self { is_whole, proven_us: [i64::MIN; 4], ..Self::default() }
+    }
+
     /// What it delivers it is not blind to.
     fn sees(&mut self, collection: Collection) {
         self.streaks[collection as usize] = Streak::default();
@@ -424,8 +395,4 @@ impl Side {
     fn live_since_us(&self) -> Option<i64> {
         self.line.and_then(|line| line.live_since_us)
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -70,6 +70,8 @@ enum Expected {
 impl Continuity {
     /// Begins with what is stored. `margin` is how far behind its position a Jetstream is asked.
     pub fn new(source: Arc<str>, kind: PositionKind, margin: Duration, stored: Stored) -> Self {
+        // The oldest took the place of a position in the future, and nothing has come since.
+        let unended = (stored.value == Some(0)).then_some(Reason::Future);
         Self {
             source,
             kind,
@@ -77,7 +79,7 @@ impl Continuity {
             reached: End { value: stored.value, at: stored.event_at },
             quiet_until: stored.quiet_until,
             expected: Expected::Anything,
-            unended: None,
+            unended,
             last: None,
             is_live: false,
         }
@@ -94,12 +96,17 @@ impl Continuity {
     }
 
     /// A connection has begun.
-    pub fn begin(&mut self, opening: &Opening) -> Option<Gap> {
+    pub fn begin(&mut self, opening: &Opening, now: Timestamp) -> Option<Gap> {
         self.last = None;
         self.is_live = false;
         self.expected = Expected::Anything;
         let committed = opening.committed.as_ref()?.value;
         if let Some(lost) = &opening.lost {
+            // What is gone may all be older than the quiet in which nothing came: then all that came since is still there.
+            let last = self.reached.at.map_or(i64::MAX, Timestamp::micros);
+            if *lost == Lost::TooOld && opening.asked != Asked::Live && self.has_rested(last, now) {
+                return None;
+            }
             return Some(self.open_from(committed, reason(lost), said(lost)));
         }
         // Where the operator has put the position, there need not be an event.

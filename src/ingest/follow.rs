@@ -27,7 +27,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
-    source::{Connection, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
+    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
 
@@ -54,6 +54,9 @@ pub struct Options {
     pub retention: Retention,
 }
 
+/// What runs, each with what it does and how it ended.
+type Tasks = JoinSet<(&'static str, Result<(), IngestError>)>;
+
 /// Deliveries that wait for the decoder at most; each holds up to a megabyte.
 pub(super) const DELIVERIES_MAX: usize = 4;
 /// Between two signs of life.
@@ -76,41 +79,13 @@ pub async fn run(
     let feeders: Arc<[Feeder]> = specs.iter().map(Feeder::of_source).collect();
     let ages = Arc::new(Ages::new(feeders.iter().zip(&stored).map(age).collect(), clock.clone()));
     let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
-    let mut tasks: JoinSet<(&'static str, Result<(), IngestError>)> = JoinSet::new();
-    let (mut committed, mut seats, mut watched) = (Vec::new(), Vec::new(), Vec::new());
+    let mut tasks = Tasks::new();
+    let shared = Shared { pool: &pool, token, options: &options, clock: &clock, cancel: &cancel };
+    let mut crew = Crew::default();
     for (index, (spec, stored)) in specs.into_iter().zip(stored).enumerate() {
-        let position = stored.and_then(|row| {
-            Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
-        });
-        let (committed_sender, committed_receiver) = watch::channel(position);
-        committed.push(committed_sender);
-        let (connection, connection_receiver) = watch::channel(Connection::Starting);
-        // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
-        watched.push(Watched { connection: connection_receiver.clone(), is_whole: spec.dialect != Dialect::Firehose });
-        let (seat, duty) = Seat::new(&spec, index < options.sources.len());
-        seats.push(seat);
-        let follow = Follow {
-            index,
-            spec,
-            collections: options.collections.clone(),
-            start: options.start,
-            committed: committed_receiver,
-            deliveries: deliveries.clone(),
-            connection,
-            tuning: options.tuning.clone(),
-            clock: clock.clone(),
-        };
-        let stop = cancel.clone();
-        tasks.spawn(async move {
-            Slot { follow, duty }.run(stop).await;
-            ("follows a source", Ok(()))
-        });
-        let recorder = Recorder { pool: pool.clone(), token, name: feeders[index].name.clone(), clock: clock.clone() };
-        tasks.spawn(async move {
-            recorder.run(connection_receiver).await;
-            ("records a source's state", Ok(()))
-        });
+        crew.add(&shared, (index, spec, stored), (&deliveries, &mut tasks));
     }
+    let Crew { committed, seats, watched } = crew;
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); seats.len()]);
     let is_compared = seats.len() > 1;
     let lookout = is_compared.then(|| Lookout::new(watched, scores, (options.patience.clone(), clock.clone())));
@@ -160,11 +135,70 @@ pub async fn run(
     supervise(tasks, &cancel).await
 }
 
+/// What the tasks of all sources share.
+struct Shared<'a> {
+    pool: &'a PgPool,
+    token: Token,
+    options: &'a Options,
+    clock: &'a Clock,
+    cancel: &'a CancellationToken,
+}
+
+/// The sources and spares, each at its place.
+#[derive(Default)]
+struct Crew {
+    committed: Vec<watch::Sender<Option<Position>>>,
+    seats: Vec<Seat>,
+    watched: Vec<Watched>,
+}
+
+impl Crew {
+    /// Starts the tasks of one source.
+    fn add(
+        &mut self,
+        shared: &Shared<'_>,
+        (index, spec, stored): (usize, SourceSpec, Option<StoredPosition>),
+        (deliveries, tasks): (&mpsc::Sender<Delivery>, &mut Tasks),
+    ) {
+        let Shared { pool, token, options, clock, cancel } = *shared;
+        let name = spec.name();
+        let position = stored.and_then(|row| {
+            Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
+        });
+        let (committed, committed_receiver) = watch::channel(position);
+        let (connection, connection_receiver) = watch::channel(Connection::Starting);
+        let (seat, duty) = Seat::new(&spec, index < options.sources.len());
+        self.committed.push(committed);
+        self.seats.push(seat);
+        // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
+        let is_whole = spec.dialect != Dialect::Firehose;
+        self.watched.push(Watched { connection: connection_receiver.clone(), is_whole });
+        let follow = Follow {
+            index,
+            spec,
+            collections: options.collections.clone(),
+            start: options.start,
+            committed: committed_receiver,
+            deliveries: deliveries.clone(),
+            connection,
+            tuning: options.tuning.clone(),
+            clock: clock.clone(),
+        };
+        let stop = cancel.clone();
+        tasks.spawn(async move {
+            Slot { follow, duty }.run(stop).await;
+            ("follows a source", Ok(()))
+        });
+        let recorder = Recorder { pool: pool.clone(), token, name, clock: clock.clone() };
+        tasks.spawn(async move {
+            recorder.run(connection_receiver).await;
+            ("records a source's state", Ok(()))
+        });
+    }
+}
+
 /// Waits for all tasks. One that ends before it was told to takes the others down.
-async fn supervise(
-    mut tasks: JoinSet<(&'static str, Result<(), IngestError>)>,
-    cancel: &CancellationToken,
-) -> Result<(), IngestError> {
+async fn supervise(mut tasks: Tasks, cancel: &CancellationToken) -> Result<(), IngestError> {
     let mut outcome = Ok(());
     while let Some(joined) = tasks.join_next().await {
         let early = !cancel.is_cancelled();

@@ -64,7 +64,7 @@ impl Continuities {
     pub fn take(&mut self, delivery: &Delivery, now: Timestamp, found: &mut Vec<Gap>) -> Option<Timestamp> {
         let source = self.sources.get_mut(delivery.source)?;
         if let Some(opening) = &delivery.opening {
-            found.extend(source.begin(opening));
+            found.extend(source.begin(opening, now));
         } else if delivery.messages.is_empty() {
             let waited_us = i64::try_from(delivery.received_at.elapsed().as_micros()).unwrap_or(i64::MAX);
             return source.rest(Timestamp::from_micros(now.micros().saturating_sub(waited_us))?);

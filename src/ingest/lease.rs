@@ -30,7 +30,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(200);
 /// Whoever could not renew the lease for so long stops working. Longer than the lease, because nobody else may be there to take
 /// it, and a database that was away for a moment is then no reason to begin anew; nothing can be written past a takeover.
-const UNHEARD_MAX: Duration = Duration::from_secs(10);
+const UNHEARD_MAX: Duration = Duration::from_secs(30);
 /// How long the pump may take to stop, when it may write no more, before it is dropped.
 const STOP_MAX: Duration = Duration::from_secs(2);
 /// How long giving the lease back may take; without that it expires.

@@ -14,6 +14,7 @@ mod gaps;
 mod lease;
 mod lookout;
 mod meter;
+mod patience;
 mod pending;
 mod replay;
 mod retention;

@@ -243,6 +243,8 @@ impl Pending {
         let Some(Feeder { name, kind: Some(kind) }) = self.feeders.get(feeder) else { return };
         let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
         reached.value = value;
+        // Microseconds say it themselves; a sequence number's time comes with the next message.
+        reached.event_at = (*kind == PositionKind::JetstreamV1Micros).then(|| Timestamp::from_micros(value)).flatten();
         reached.restarts = true;
         self.is_rewound = true;
     }

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{HostSettings, stages::Stage};
 use crate::{
+    accounts,
     clock::Clock,
     identity, ingest,
     reconcile::{self, Until},
@@ -28,6 +29,16 @@ pub(super) fn spawn(
             let identities = known.clone();
             async move {
                 identity::run(identities, cancel).await;
+                Ok(())
+            }
+        })
+    });
+    let (pool_of_accounts, known, clock_of_accounts) = (repo_pool.clone(), identities.clone(), clock.clone());
+    stage.spawn("asking about accounts", |cancel| {
+        while_working(cancel).run(move |cancel| {
+            let with = (pool_of_accounts.clone(), known.clone(), clock_of_accounts.clone());
+            async move {
+                accounts::run(with.0, with.1, with.2, cancel).await;
                 Ok(())
             }
         })

@@ -63,8 +63,19 @@ impl Entry {
         id.strip_prefix(did.as_str()).unwrap_or(id) == fragment
     }
 
+    /// The key, in the form of today or of the years before.
+    fn signing_key(&self) -> Option<PublicKey> {
+        let key = text(self.public_key_multibase.as_ref())?;
+        match text(self.kind.as_ref())? {
+            "Multikey" => PublicKey::parse(key).ok(),
+            "EcdsaSecp256k1VerificationKey2019" => PublicKey::parse_point(key, PublicKey::K256).ok(),
+            "EcdsaSecp256r1VerificationKey2019" => PublicKey::parse_point(key, PublicKey::P256).ok(),
+            _ => None,
+        }
+    }
+
     fn is(&self, kind: &str) -> bool {
-        self.kind.as_ref().and_then(Value::as_str) == Some(kind)
+        text(self.kind.as_ref()) == Some(kind)
     }
 }
 
@@ -86,10 +97,7 @@ impl DidDocument {
             endpoint.and_then(|endpoint| HostUrl::parse(endpoint).ok()).ok_or(DocumentError::BadPds)
         });
         let method = raw.verification_method.iter().find(|entry| entry.is_named(did, "#atproto"));
-        let signing_key = method.map(|entry| {
-            let key = text(entry.public_key_multibase.as_ref()).filter(|_| entry.is("Multikey"));
-            key.and_then(|key| PublicKey::parse(key).ok()).ok_or(DocumentError::BadKey)
-        });
+        let signing_key = method.map(|entry| entry.signing_key().ok_or(DocumentError::BadKey));
         let claimed = raw.also_known_as.iter().filter_map(Value::as_str).find_map(|uri| uri.strip_prefix("at://"));
         let handle = claimed.and_then(|handle| Handle::parse_any_case(handle).ok());
         Ok(Self {

@@ -122,9 +122,10 @@ impl Client {
         clock: Clock,
         jitter: impl Fn() -> f64 + Send + Sync + 'static,
     ) -> Result<Self, ClientError> {
+        let tls = tls()?;
         let build = |allow_private_hosts| {
             reqwest::Client::builder()
-                .tls_backend_preconfigured(tls()?)
+                .tls_backend_preconfigured(tls.clone())
                 .dns_resolver(Arc::new(Gate { names: names.clone(), allow_private_hosts }))
                 // A proxy would look the name up by itself.
                 .no_proxy()

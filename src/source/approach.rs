@@ -83,7 +83,8 @@ impl Approach {
         (url, Opening { committed, asked, lost })
     }
 
-    /// A Jetstream v2 no longer keeps what it was asked for. It may have said where its memory begins.
+    /// A Jetstream v2 no longer keeps what it was asked for. It may have said where its memory begins; of several numbers
+    /// beyond what was sent the least is tried, since beginning too early is refused and beginning too late loses.
     pub(super) fn too_old(&mut self, opening: &Opening, said: &str) {
         let ours = opening.committed.as_ref().and_then(|held| self.spec.number(Dialect::JetstreamV2, held).ok());
         let (lost, tried) = self.detour.take().map_or((None, None), |detour| (detour.lost, Some(detour.by)));
@@ -92,7 +93,7 @@ impl Approach {
             _ => 0,
         };
         let end = JetstreamSeq::long_ago(&self.spec).seq();
-        let told = numbers(said).filter(|number| (sent + 1..end).contains(number)).max();
+        let told = numbers(said).filter(|number| (sent + 1..end).contains(number)).min();
         let by = match (tried, told) {
             (Some(By::LongAgo | By::Live), _) => By::Live,
             (Some(By::Told(_, times)), Some(told)) if times < TOLD_MAX => By::Told(told, times + 1),

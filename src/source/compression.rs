@@ -15,6 +15,8 @@ use super::{Dialect, SourceSpec};
 
 /// How long after a fault nothing is asked to be compressed.
 const PLAIN_FOR: Duration = Duration::from_mins(10);
+/// Likewise where the host could not be reached to be asked for its dictionary.
+const PLAIN_FOR_UNREACHED: Duration = Duration::from_mins(1);
 /// Bytes of a dictionary at most. That of the public hosts has 64 KiB.
 const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// The first bytes of a dictionary; the next four are its id.
@@ -152,7 +154,11 @@ impl Agreement {
                     self.held = Some(Arc::new(dictionary));
                     self.is_fresh = true;
                 }
-                Err(reason) => {
+                Err(NotFetched::Unreached(reason)) => {
+                    tracing::debug!(%source, reason, "messages will come uncompressed");
+                    self.plain_until = Some(Instant::now() + PLAIN_FOR_UNREACHED);
+                }
+                Err(NotFetched::Unusable(reason)) => {
                     tracing::info!(%source, reason, "messages will come uncompressed");
                     self.plain_until = Some(Instant::now() + PLAIN_FOR);
                 }
@@ -194,10 +200,18 @@ fn tls() -> rustls::ClientConfig {
     rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }
 
+/// Why there is no dictionary.
+enum NotFetched {
+    /// The host did not answer, or not to the end.
+    Unreached(String),
+    /// The host gives none that would do.
+    Unusable(String),
+}
+
 /// Asks a Jetstream v2 host for its present dictionary.
-async fn fetch_dictionary(source: &SourceSpec, timeout: Duration) -> Result<Dictionary, String> {
+async fn fetch_dictionary(source: &SourceSpec, timeout: Duration) -> Result<Dictionary, NotFetched> {
     let url = format!("{}/xrpc/network.bsky.jetstream.getZstdDictionary", source.http_origin());
-    let said = |error: reqwest::Error| format!("its dictionary cannot be had: {}", error.without_url());
+    let said = |error: reqwest::Error| NotFetched::Unreached(error.without_url().to_string());
     super::connection::choose_cryptography();
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
@@ -208,14 +222,16 @@ async fn fetch_dictionary(source: &SourceSpec, timeout: Duration) -> Result<Dict
         .map_err(said)?;
     let mut answer = client.get(url).send().await.map_err(said)?;
     if !answer.status().is_success() {
-        return Err(format!("it answered HTTP {} to a request for its dictionary", answer.status().as_u16()));
+        let reason = format!("it answered HTTP {} to a request for its dictionary", answer.status().as_u16());
+        return Err(NotFetched::Unusable(reason));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(said)? {
         if bytes.len() + chunk.len() > DICTIONARY_BYTES_MAX {
-            return Err(format!("its dictionary has more than {DICTIONARY_BYTES_MAX} bytes"));
+            let reason = format!("its dictionary has more than {DICTIONARY_BYTES_MAX} bytes");
+            return Err(NotFetched::Unusable(reason));
         }
         bytes.extend_from_slice(&chunk);
     }
-    Dictionary::of_bytes(bytes).map_err(|_| "what it gives for a dictionary is none".to_owned())
+    Dictionary::of_bytes(bytes).map_err(|error| NotFetched::Unusable(format!("its dictionary is of no use: {error}")))
 }

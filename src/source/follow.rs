@@ -197,8 +197,9 @@ impl Follower {
         let timeout = self.follow.tuning.connect_timeout;
         let dictionary = self.agreement.dictionary(&self.follow.spec, timeout).await;
         let inflater = dictionary.and_then(|dictionary| {
+            let inflater = Inflater::new(dictionary.clone()).ok()?;
             url.push_str(&compression::parameter(self.follow.spec.dialect, &dictionary));
-            Inflater::new(dictionary).ok()
+            Some(inflater)
         });
         let socket = match connection::open(&url, self.subprotocol, timeout).await {
             Ok(socket) => socket,

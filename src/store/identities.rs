@@ -89,27 +89,36 @@ pub async fn enroll(
     .await
 }
 
-/// Takes those that are due, the longest first, and puts them off until `lease`, by when they should be done. Without those of the
-/// PLC directory while it is away.
+/// Takes the one that is due the longest, and puts it off until `lease`, by when it should be done. None of the PLC directory's
+/// while that is away.
 pub async fn claim(
     connection: &mut PgConnection,
     (now, lease): (DateTime<Utc>, DateTime<Utc>),
-    limit: i64,
     is_plc_away: bool,
-) -> sqlx::Result<Vec<Did>> {
-    let dids = sqlx::query_scalar!(
-        "UPDATE identities SET due_at = $2 WHERE did IN (
-            SELECT did FROM identities WHERE due_at <= $1 AND NOT ($4 AND did LIKE 'did:plc:%')
-            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
-        ) RETURNING did",
-        now,
-        lease,
-        limit,
-        is_plc_away
-    )
-    .fetch_all(connection)
-    .await?;
-    dids.iter().map(|did| Did::parse(did).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+) -> sqlx::Result<Option<Did>> {
+    let did = if is_plc_away {
+        sqlx::query_scalar!(
+            "UPDATE identities SET due_at = $2 WHERE did = (
+                SELECT did FROM identities WHERE due_at <= $1 AND did NOT LIKE 'did:plc:%'
+                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) RETURNING did",
+            now,
+            lease
+        )
+        .fetch_optional(connection)
+        .await?
+    } else {
+        sqlx::query_scalar!(
+            "UPDATE identities SET due_at = $2 WHERE did = (
+                SELECT did FROM identities WHERE due_at <= $1 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) RETURNING did",
+            now,
+            lease
+        )
+        .fetch_optional(connection)
+        .await?
+    };
+    did.map(|did| Did::parse(&did).map_err(|error| sqlx::Error::Decode(error.into()))).transpose()
 }
 
 /// Stores what a document said. A handle that was confirmed stays so if the document still claims it. It is due at `lease` if

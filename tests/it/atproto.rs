@@ -1,6 +1,7 @@
 //! Our identifiers, held against those of atrium and against examples of the specifications.
 
 use atrium_api::types::string as atrium;
+use ipld_core::cid::multibase;
 use plyr_likes::atproto::{AtUri, Cid, Did, Handle, Nsid, PublicKey, RecordKey, Tid, Timestamp};
 use proptest::prelude::*;
 
@@ -193,5 +194,22 @@ fn public_keys() {
     let ed25519 = "z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
     for text in ["", "z", "zQ3", &good[1..], &good[..47], &format!("did:web:{good}"), "mAAAA", ed25519, &long] {
         assert!(PublicKey::parse(text).is_err(), "{text:?} was taken");
+    }
+}
+
+/// A point in the form of older documents, with an even and an odd y.
+#[test]
+fn public_keys_of_older_documents() {
+    let text = |bytes: &[u8]| multibase::encode(multibase::Base::Base58Btc, bytes);
+    for (y, first) in [(0x10, 2), (0x11, 3)] {
+        let mut whole = [7; 65];
+        (whole[0], whole[64]) = (4, y);
+        let mut point = [7; 33];
+        point[0] = first;
+        assert_eq!(PublicKey::parse_point(&text(&whole), PublicKey::P256), Ok(PublicKey::P256(point)));
+        assert_eq!(PublicKey::parse_point(&text(&point), PublicKey::K256), Ok(PublicKey::K256(point)));
+    }
+    for bytes in [&[][..], &[4; 64], &[4; 66], &[5; 65], &[4; 33], &[2; 65]] {
+        assert!(PublicKey::parse_point(&text(bytes), PublicKey::K256).is_err(), "{bytes:?}");
     }
 }

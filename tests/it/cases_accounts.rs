@@ -1,7 +1,7 @@
 //! Cases A1 to A7: what an account's fate does to what is shown, and R5: hidden actors in every view.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,7 +23,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
-    api::{Api, Known, settings, start, tid as tid_of},
+    api::{Api, Known, ids, settings, start, tid as tid_of},
     dump,
     history::{START_US, did, key, tid, track_uri},
     http::client,
@@ -72,8 +72,8 @@ impl Stage {
         let items = [(track_uri(0, 0), some_cid("a track"))];
         world
             .commit(&[
-                Commit::new(&did(0), rev(1), vec![Operation::track(&key(0, 0), track("Of the artist", AT))]),
-                Commit::new(&did(2), rev(2), vec![Operation::track(&key(0, 0), track("Of another", AT))]),
+                Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), track("Of the artist", AT))]),
+                Commit::new(&did(2), rev(2), vec![Operation::track(&key(3, 0), track("Of another", AT))]),
                 Commit::new(
                     &did(1),
                     rev(3),
@@ -171,8 +171,8 @@ impl Stage {
         let due = account_checks::list_due(&mut connection, Clock::system().now().utc(), 10).await.expect("checks");
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
         // The stage plays in the past; checks are made now.
-        let now = Clock::system().now();
-        let decision = settle((&mut connection, None), check, answer, (now, moment(second).max(now))).await;
+        let asked_at = Clock::system().now();
+        let decision = settle((&mut connection, None), check, answer, (asked_at, moment(second))).await;
         decision.expect("the database answers")
     }
 
@@ -212,7 +212,7 @@ async fn a1_a_deleted_account_is_gone_everywhere_at_once() {
     let applied = stage.world.commit(&[old, unseen]).await;
     assert_eq!((applied.applied, applied.ignored), (0, 2));
     stage.world.restart();
-    let track = Commit::new(&did(1), rev(8), vec![Operation::track(&key(0, 0), track("Late", AT))]);
+    let track = Commit::new(&did(1), rev(8), vec![Operation::track(&key(3, 0), track("Late", AT))]);
     assert_eq!(stage.world.commit(&[track]).await.applied, 0);
     assert_eq!(stage.rows_of(1).await, 0);
 }
@@ -286,7 +286,7 @@ async fn a3_reactivation_restores_everything_also_what_was_written_while_hidden(
         Operation::like(&key(1, 0), Body::Delete),
         Operation::like(&key(1, 2), like(&track_uri(0, 0), AT)),
         Operation::like(&key(1, 3), like(&track_uri(2, 0), AT)),
-        Operation::track(&key(0, 1), track("Written in the dark", AT)),
+        Operation::track(&key(3, 1), track("Written in the dark", AT)),
     ];
     stage.world.commit(&[Commit::new(&did(1), rev(20), while_hidden)]).await;
     let liked = Commit::new(&did(2), rev(21), vec![Operation::like(&key(1, 9), like(&track_uri(1, 1), AT))]);
@@ -439,4 +439,304 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
     ] {
         assert_eq!(decide(&held, answer.clone(), now), decision, "{held:?} {answer:?}");
     }
+}
+
+/// Takes one message as the indexer does.
+async fn take(pool: &PgPool, message: &[u8]) {
+    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
+    let items = jetstream_v1::decode_message(&collections, message).items;
+    let events = items.into_iter().filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None });
+    let batch = Batch { events: events.collect(), ..Batch::default() };
+    assert_eq!(batch.events.len(), 1);
+    let mut connection = pool.acquire().await.expect("a connection");
+    Applier::new(collections, Clock::system()).apply(&mut connection, &batch).await.expect("the database takes it");
+}
+
+/// Somebody with a track, a list and likes: there, or not.
+struct Subject {
+    name: &'static str,
+    track_id: i64,
+}
+
+impl Subject {
+    fn of_parameter(&self, path: &str, parameter: &str, by_handle: bool) -> Option<String> {
+        let Self { name, track_id } = self;
+        let (track, list) = (tid_of(77), tid_of(500));
+        Some(match parameter {
+            "actor" | "did" | "handle_or_did" | "artist_did" if by_handle => format!("{name}.test"),
+            "actor" | "did" | "handle_or_did" | "artist_did" => format!("did:plc:{name}"),
+            "uri" if path.starts_with("/lists") => format!("at://did:plc:{name}/fm.plyr.list/{list}"),
+            "uri" | "uris" => format!("at://did:plc:{name}/fm.plyr.track/{track}"),
+            "list" => format!("at://did:plc:{name}/fm.plyr.list/{list}"),
+            "track_id" => track_id.to_string(),
+            "sort" => "popular".to_owned(),
+            "order" => "recent".to_owned(),
+            "limit" | "cursor" | "type" | "listType" => return None,
+            other => panic!("{path}: say here how to ask by {other}"),
+        })
+    }
+}
+
+/// Every question that the document knows and that only reads, about somebody.
+fn questions(document: &Value, about: &Subject) -> Vec<String> {
+    let mut questions = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            if method != "get" {
+                let is_known = operation["tags"][0] == "writing" || path == "/tracks/likes/batch";
+                assert!(is_known, "{method} {path}: say here what it shows");
+                continue;
+            }
+            for (by_handle, is_full) in [(false, false), (false, true), (true, true)] {
+                let (mut asked, mut query) = (path.clone(), Vec::new());
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    let name = parameter["name"].as_str().expect("a name");
+                    let Some(value) = about.of_parameter(path, name, by_handle) else { continue };
+                    if parameter["in"] == "path" {
+                        asked = asked.replace(&format!("{{{name}}}"), &value);
+                    } else if is_full || parameter["required"] == true {
+                        query.push(format!("{name}={value}"));
+                    }
+                }
+                questions.push(format!("{asked}?{}", query.join("&")));
+            }
+        }
+    }
+    questions
+}
+
+/// What is answered, by question.
+async fn answers(api: &Api, questions: &[String], token: Option<&str>) -> Vec<(StatusCode, String)> {
+    let mut answers = Vec::new();
+    for question in questions {
+        let mut request = api.client.get(format!("{}{question}", api.url));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.expect("an answer");
+        answers.push((answer.status(), answer.text().await.expect("a text")));
+    }
+    answers
+}
+
+/// Whether an answer shows somebody: by DID or handle, or by what their track is called.
+fn shows_hidden(text: &str) -> bool {
+    ["did:plc:hidden", "hidden.test", "Track 77\""].iter().any(|trace| text.contains(trace))
+}
+
+#[tokio::test]
+async fn r5_hidden_actors_in_every_view() {
+    let api = Api::start().await;
+    let (hidden, viewer) = (api.actor("hidden").await, api.actor("viewer").await);
+    let (track, other) = (api.track(&hidden, 77).await, api.track(&viewer, 5).await);
+    for (actor, number) in [(&hidden, 900), (&viewer, 901)] {
+        api.like(actor, number, &track, 10).await;
+        api.like(actor, number + 10, &other, 11).await;
+        api.list(actor, 500, "liked", &[&track, &other]).await;
+    }
+    let as_viewer = api.token(&viewer).await;
+    let as_hidden = api.token(&hidden).await;
+    let document = api.ok("/openapi.json").await;
+    let about = questions(&document, &Subject { name: "hidden", track_id: track.id });
+    let about_nobody = questions(&document, &Subject { name: "nobody", track_id: 999_999 });
+    let before = answers(&api, &about, None).await;
+    let shown = before.iter().filter(|(_, text)| shows_hidden(text)).count();
+    assert!(shown > 20, "there is something to hide: {shown} of {} answers", before.len());
+    let viewed_before = answers(&api, &about, Some(&as_viewer)).await;
+
+    take(api.pool(), &account_message("did:plc:hidden", (false, Some("takendown")), 1)).await;
+    for settled in [false, true] {
+        // Whoever asks for what is hidden is told what would be told of somebody who never was.
+        let found = answers(&api, &about, None).await;
+        let nothing = answers(&api, &about_nobody, None).await;
+        for ((question, hidden), nobody) in about.iter().zip(&found).zip(&nothing) {
+            let same =
+                (hidden.0, hidden.1.replace("hidden", "nobody")) == (nobody.0, nobody.1.replace("hidden", "nobody"));
+            assert!(same, "settled: {settled}: {question}\n{hidden:?}\n{nobody:?}");
+            let echo = hidden.1.replace("did:plc:hidden/", "").replace("\"did:plc:hidden\"", "");
+            assert!(!shows_hidden(&echo), "settled: {settled}: {question} shows {}", hidden.1);
+        }
+        assert_views_of(&api, &viewer, &as_viewer, [&track, &other]).await;
+        assert_nothing_is_own(&api, &as_hidden, [&track, &other]).await;
+        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+    }
+    take(api.pool(), &account_message("did:plc:hidden", (true, None), 2)).await;
+    for _ in 0..2 {
+        let without_status = |answers: Vec<(StatusCode, String)>| -> BTreeMap<String, (StatusCode, String)> {
+            let pairs = about.iter().cloned().zip(answers);
+            pairs.filter(|(question, _)| !question.starts_with("/status")).collect()
+        };
+        assert_eq!(without_status(answers(&api, &about, None).await), without_status(before.clone()));
+        assert_eq!(
+            without_status(answers(&api, &about, Some(&as_viewer)).await),
+            without_status(viewed_before.clone())
+        );
+        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+    }
+}
+
+/// What somebody sees who likes a track of the hidden actor, and one that the hidden actor likes.
+async fn assert_views_of(api: &Api, viewer: &Known, token: &str, [track, other]: [&Known; 2]) {
+    let both = format!("{{\"track_ids\":[{},{}]}}", track.id, other.id);
+    let batch: Value = api.batch(token, &both).await.json().await.unwrap();
+    assert_eq!(batch, json!({track.id.to_string(): false, other.id.to_string(): true}));
+    for view in ["/tracks/liked?order=custom", "/tracks/liked?order=recent", "/tracks/", "/tracks/?sort=popular"] {
+        assert_eq!(ids(&api.ok_as(token, view).await), [other.id], "{view}");
+    }
+    let likers = api.ok(&format!("/tracks/{}/likes", other.id)).await;
+    assert_eq!((&likers["count"], &likers["users"][0]["did"]), (&json!(1), &json!(viewer.name)));
+    assert_eq!(api.ok(&format!("/tracks/{}", other.id)).await["like_count"], 1);
+    assert_eq!(api.ok("/users/viewer.test/likes").await["count"], 1);
+    let likes = api.ok("/xrpc/fm.plyr.feed.getActorLikes?actor=viewer.test").await;
+    assert_eq!(likes["likes"].as_array().unwrap().len(), 1, "{likes}");
+    // The list is the viewer's own record: it names what it names, and the track is not shown.
+    let items = api.ok_as(token, "/lists/liked").await["items"].clone();
+    assert_eq!((&items[0]["track"], &items[1]["track"]["id"]), (&Value::Null, &json!(other.id)), "{items}");
+}
+
+/// What the hidden actor sees: nothing of their own.
+async fn assert_nothing_is_own(api: &Api, token: &str, [track, other]: [&Known; 2]) {
+    let both = format!("{{\"track_ids\":[{},{}]}}", track.id, other.id);
+    let batch: Value = api.batch(token, &both).await.json().await.unwrap();
+    assert_eq!(batch, json!({track.id.to_string(): false, other.id.to_string(): false}));
+    assert_eq!(api.ok_as(token, "/tracks/liked").await["tracks"], json!([]));
+    assert_eq!(api.ok_as(token, "/tracks/liked?order=recent").await["tracks"], json!([]));
+    assert_eq!(api.ok_as(token, &format!("/tracks/{}", other.id)).await["liked"], false);
+    for gone in ["/artists/me", "/lists/liked"] {
+        let answer = api.client.get(format!("{}{gone}", api.url)).bearer_auth(token).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{gone}");
+    }
+}
+
+const MANY: i64 = 20_000;
+
+/// Gives the listener many likes, of tracks that nobody else likes, and answers the URIs of the first and the last of them.
+async fn like_many(pool: &PgPool) -> [String; 2] {
+    let uri = |number: i64| format!("at://did:plc:many/fm.plyr.track/{}", tid_of(number));
+    sqlx::query(
+        "WITH added AS (
+            INSERT INTO tracks (uri, artist_id, rev, title, artist, file_type, sort_at, cid)
+            SELECT uri, 0, 1, 'One of many', 'The Wire', 'mp3', now(), $3 FROM UNNEST($1::text[]) AS u (uri) RETURNING id
+        ), counted AS (INSERT INTO track_counts (track_id) SELECT id FROM added)
+        SELECT $2",
+    )
+    .bind((0..MANY).map(uri).collect::<Vec<_>>())
+    .bind(0)
+    .bind(plyr_likes::atproto::Cid::of_record(b"one").to_bytes())
+    .execute(pool)
+    .await
+    .expect("tracks");
+    sqlx::query("UPDATE tracks SET artist_id = (SELECT id FROM actors WHERE did = $1) WHERE artist_id = 0")
+        .bind(did(2))
+        .execute(pool)
+        .await
+        .expect("an artist");
+    sqlx::query(
+        "INSERT INTO likes (actor_id, rkey, rev, indexed_at, subject_id, sort_at, created_at, cid)
+        SELECT a.id, t.id, 1, now(), t.id, now(), now(), 1 FROM actors a, tracks t
+        WHERE a.did = $1 AND t.title = 'One of many'",
+    )
+    .bind(did(1))
+    .execute(pool)
+    .await
+    .expect("likes");
+    sqlx::query("ANALYZE").execute(pool).await.expect("statistics");
+    [uri(0), uri(MANY - 1)]
+}
+
+/// Applies one like after the other until it is told to stop; how long each took.
+async fn stream(pool: PgPool, stop: Arc<AtomicBool>) -> Vec<Duration> {
+    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
+    let mut connection = pool.acquire().await.expect("a connection");
+    let mut applier = Applier::new(collections.clone(), Clock::system());
+    let mut waits = Vec::new();
+    for number in 0.. {
+        let commit = Commit::new(
+            &did(3),
+            rev(1_000 + number),
+            vec![Operation::like(&key(1, usize::try_from(number).expect("small")), like(&track_uri(2, 0), AT))],
+        );
+        let message = crate::support::wire::v1_message(&commit, 0, START_US + number);
+        let items = jetstream_v1::decode_message(&collections, &message).items;
+        let events =
+            items.into_iter().filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None });
+        let batch = Batch { events: events.collect(), ..Batch::default() };
+        let started = Instant::now();
+        let applied = applier.apply(&mut connection, &batch).await.expect("the database takes it");
+        waits.push(started.elapsed());
+        assert_eq!(applied.applied, 1);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    waits
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() {
+    let mut stage = Stage::new().await;
+    let ends = like_many(stage.pool()).await;
+    for (round, (word, count)) in [((false, Some("deactivated")), 0), ((true, None), 1)].into_iter().enumerate() {
+        let stop = Arc::new(AtomicBool::new(false));
+        let flowing = tokio::spawn(stream(stage.pool().clone(), stop.clone()));
+        let started = Instant::now();
+        stage.say(1, word, 10 + i64::try_from(round).expect("small")).await;
+        let flipped = started.elapsed();
+        let mut connection = stage.connection().await;
+        let following = tokio::spawn(async move { settle_accounts(&mut connection, None).await.expect("it follows") });
+        let mut looks = 0;
+        while !following.is_finished() {
+            for uri in &ends {
+                assert_eq!(stage.likers(uri).await.len(), count);
+            }
+            looks += 1;
+        }
+        let steps = following.await.expect("it ends");
+        let took = started.elapsed();
+        stop.store(true, Ordering::Relaxed);
+        let mut waits = flowing.await.expect("the stream flows");
+        waits.sort_unstable();
+        let (usual, longest) = (waits[waits.len() * 95 / 100], waits[waits.len() - 1]);
+        println!(
+            "{MANY} likes {}: seen everywhere after {flipped:?}, counts followed in {steps} steps within {took:?}; meanwhile {} \
+             batches, of which 95 in 100 took up to {usual:?} and the longest {longest:?}; looked {looks} times",
+            if count == 0 { "hidden" } else { "shown" },
+            waits.len()
+        );
+        assert!(steps > 20, "in small steps: {steps}");
+        assert!(looks > 0 && waits.len() > 20, "{looks} looks, {} batches", waits.len());
+        assert!(usual < Duration::from_millis(100), "the stream was held up: {usual:?}");
+        for uri in &ends {
+            assert_eq!(stage.likers(uri).await.len(), count);
+        }
+        assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn s3_a_count_that_has_drifted_is_found_and_corrected() {
+    let mut stage = Stage::new().await;
+    let mut connection = stage.connection().await;
+    let clock = Clock::system();
+    let drift = "UPDATE track_counts SET like_count = like_count + 5
+        WHERE track_id = (SELECT id FROM tracks WHERE uri = $1)";
+    sqlx::query(drift).bind(track_uri(0, 0)).execute(stage.pool()).await.unwrap();
+    assert_eq!(dump::miscounted(stage.pool()).await.len(), 1);
+    let mut corrected = 0;
+    for _ in 0..4 {
+        corrected += check_counts((&mut connection, None), 1, &clock).await.unwrap();
+    }
+    assert_eq!(corrected, 1);
+    assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
+    // Somebody who is hidden is no drift, neither before the counts have followed nor after.
+    stage.say(1, (false, None), 10).await;
+    for _ in 0..2 {
+        assert_eq!(check_counts((&mut connection, None), 10, &clock).await.unwrap(), 0);
+        stage.settle_counts().await;
+    }
+    let status = stage.client.get(format!("{}/status", stage.url)).send().await.unwrap();
+    let status: Value = status.json().await.unwrap();
+    assert_eq!(status["drift"]["drifted"], 1);
+    assert!(status["drift"]["checked"].as_i64().is_some_and(|checked| checked >= 5), "{status}");
+    assert_eq!(status["accounts"], json!({"hidden": 1, "checks": 1}));
 }

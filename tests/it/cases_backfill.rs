@@ -69,7 +69,7 @@ async fn people(network: &Network, fans: usize) -> Vec<Account> {
             .filter(|(at, _)| (at + number) % 3 != 0)
             .map(|(_, song)| Operation::create("fm.plyr.like", like(song)))
             .collect();
-        writes.push(Operation::create("fm.plyr.list", list("liked", "Liked", songs.iter().take(3).collect())));
+        writes.push(Operation::create("fm.plyr.list", list("liked", "Liked", songs.iter().take(3))));
         fan.apply_writes(&writes).await;
         accounts.push(fan);
     }
@@ -166,7 +166,7 @@ async fn b6_a_server_that_fails_or_has_nobody_deletes_nothing() {
 
 /// A world whose streams nobody follows, served by its PDSes alone.
 async fn a_world(seed: u64, reads: ReadPlan) -> Sim {
-    let shape = Shape { seed, actors: 60, tracks: 90, events: 3_000, mix: Mix::default(), ..Shape::default() };
+    let shape = Shape { seed, actors: 60, tracks: 90, events: 3_000, mix: Mix::LIFE, ..Shape::default() };
     let hosts = vec![HostOptions { reads, ..HostOptions::default() }];
     Sim::start(Options { shape, hosts, web: 1, rate: 0 }).await.expect("a free port")
 }
@@ -174,7 +174,7 @@ async fn a_world(seed: u64, reads: ReadPlan) -> Sim {
 /// What the index should hold of live records: the PDS tells of no tombstone.
 fn truth(sim: &Sim) -> BTreeMap<String, String> {
     let state = sim.state();
-    Model::of(&state.world.writes()).state()
+    Model::of(&state.world.writes().collect::<Vec<_>>()).state()
 }
 
 fn live_only(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -187,7 +187,7 @@ async fn b3_hosts_that_misbehave_are_read_in_the_end() {
     println!("seed {seed}");
     let reads = ReadPlan::default()
         .with("listRecords", When::OneIn(15), ReadFault::Status { status: 500, retry_after: None })
-        .with("listRecords", When::OneIn(23), ReadFault::Status { status: 429, retry_after: Some(1) })
+        .with("listRecords", When::OneIn(23), ReadFault::Status { status: 429, retry_after: Some("1".to_owned()) })
         .with("getLatestCommit", When::OneIn(17), ReadFault::Truncate);
     let (sim, database) = (a_world(seed, reads).await, fresh().await);
     let settings = of_sim(&database, &sim);

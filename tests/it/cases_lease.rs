@@ -414,15 +414,7 @@ async fn s4_a_batch_under_an_old_token_is_refused_whole() {
     let [first, second, writer] = &mut connections[..] else { panic!("three") };
     let old = take(first, 1).await.expect("nobody has it");
     let batch = |value| Batch {
-        positions: vec![Reached {
-            source: Arc::from("a source"),
-            kind: "firehose_seq",
-            value,
-            event_at: None,
-            ours_at: None,
-            proofs: [None; 4],
-            restarts: false,
-        }],
+        positions: vec![Reached::to(Arc::from("a source"), "firehose_seq", value)],
         ..Batch::default()
     };
     let applier = || Applier::new(collections.clone(), Clock::system());

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use plyr_likes::{
     clock::Clock,
-    decode::Collections,
     ingest::{self, comparison::Patience},
     serve,
-    source::{SourceSpec, Start, Tuning},
+    source::SourceSpec,
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -102,22 +101,16 @@ fn foreign() -> (i64, String) {
 }
 
 fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
-    let specs = |hosts: &[&Host]| hosts.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect();
+    let names: Vec<String> = sources.iter().map(|host| host.source()).collect();
     ingest::Options {
-        sources: specs(sources),
-        spares: specs(spares),
-        start: Start::Oldest,
-        tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
+        spares: spares.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
         patience: Patience {
             grace: Duration::from_millis(600),
             trial: Duration::from_secs(3),
             rest_min: Duration::from_mins(10),
             ..Patience::default()
         },
-        collections: Collections::of_namespace("fm.plyr").unwrap(),
-        retention: ingest::Retention::default(),
-        recounts_per_minute: 0,
-        working: tokio::sync::watch::Sender::default(),
+        ..Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 
@@ -261,6 +254,9 @@ async fn t12_status_shows_it() {
     let pump = Pump::with(pool, options(&[&a, &b], &[]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
+    b.tell(&foreign(), Told::Always);
+    until(pool, &format!("SELECT event_at > ours_at FROM positions WHERE source = '{}'", b.source())).await;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

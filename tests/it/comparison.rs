@@ -205,6 +205,7 @@ fn t12_who_carries_a_part_is_a_witness_only() {
     for key in 0..5 {
         table.tell(1, (key, 0));
     }
+    table.pass(1);
     for key in 5..10 {
         table.tell(0, (key, 0));
     }

@@ -23,7 +23,10 @@ const KILL_COUNT: usize = 3;
 
 /// Settings of a program that follows the network, with a private Postgres.
 fn settings_for(network: &Network) -> Settings {
-    Settings::new().with("PLYR_SOURCES", network.source())
+    Settings::new()
+        .with("PLYR_SOURCES", network.source())
+        .with("PLYR_PLC_URL", &network.plc_url)
+        .with("PLYR_ALLOW_PRIVATE_HOSTS", "true")
 }
 
 /// Whether an actor likes a track, by the API.
@@ -200,9 +203,24 @@ impl World {
         wait_until_liked(program, &self.marker.did, &mark.uri, true).await;
     }
 
+    /// Waits until every account is shown under the handle that it has now: they are looked up beside the stream.
+    async fn wait_for_handles(&self, program: &Program) {
+        for account in &self.accounts {
+            let path = format!("/artists/{}", account.did);
+            let is_shown = async |program: &Program| {
+                let shown = program.get(&path, &[]).await?["handle"].take();
+                if shown == *account.handle { Ok(()) } else { Err(format!("{shown}, and not {}", account.handle)) }
+            };
+            program.wait_until("the handle is confirmed", is_shown).await;
+        }
+    }
+
     /// Compares, once: what was written before must all be there.
     async fn compare(&self, program: &Program) {
         self.catch_up(program).await;
+        if self.handles_told {
+            self.wait_for_handles(program).await;
+        }
         let truth = Truth::read(&self.accounts, &self.track_uris).await.with_handles(self.handles_told);
         println!("compared {} likes", truth.like_count());
         truth.assert_shown_by(program).await;

@@ -158,7 +158,7 @@ impl Case {
         let begun = Instant::now();
         loop {
             let (due, unknown): (i64, i64) = sqlx::query_as(
-                "SELECT (SELECT count(*) FROM identities WHERE due_at <= $1 + interval '6 min'),
+                "SELECT (SELECT count(*) FROM identities WHERE failure IS NULL AND due_at <= $1 + interval '6 min'),
                     (SELECT count(*) FROM actors a WHERE NOT EXISTS (SELECT FROM identities i WHERE i.did = a.did))",
             )
             .bind(self.hands.now().utc())

@@ -61,7 +61,7 @@ const source = network.url.replace('http', 'firehose+ws')
 const question = `actor=${bob.did}&uris=${first.uri}&uris=${second.uri}`
 console.log(`A PDS with alice.test, bob.test and carol.test is at ${network.url}. Follow it, in another terminal:
 
-    PLYR_SOURCES=${source} make up
+    PLYR_SOURCES=${source} PLYR_PLC_URL=${network.plcUrl} PLYR_ALLOW_PRIVATE_HOSTS=true make up
 
 and ask whether bob likes alice's two tracks (the second: yes), and who likes the first (nobody yet):
 

@@ -6,7 +6,7 @@ use plyr_likes::{
     pds::{Cursors, Directory, HandleAnswer, HostUrl, RecordQuery, RepoBounds, Server, XrpcError},
 };
 
-use super::{Hands, names, open_client};
+use super::{Hands, client, names, options};
 use crate::support::network::{Network, Operation, like, track};
 
 #[tokio::test]
@@ -17,7 +17,8 @@ async fn a_real_account() {
     let operations: Vec<Operation> = (0..120).map(|_| Operation::create("fm.plyr.like", like(&song))).collect();
     alice.apply_writes(&operations).await;
 
-    let client = open_client(&Hands::new());
+    // The PDS calls itself localhost.
+    let client = client(options(true), &names(&[("localhost", &["127.0.0.1"])], &[]), &Hands::new());
     let directory = Directory::new(client.clone(), names(&[], &[]), HostUrl::parse(&network.plc_url).unwrap());
     let did = Did::parse(&alice.did).unwrap();
     let document = directory.fetch_document(&did).await.unwrap();

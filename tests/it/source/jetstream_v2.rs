@@ -140,6 +140,19 @@ async fn t6_too_old_is_told_and_what_is_left_is_taken() {
 }
 
 #[tokio::test]
+async fn t6_of_several_numbers_the_floor_is_found() {
+    let upstream = Upstream::start(|request| match request.cursor() {
+        Some(cursor) if cursor < 700 => refusal("CursorTooOld", "36 h are kept: floor 700, tip 99000"),
+        _ => vec![event(700), Act::Stay],
+    })
+    .await;
+    let mut followed = setting(None).follow(&upstream);
+    assert_eq!(seqs(&followed.delivery().await), [700]);
+    assert_eq!(upstream.cursors(), [Some(0), Some(36), Some(700)]);
+    followed.stop().await;
+}
+
+#[tokio::test]
 async fn t6_a_loss_is_told_before_any_message() {
     let upstream = Upstream::start(|request| match request.cursor() {
         Some(900) => vec![Act::Stay],

@@ -64,11 +64,6 @@ impl Settings {
         output
     }
 
-    /// Likewise, however it ends.
-    pub fn try_run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the program starts")
-    }
-
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = child::program();
         command.args(arguments).envs(&self.variables);

@@ -47,7 +47,6 @@ impl Pump {
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,
-            working: tokio::sync::watch::Sender::default(),
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             working: tokio::sync::watch::Sender::default(),
             retention: ingest::Retention::default(),

@@ -173,6 +173,31 @@ pub const MUTANTS: &[Edit] = &[
         models: "a list longer than its lexicon allows is taken",
         tests: &["cases_records::o17_lists_of_all_sorts", "decode::records::o17_lists"],
     },
+    // The lease.
+    Edit {
+        name: "fence_missing",
+        file: "src/apply/mod.rs",
+        find: "store::begin_apply(connection, self.token)",
+        replace: "store::begin_apply(connection, None)",
+        models: "an indexer that hung writes on beside the one that took over",
+        tests: &["cases_lease::s4_a_batch_under_an_old_token_is_refused_whole"],
+    },
+    Edit {
+        name: "takeover_inside_a_transaction",
+        file: "migrations/0006_lease.sql",
+        find: "    PERFORM pg_advisory_xact_lock_shared(1886157170, held);\n",
+        replace: "",
+        models: "the lease changes hands inside a transaction of its holder, which then commits",
+        tests: &["cases_lease::s4_the_lease_changes_hands_between_transactions"],
+    },
+    Edit {
+        name: "lease_kept_at_the_end",
+        file: "src/ingest/lease.rs",
+        find: "    keeper.leave().await;\n",
+        replace: "    drop(keeper);\n",
+        models: "each restart leaves the index alone until the lease has expired",
+        tests: &["cases_lease::s4_the_other_takes_over_after_sigterm"],
+    },
     // Transactions and positions.
     Edit {
         name: "positions_before_the_transaction",
