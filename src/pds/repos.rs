@@ -76,6 +76,10 @@ impl XrpcError {
             "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("Could not find repo")) => {
                 Self::RepoNotFound
             }
+            // A PDS that would pass the question on, and knows nobody to pass it on to.
+            "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("No service configured")) => {
+                Self::NotOffered
+            }
             _ => Self::Host(error),
         }
     }
