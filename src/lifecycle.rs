@@ -10,6 +10,7 @@
 
 mod database;
 mod hosts;
+mod index;
 mod stages;
 
 use std::{net::SocketAddr, time::Duration};
@@ -26,9 +27,8 @@ pub use hosts::{HostSettings, Verify};
 use stages::Stages;
 
 use crate::{
-    accounts,
     clock::Clock,
-    identity, ingest,
+    ingest,
     serve::{self, ServeSettings},
     telemetry::{Telemetry, sentence},
 };
@@ -121,6 +121,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     let mut database = Database::open(&plan.database, access).await?;
     let pool = database.pool.clone();
     let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
+    let repo_pool = database.open_repo_pool();
     let migrates = plan.index.is_some() || database.is_private();
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
@@ -146,19 +147,9 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
             ended = stages.ended() => return Err(ended),
         }
     }
-    if let Some(mut options) = plan.index {
-        let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
-        let (asking, asked, asked_at) = (identities.clone(), pool.clone(), clock.clone());
-        stages.sources.spawn("asking about accounts", |cancel| async move {
-            accounts::run(asked, asking, asked_at, cancel).await;
-            Ok(())
-        });
-        options.identities = (plan.hosts.verify == Verify::On).then(|| identities.clone());
-        stages.sources.spawn("looking people up", |cancel| async move {
-            identity::run(identities, cancel).await;
-            Ok(())
-        });
-        stages.sources.spawn("indexing", |cancel| async move { Ok(ingest::run(pool, options, clock, cancel).await?) });
+    if let Some(options) = plan.index {
+        let pools = (pool, repo_pool);
+        index::spawn(&stages.sources, pools, (options, &plan.hosts), &clock)?;
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())

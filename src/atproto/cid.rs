@@ -69,6 +69,16 @@ impl Cid {
     pub fn digest(&self) -> &[u8] {
         self.0.hash().digest()
     }
+
+    /// The first eight bytes of the digest as a number, filled with zeros where it is shorter: enough to tell one version of
+    /// an actor's own record from the next.
+    pub fn head(&self) -> i64 {
+        let mut first = [0; 8];
+        for (to, from) in first.iter_mut().zip(self.digest()) {
+            *to = *from;
+        }
+        i64::from_be_bytes(first)
+    }
 }
 
 impl From<Inner> for Cid {

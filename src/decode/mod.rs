@@ -23,7 +23,7 @@ mod value;
 
 pub use collections::{Collection, Collections};
 pub use event::{AccountStatus, Body, Commit, Event, Like, List, ListItem, Operation, Profile, Record, Track};
-pub use operation::decode_reject;
+pub use operation::{decode_read, decode_reject};
 pub use reject::{Item, RawFormat, Reason, RecordPath, Reject};
 
 /// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.

@@ -48,6 +48,8 @@ pub struct Options {
     pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
+    /// Learns whether this is the one indexer that works, or one that stands by.
+    pub working: watch::Sender<bool>,
     /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
     pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.

@@ -23,6 +23,10 @@ const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// Connections of the API at most. The private Postgres allows 50, shared with an `api` beside this and with commands.
 const API_CONNECTIONS_MAX: u32 = 16;
+/// One writes, and the sources tell of themselves now and then.
+const INDEX_CONNECTIONS_MAX: u32 = 4;
+/// Of those who look people up and read repos.
+const REPO_CONNECTIONS_MAX: u32 = 6;
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -130,12 +134,25 @@ impl Database {
     }
 
     fn over(options: PgConnectOptions) -> Self {
-        Self { pool: open_pool(options.clone()), options, others: Vec::new(), server: None, _socket: None }
+        Self {
+            pool: open_pool(options.clone(), INDEX_CONNECTIONS_MAX),
+            options,
+            others: Vec::new(),
+            server: None,
+            _socket: None,
+        }
     }
 
     /// A pool for the API alone: however many requests wait, whoever indexes has connections of its own.
     pub(super) fn open_api_pool(&mut self) -> PgPool {
         let pool = serve::connect(self.options.clone(), API_CONNECTIONS_MAX);
+        self.others.push(pool.clone());
+        pool
+    }
+
+    /// A pool for reading repos, likewise: whoever reads many at a time does not keep the stream waiting.
+    pub(super) fn open_repo_pool(&mut self) -> PgPool {
+        let pool = open_pool(self.options.clone(), REPO_CONNECTIONS_MAX);
         self.others.push(pool.clone());
         pool
     }

@@ -5,6 +5,7 @@
 mod atproto;
 mod bench_log;
 mod cases_accounts;
+mod cases_backfill;
 mod cases_crash;
 mod cases_gaps;
 mod cases_jetstream_v2;
