@@ -21,7 +21,7 @@ use crate::support::{
     model::{Model, Write},
     program::{Program, Settings},
     run::{Pump, command, until, until_as},
-    upstream::{Act, Upstream},
+    upstream::{Act, Request, Upstream},
     wire::{self, Commit, Operation, like},
 };
 
@@ -359,7 +359,7 @@ async fn t5_a_change_of_host_without_an_overlap_is_a_gap() {
         pump.stop().await;
         let gaps = list(&database.pool).await;
         assert_eq!(told(&database.pool).await, [("host_change", None, Some(START_US + HOUR))]);
-        assert_eq!(gaps[0].from.at.map(Timestamp::micros), Some(START_US));
+        assert_eq!(gaps[0].from.at.map(plyr_likes::atproto::Timestamp::micros), Some(START_US));
     }
 }
 
