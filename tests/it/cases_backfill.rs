@@ -257,7 +257,7 @@ async fn b1_writes_during_the_reading_are_not_undone() {
     let shown = async |program: &Program| program.get("/tracks/by-uri", &[("uri", &mark.uri)]).await.map(drop);
     program.wait_until("the last write is seen", shown).await;
     Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(Duration::from_mins(1), async {
         let (silent, code) = said(&settings, &["reconcile", "--dry-run"]);
         assert_eq!(code, 0, "{silent}");
     })
