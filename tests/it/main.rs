@@ -30,6 +30,7 @@ mod pds;
 mod private_postgres;
 mod program;
 mod property;
+mod referee;
 mod rejects;
 mod serve;
 mod serve_operation;

@@ -1,0 +1,113 @@
+//! What the world says should be shown, held against what the program shows and holds.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use plyr_likes_sim::{
+    accounts::Accounts,
+    model::{Kind, Model, Record, State, Write, differences},
+    sim::Sim,
+    wire::time_text,
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::support::{
+    comparison::{Truth, Who},
+    dump,
+    network::Stored,
+    program::Program,
+};
+
+/// How long the index may take to become right, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(50);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What the world's history, as far as it is told, comes to.
+pub struct Verdict {
+    model: Model,
+    truth: Truth,
+}
+
+impl Verdict {
+    /// By all that has happened so far.
+    pub fn of(sim: &Sim) -> Self {
+        let state = sim.state();
+        let world = &state.world;
+        let writes: Vec<Write> = world.told_writes().collect();
+        let model = Model::of(&writes);
+        let seen = Accounts::of(world).seen(&writes);
+        let mut truth = Truth::default();
+        for number in 0..u32::try_from(world.actor_count()).expect("few actors") {
+            let did = world.did(number);
+            let records = seen.records().filter(|(owner, ..)| *owner == did).filter_map(stored);
+            truth.take(Who { did: did.to_owned(), handle: world.handle(number) }, records.collect());
+        }
+        truth.ask_for(&world.track_uris().collect::<BTreeSet<String>>());
+        Self { model, truth }
+    }
+
+    /// How many likes there are, to show that something was compared.
+    pub fn like_count(&self) -> usize {
+        self.truth.like_count()
+    }
+
+    /// What the database holds otherwise.
+    pub async fn differences(&self, pool: &PgPool) -> Vec<String> {
+        differences(&self.model.state(), &self.found(pool).await)
+    }
+
+    async fn found(&self, pool: &PgPool) -> State {
+        dump::state(pool).await
+    }
+
+    /// Waits until the index holds this, then holds against it everything that is shown, and each count against a recount.
+    pub async fn fall_on(&self, pool: &PgPool, program: &Program) -> Result<(), String> {
+        let started = Instant::now();
+        loop {
+            let wrong = self.differences(pool).await;
+            if wrong.is_empty() {
+                break;
+            }
+            if started.elapsed() > PATIENCE {
+                return Err(format!("the index does not become right:\n{}", wrong.join("\n")));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.truth.compare(program).await?;
+        let miscounted = dump::miscounted(pool).await;
+        if !miscounted.is_empty() {
+            return Err(format!("counts differ from a recount:\n{}", miscounted.join("\n")));
+        }
+        let missing: Vec<_> = self.model.refused().difference(&dump::refused(pool).await).cloned().collect();
+        if !missing.is_empty() {
+            return Err(format!("refused records are not among the rejects: {missing:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// A record as its PDS would list it. Profiles are not listed by the API.
+fn stored((did, kind, rkey, cid, record): (&str, Kind, &str, &[u8], &Record)) -> Option<Stored> {
+    let (collection, value) = match record {
+        Record::Like(like) => {
+            let subject = json!({"uri": like.subject, "cid": like.subject_cid});
+            ("like", json!({"subject": subject, "createdAt": time_text(like.created_at)}))
+        }
+        Record::List(list) => {
+            let item = |(uri, cid): &(String, String)| json!({"subject": {"uri": uri, "cid": cid}});
+            let items: Vec<Value> = list.items.iter().map(item).collect();
+            ("list", json!({"items": items, "name": list.name, "listType": list.list_type}))
+        }
+        Record::Track(track) => (
+            "track",
+            json!({"title": track.title, "artist": track.artist, "duration": track.duration, "audioUrl": track.audio_url}),
+        ),
+        Record::Profile(_) => return None,
+    };
+    assert_eq!(format!("{kind:?}").to_lowercase(), collection, "a record lies in its collection");
+    let cid = format!("b{}", data_encoding::BASE32_NOPAD.encode(cid).to_lowercase());
+    Some(Stored { uri: format!("at://{did}/fm.plyr.{collection}/{rkey}"), cid, value })
+}
