@@ -6,25 +6,26 @@
 
 mod scene;
 mod script;
+mod soak;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use plyr_likes_sim::fault::Fault;
 use tokio::{runtime::Handle, task::JoinSet};
 
-use crate::support::database::fresh;
+use crate::support::{database::fresh, server::Server};
 use scene::{Scene, Store};
-use script::{Blow, Script, harmful, survivable};
+use script::{Blow, LIVE, Script, harmful, survivable};
 use verdict::Verdict;
 
 /// In continuous integration.
 const SEEDS: u64 = 30;
 /// So many in a row have each fault and each blow.
 const SEEDS_COMPLETE: u64 = 26;
-const RUNS_AT_ONCE: usize = 3;
+const RUNS_AT_ONCE: usize = 6;
 
-fn from_environment(name: &str, default: u64) -> u64 {
+pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
@@ -40,6 +41,7 @@ fn add(to: &mut Struck, more: impl IntoIterator<Item = (String, u64)>) {
 /// One run to its end. Fails when anything is not as it should be.
 async fn run(seed: u64) -> Struck {
     let script = Script::of(seed);
+    let started = Instant::now();
     let database = fresh().await;
     let store = Store { url: database.url.clone(), pool: database.pool.clone() };
     let mut scene = Scene::start(script.options, script.dialects.clone(), store).await;
@@ -49,7 +51,7 @@ async fn run(seed: u64) -> Struck {
     scene.calm();
     let verdict = Verdict::of(&scene.sim);
     assert!(verdict.like_count() > 0, "there is nothing to compare");
-    if let Err(difference) = verdict.fall_on(&scene.store.pool, scene.program()).await {
+    if let Err(difference) = verdict.fall_on(&scene).await {
         panic!(
             "{} before {:?}: {difference}\nwhat struck: {:?}, {:?}\nthe log ends:\n{}",
             script.blows.iter().map(Blow::name).collect::<Vec<_>>().join(", "),
@@ -59,6 +61,7 @@ async fn run(seed: u64) -> Struck {
             scene.program().log_tail()
         );
     }
+    println!("seed {seed}: right after {:?}", started.elapsed());
     let mut struck = Struck::new();
     add(&mut struck, scene.sim.fired());
     add(&mut struck, std::mem::take(&mut scene.fallen).into_iter().map(|(name, count)| (format!("blow: {name}"), count)));
@@ -106,7 +109,7 @@ fn missing(struck: &Struck) -> Vec<String> {
     });
     let names = faults.map(|fault: Fault| fault.name()).chain(requests);
     let blows = blows.iter().map(|blow| format!("blow: {}", blow.name()));
-    let gaps = ["too_old", "sync"].map(|reason| format!("gap: {reason}"));
+    let gaps = ["too_old", "reset", "sync"].map(|reason| format!("gap: {reason}"));
     let wanted = names.chain(blows).chain(gaps);
     wanted.filter(|name| struck.get(name).is_none_or(|count| *count == 0)).collect()
 }
@@ -114,11 +117,33 @@ fn missing(struck: &Struck) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn seeds() {
     let (first, count) = (from_environment("PLYR_SEED", 1), from_environment("PLYR_SEEDS", SEEDS));
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let struck = runs(first..first + count).await;
     println!("{count} seeds from {first} in {:?}; what struck: {struck:#?}", started.elapsed());
     if count >= SEEDS_COMPLETE {
         let missing = missing(&struck);
         assert!(missing.is_empty(), "these never struck, and so nothing is proven: {missing:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn s1_postgres_stops_and_starts_in_the_middle() {
+    let seed = from_environment("PLYR_SEED", 1);
+    println!("PLYR_SEED={seed}");
+    let script = Script::of(seed);
+    let server = Server::new();
+    let store = Store { url: server.url(), pool: server.pool().await };
+    let mut scene = Scene::start(script.options, script.dialects, store).await;
+    for round in 0..3 {
+        scene.sim.advance(LIVE);
+        if round == 1 { server.restart() } else { server.stop() }
+        scene.sim.advance(LIVE);
+        if round != 1 {
+            server.start();
+        }
+        scene.strike(if round == 1 { &Blow::Terminate } else { &Blow::Cut }).await;
+    }
+    let verdict = Verdict::of(&scene.sim);
+    let fallen = verdict.fall_on(&scene).await;
+    assert!(fallen.is_ok(), "{}\n{}", fallen.unwrap_err(), scene.program().log_tail());
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -35,7 +36,7 @@ pub struct Store {
 
 /// A run.
 pub struct Scene {
-    pub sim: Sim,
+    pub sim: Arc<Sim>,
     pub store: Store,
     /// How often each blow has fallen.
     pub fallen: BTreeMap<String, u64>,
@@ -47,7 +48,7 @@ pub struct Scene {
 impl Scene {
     /// The world as it is in the beginning, and the program before it.
     pub async fn start(options: Options, dialects: Vec<&'static str>, store: Store) -> Self {
-        let sim = Sim::start(options).await.expect("free ports");
+        let sim = Arc::new(Sim::start(options).await.expect("free ports"));
         let mut scene =
             Self { sim, store, fallen: BTreeMap::new(), program: None, dialects, sources: String::new() };
         scene.follow(&(0..scene.sim.host_count()).collect::<Vec<_>>());
@@ -79,6 +80,11 @@ impl Scene {
 
     /// Lets a blow fall while things happen, and notes whether it met what it was meant for.
     pub async fn strike(&mut self, blow: &Blow) {
+        self.strike_at(0, blow).await;
+    }
+
+    /// Likewise, where what is meant for the first host befalls this one.
+    pub async fn strike_at(&mut self, host: usize, blow: &Blow) {
         let has_met = match blow {
             Blow::Kill(moment) => self.kill_at(*moment).await,
             Blow::Terminate => {
@@ -101,11 +107,14 @@ impl Scene {
                 // The last host alone, and asked in another way: no position of before is of use.
                 self.dialects[last] = if self.dialects[last] == "firehose" { "jetstream" } else { "firehose" };
                 self.follow(&[last]);
-                self.restart(|program| drop(program.terminate())).await;
+                self.restart(|program| {
+                    program.terminate();
+                })
+                .await;
                 true
             }
             Blow::DatabaseCut => self.cut_database().await,
-            Blow::AtFirst(fault) => self.befall_first(fault).await,
+            Blow::AtFirst(fault) => self.befall(host, fault).await,
             Blow::Cut | Blow::Down | Blow::Dictionary | Blow::Shrink => self.strike_host(blow).await,
         };
         *self.fallen.entry(blow.name()).or_default() += u64::from(has_met);
@@ -179,13 +188,13 @@ impl Scene {
         true
     }
 
-    /// Something befalls the first host, which is made to be asked again. Answers whether it has struck.
-    async fn befall_first(&mut self, fault: &Fault) -> bool {
+    /// Something befalls a host, which is made to be asked again if it must be. Answers whether it has struck.
+    async fn befall(&self, host: usize, fault: &Fault) -> bool {
         let (before, name) = (self.sim.fired(), fault.name());
         let at_request = fault.at_request();
-        self.sim.inject(0, fault.clone());
+        self.sim.inject(host, fault.clone());
         if at_request {
-            self.sim.cut(0);
+            self.sim.cut(host);
         }
         self.sim.advance(LIVE / 2);
         // Some strike when something happens after the host was asked.

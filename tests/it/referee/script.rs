@@ -78,7 +78,6 @@ impl Blow {
             Fault::Answer { status: 429, retry_after: None },
             Fault::Answer { status: 404, retry_after: None },
             Fault::Hang,
-            Fault::Invalid,
             Fault::TooOld,
             Fault::Future,
             Fault::SeamLoss(3),
@@ -87,6 +86,8 @@ impl Blow {
             Fault::Renumber,
             Fault::Blind { collections: Vec::new(), events: 50 },
             Fault::Blind { collections: vec!["fm.plyr.like".to_owned()], events: 50 },
+            // Nothing more comes from there until the next start.
+            Fault::Invalid,
         ];
         blows.extend(faults.map(Self::AtFirst));
         blows
@@ -165,7 +166,7 @@ impl Script {
 /// In what the first host must be asked for this to strike.
 fn wanted_dialect(blow: &Blow) -> Option<&'static str> {
     match blow {
-        Blow::Dictionary | Blow::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => Some("jetstream2"),
+        Blow::Dictionary | Blow::Shrink | Blow::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => Some("jetstream2"),
         Blow::AtFirst(Fault::Renumber) => Some("firehose"),
         _ => None,
     }

@@ -1,7 +1,7 @@
 //! What the world says should be shown, held against what the program shows and holds.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     time::{Duration, Instant},
 };
 
@@ -14,11 +14,11 @@ use plyr_likes_sim::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use super::scene::Scene;
 use crate::support::{
     comparison::{Truth, Who},
     dump,
     network::Stored,
-    program::Program,
 };
 
 /// How long the index may take to become right, on a machine that does much else.
@@ -55,19 +55,15 @@ impl Verdict {
     }
 
     /// What the database holds otherwise.
-    pub async fn differences(&self, pool: &PgPool) -> Vec<String> {
-        differences(&self.model.state(), &self.found(pool).await)
-    }
-
-    async fn found(&self, pool: &PgPool) -> State {
-        dump::state(pool).await
+    async fn differences(&self, pool: &PgPool, sim: &Sim) -> Vec<String> {
+        differences(&self.model.state(), &found(pool, sim).await)
     }
 
     /// Waits until the index holds this, then holds against it everything that is shown, and each count against a recount.
-    pub async fn fall_on(&self, pool: &PgPool, program: &Program) -> Result<(), String> {
-        let started = Instant::now();
+    pub async fn fall_on(&self, scene: &Scene) -> Result<(), String> {
+        let (pool, started) = (&scene.store.pool, Instant::now());
         loop {
-            let wrong = self.differences(pool).await;
+            let wrong = self.differences(pool, &scene.sim).await;
             if wrong.is_empty() {
                 break;
             }
@@ -76,7 +72,7 @@ impl Verdict {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.truth.compare(program).await?;
+        self.truth.compare(scene.program()).await?;
         let miscounted = dump::miscounted(pool).await;
         if !miscounted.is_empty() {
             return Err(format!("counts differ from a recount:\n{}", miscounted.join("\n")));
@@ -87,6 +83,15 @@ impl Verdict {
         }
         Ok(())
     }
+}
+
+/// What the database holds of the people of this world. Garbage names others, of whom a refused record may be known.
+pub async fn found(pool: &PgPool, sim: &Sim) -> State {
+    let mut found = dump::state(pool).await;
+    let state = sim.state();
+    let dids: HashSet<&str> = state.world.dids().collect();
+    found.retain(|key, _| !key.starts_with("gone ") || key.split(' ').any(|part| dids.contains(part)));
+    found
 }
 
 /// A record as its PDS would list it. Profiles are not listed by the API.

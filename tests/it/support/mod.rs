@@ -11,6 +11,7 @@ pub mod process;
 pub mod program;
 pub mod run;
 pub mod schema;
+pub mod server;
 pub mod upstream;
 pub mod world;
 
