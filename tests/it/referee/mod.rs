@@ -9,21 +9,35 @@ mod script;
 mod soak;
 mod verdict;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use plyr_likes_sim::fault::Fault;
+use plyr_likes_sim::{
+    fault::{Fault, Plan, When},
+    sim::HostOptions,
+};
 use tokio::{runtime::Handle, task::JoinSet};
 
-use crate::support::{database::fresh, server::Server};
+use crate::support::{
+    database::{TestDatabase, fresh},
+    server::Server,
+};
 use scene::{Scene, Store};
 use script::{Blow, LIVE, Script, harmful, survivable};
 use verdict::Verdict;
 
 /// In continuous integration.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 100;
 /// So many in a row have each fault and each blow.
 const SEEDS_COMPLETE: u64 = 26;
+/// Most of a run is waiting.
 const RUNS_AT_ONCE: usize = 6;
+/// How long the index may take to become right, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(50);
+/// How long an index is looked at that will never become right.
+const GLANCE: Duration = Duration::from_secs(3);
 
 pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -51,7 +65,7 @@ async fn run(seed: u64) -> Struck {
     scene.calm();
     let verdict = Verdict::of(&scene.sim);
     assert!(verdict.like_count() > 0, "there is nothing to compare");
-    if let Err(difference) = verdict.fall_on(&scene).await {
+    if let Err(difference) = verdict.fall_on(&scene, PATIENCE).await {
         panic!(
             "{} before {:?}: {difference}\nwhat struck: {:?}, {:?}\nthe log ends:\n{}",
             script.blows.iter().map(Blow::name).collect::<Vec<_>>().join(", "),
@@ -64,13 +78,21 @@ async fn run(seed: u64) -> Struck {
     println!("seed {seed}: right after {:?}", started.elapsed());
     let mut struck = Struck::new();
     add(&mut struck, scene.sim.fired());
-    add(&mut struck, std::mem::take(&mut scene.fallen).into_iter().map(|(name, count)| (format!("blow: {name}"), count)));
+    add(
+        &mut struck,
+        std::mem::take(&mut scene.fallen).into_iter().map(|(name, count)| (format!("blow: {name}"), count)),
+    );
+    add(&mut struck, gaps(&scene).await);
+    struck
+}
+
+/// Gaps by reason.
+async fn gaps(scene: &Scene) -> Struck {
     let gaps: Vec<(String, i64)> = sqlx::query_as("SELECT reason, count(*) FROM gaps GROUP BY reason")
         .fetch_all(&scene.store.pool)
         .await
         .expect("the table is there");
-    add(&mut struck, gaps.into_iter().map(|(reason, count)| (format!("gap: {reason}"), count.unsigned_abs())));
-    struck
+    gaps.into_iter().map(|(reason, count)| (format!("gap: {reason}"), count.unsigned_abs())).collect()
 }
 
 /// Runs so many seeds, a few at a time, and answers what struck. The failures are told one by one, each with how to repeat it.
@@ -136,7 +158,11 @@ async fn s1_postgres_stops_and_starts_in_the_middle() {
     let mut scene = Scene::start(script.options, script.dialects, store).await;
     for round in 0..3 {
         scene.sim.advance(LIVE);
-        if round == 1 { server.restart() } else { server.stop() }
+        if round == 1 {
+            server.restart()
+        } else {
+            server.stop()
+        }
         scene.sim.advance(LIVE);
         if round != 1 {
             server.start();
@@ -144,6 +170,36 @@ async fn s1_postgres_stops_and_starts_in_the_middle() {
         scene.strike(if round == 1 { &Blow::Terminate } else { &Blow::Cut }).await;
     }
     let verdict = Verdict::of(&scene.sim);
-    let fallen = verdict.fall_on(&scene).await;
+    let fallen = verdict.fall_on(&scene, PATIENCE).await;
     assert!(fallen.is_ok(), "{}\n{}", fallen.unwrap_err(), scene.program().log_tail());
+}
+
+/// The world of a seed with a single host, asked in Jetstream v2.
+async fn before_one_host(plan: Plan) -> (Scene, TestDatabase) {
+    let mut options = Script::of(1).options;
+    options.hosts.truncate(1);
+    options.hosts[0] = HostOptions { plan, ..HostOptions::default() };
+    let database = fresh().await;
+    let store = Store { url: database.url.clone(), pool: database.pool.clone() };
+    (Scene::start(options, vec!["jetstream2"], store).await, database)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_no_host_tells_is_found_missing() {
+    let (scene, _database) = before_one_host(Plan::none().with(When::Every(10), Fault::Lose)).await;
+    scene.sim.advance(LIVE);
+    let verdict = Verdict::of(&scene.sim);
+    let complaint = verdict.fall_on(&scene, GLANCE).await.expect_err("something is lost");
+    let lost = scene.sim.fired()["lose"];
+    assert!(lost > 10 && complaint.contains("found    nothing"), "{lost} {complaint}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn t6_what_every_host_has_forgotten_is_a_gap() {
+    let (mut scene, _database) = before_one_host(Plan::none()).await;
+    Verdict::of(&scene.sim).fall_on(&scene, PATIENCE).await.expect("nothing has gone wrong yet");
+    scene.strike(&Blow::Shrink).await;
+    let complaint = Verdict::of(&scene.sim).fall_on(&scene, GLANCE).await.expect_err("something is lost");
+    let gaps = gaps(&scene).await;
+    assert!(gaps.contains_key("gap: too_old"), "{gaps:?} {complaint}");
 }

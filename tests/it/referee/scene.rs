@@ -49,8 +49,7 @@ impl Scene {
     /// The world as it is in the beginning, and the program before it.
     pub async fn start(options: Options, dialects: Vec<&'static str>, store: Store) -> Self {
         let sim = Arc::new(Sim::start(options).await.expect("free ports"));
-        let mut scene =
-            Self { sim, store, fallen: BTreeMap::new(), program: None, dialects, sources: String::new() };
+        let mut scene = Self { sim, store, fallen: BTreeMap::new(), program: None, dialects, sources: String::new() };
         scene.follow(&(0..scene.sim.host_count()).collect::<Vec<_>>());
         scene.program = Some(scene.serve().await);
         scene

@@ -166,7 +166,9 @@ impl Script {
 /// In what the first host must be asked for this to strike.
 fn wanted_dialect(blow: &Blow) -> Option<&'static str> {
     match blow {
-        Blow::Dictionary | Blow::Shrink | Blow::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => Some("jetstream2"),
+        Blow::Dictionary | Blow::Shrink | Blow::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => {
+            Some("jetstream2")
+        }
         Blow::AtFirst(Fault::Renumber) => Some("firehose"),
         _ => None,
     }

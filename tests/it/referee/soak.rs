@@ -162,7 +162,8 @@ fn a_world(seed: u64, rate: u32) -> Options {
         start_us,
         ..Shape::default()
     };
-    let host = |number| HostOptions { habits: Habits::untidy(number), announces: number == 0, ..HostOptions::default() };
+    let host =
+        |number| HostOptions { habits: Habits::untidy(number), announces: number == 0, ..HostOptions::default() };
     Options { shape, hosts: (0..2).map(host).collect(), rate, web: 0 }
 }
 

@@ -21,8 +21,6 @@ use crate::support::{
     network::Stored,
 };
 
-/// How long the index may take to become right, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(50);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the world's history, as far as it is told, comes to.
@@ -59,15 +57,15 @@ impl Verdict {
         differences(&self.model.state(), &found(pool, sim).await)
     }
 
-    /// Waits until the index holds this, then holds against it everything that is shown, and each count against a recount.
-    pub async fn fall_on(&self, scene: &Scene) -> Result<(), String> {
+    /// Waits, not for ever, until the index holds this, then holds against it everything that is shown, and each count against a recount.
+    pub async fn fall_on(&self, scene: &Scene, patience: Duration) -> Result<(), String> {
         let (pool, started) = (&scene.store.pool, Instant::now());
         loop {
             let wrong = self.differences(pool, &scene.sim).await;
             if wrong.is_empty() {
                 break;
             }
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > patience {
                 return Err(format!("the index does not become right:\n{}", wrong.join("\n")));
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -54,7 +54,8 @@ impl Truth {
 
     /// One more account, with its likes, lists and tracks.
     pub fn take(&mut self, who: Who, records: Vec<Stored>) {
-        let (likes, lists) = (self.likes.entry(who.did.clone()).or_default(), self.lists.entry(who.did.clone()).or_default());
+        let (likes, lists) =
+            (self.likes.entry(who.did.clone()).or_default(), self.lists.entry(who.did.clone()).or_default());
         for record in records {
             match record.uri.split('/').nth(3) {
                 Some("fm.plyr.like") => {
