@@ -25,7 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What the world's history, as far as it is told, comes to.
 pub struct Verdict {
-    model: Model,
+    held: State,
+    refused: BTreeSet<(String, String, i64)>,
     truth: Truth,
 }
 
@@ -36,15 +37,29 @@ impl Verdict {
         let world = &state.world;
         let writes: Vec<Write> = world.told_writes().collect();
         let model = Model::of(&writes);
-        let seen = Accounts::of(world).seen(&writes);
+        let accounts = Accounts::of(world);
+        let seen = accounts.seen(&writes);
+        // The rows of hidden accounts are kept, and their likes are not counted; those of deleted ones are kept for a while.
+        let mut held = model.state();
+        held.retain(|key, _| !key.starts_with("count "));
+        held.retain(|key, _| !key.split(' ').any(|part| accounts.is_gone(part)));
+        held.extend(seen.state().into_iter().filter(|(key, _)| key.starts_with("count ")));
         let mut truth = Truth::default();
         for number in 0..u32::try_from(world.actor_count()).expect("few actors") {
             let did = world.did(number);
-            let records = seen.records().filter(|(owner, ..)| *owner == did).filter_map(stored);
-            truth.take(Who { did: did.to_owned(), handle: world.handle(number) }, records.collect());
+            if accounts.hides(did) {
+                continue;
+            }
+            // What is liked of somebody hidden is not shown either.
+            let shows = |record: &Record| match record {
+                Record::Like(like) => !like.subject.split('/').nth(2).is_some_and(|artist| accounts.hides(artist)),
+                _ => true,
+            };
+            let records = seen.records().filter(|(owner, .., record)| *owner == did && shows(record));
+            truth.take(Who { did: did.to_owned(), handle: world.handle(number) }, records.filter_map(stored).collect());
         }
         truth.ask_for(&world.track_uris().collect::<BTreeSet<String>>());
-        Self { model, truth }
+        Self { held, refused: model.refused().clone(), truth }
     }
 
     /// How many likes there are, to show that something was compared.
@@ -54,7 +69,7 @@ impl Verdict {
 
     /// What the database holds otherwise.
     async fn differences(&self, pool: &PgPool, sim: &Sim) -> Vec<String> {
-        differences(&self.model.state(), &found(pool, sim).await)
+        differences(&self.held, &found(pool, sim).await)
     }
 
     /// Waits, not for ever, until the index holds this, then holds against it everything that is shown, and each count against a recount.
@@ -75,7 +90,7 @@ impl Verdict {
         if !miscounted.is_empty() {
             return Err(format!("counts differ from a recount:\n{}", miscounted.join("\n")));
         }
-        let missing: Vec<_> = self.model.refused().difference(&dump::refused(pool).await).cloned().collect();
+        let missing: Vec<_> = self.refused.difference(&dump::refused(pool).await).cloned().collect();
         if !missing.is_empty() {
             return Err(format!("refused records are not among the rejects: {missing:?}"));
         }
@@ -83,12 +98,14 @@ impl Verdict {
     }
 }
 
-/// What the database holds of the people of this world. Garbage names others, of whom a refused record may be known.
+/// What the database holds of the people of this world that are there. Garbage names others, of whom a refused record may be
+/// known.
 pub async fn found(pool: &PgPool, sim: &Sim) -> State {
     let mut found = dump::state(pool).await;
     let state = sim.state();
-    let dids: HashSet<&str> = state.world.dids().collect();
+    let (dids, accounts) = (state.world.dids().collect::<HashSet<&str>>(), Accounts::of(&state.world));
     found.retain(|key, _| !key.starts_with("gone ") || key.split(' ').any(|part| dids.contains(part)));
+    found.retain(|key, _| !key.split(' ').any(|part| accounts.is_gone(part)));
     found
 }
 
