@@ -5,7 +5,7 @@
 //! first. Over enough seeds each fault and each blow must have struck, or nothing is proven.
 
 mod scene;
-pub mod script;
+mod script;
 mod soak;
 mod verdict;
 
