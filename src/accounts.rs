@@ -76,6 +76,8 @@ async fn ask(identities: &Identities, check: &AccountCheck) -> Answer {
         Err(XrpcError::RepoTakendown) => inactive(AccountStatus::Takendown),
         Err(XrpcError::RepoSuspended) => inactive(AccountStatus::Suspended),
         Err(XrpcError::RepoDeactivated) => inactive(AccountStatus::Deactivated),
-        Err(XrpcError::RecordNotFound | XrpcError::Lied(_) | XrpcError::Host(_)) => Answer::Unreachable,
+        Err(XrpcError::RecordNotFound | XrpcError::NotOffered | XrpcError::Lied(_) | XrpcError::Host(_)) => {
+            Answer::Unreachable
+        }
     }
 }

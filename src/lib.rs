@@ -29,6 +29,7 @@ pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pds;
+pub mod reconcile;
 pub mod serve;
 pub mod source;
 pub mod store;

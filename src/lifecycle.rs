@@ -10,6 +10,7 @@
 
 mod database;
 mod hosts;
+mod index;
 mod stages;
 
 use std::{net::SocketAddr, time::Duration};
@@ -22,14 +23,14 @@ use tokio::{
 };
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
-pub use hosts::HostSettings;
+pub use hosts::{HostSettings, Verify};
 use stages::Stages;
 
 use crate::{
-    accounts,
     clock::Clock,
-    identity, ingest,
+    ingest,
     serve::{self, ServeSettings},
+    store::views::operation::is_schema_current,
     telemetry::{Telemetry, sentence},
 };
 
@@ -121,6 +122,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     let mut database = Database::open(&plan.database, access).await?;
     let pool = database.pool.clone();
     let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
+    let repo_pool = database.open_repo_pool();
     let migrates = plan.index.is_some() || database.is_private();
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
@@ -147,17 +149,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         }
     }
     if let Some(options) = plan.index {
-        let identities = plan.hosts.identities(pool.clone(), clock.clone())?;
-        let (asking, asked, asked_at) = (identities.clone(), pool.clone(), clock.clone());
-        stages.sources.spawn("asking about accounts", |cancel| async move {
-            accounts::run(asked, asking, asked_at, cancel).await;
-            Ok(())
-        });
-        stages.sources.spawn("looking people up", |cancel| async move {
-            identity::run(identities, cancel).await;
-            Ok(())
-        });
-        stages.sources.spawn("indexing", |cancel| async move { Ok(ingest::run(pool, options, clock, cancel).await?) });
+        let pools = (pool, repo_pool);
+        index::spawn(&stages.sources, pools, (options, &plan.hosts), &clock)?;
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())
@@ -213,6 +206,21 @@ pub async fn with_database<T>(
         () = database.close() => outcome,
         name = signals.next() => anyhow::bail!("{name} came again: ended at once"),
     }
+}
+
+/// Likewise, where the task needs the schema to be that of this program.
+pub async fn with_index<T>(
+    settings: &DatabaseSettings,
+    task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    with_database(settings, async |database| {
+        let mut connection = database.pool.acquire().await?;
+        let is_current = is_schema_current(&mut connection).await?;
+        drop(connection);
+        anyhow::ensure!(is_current, "the schema is not that of this program: run `plyr-likes migrate`");
+        task(database).await
+    })
+    .await
 }
 
 async fn perform<T>(database: &Database, task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {

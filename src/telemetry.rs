@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, pds::HostError, store::gaps};
+use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -134,6 +134,9 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in gaps::Reason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
+    for outcome in ingest::proof_outcomes() {
+        counter!("plyr_proofs_total", "outcome" => outcome).increment(0);
+    }
     counter!("plyr_count_drift_total").increment(0);
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
@@ -164,16 +167,14 @@ fn describe() {
     describe_counter!("plyr_source_reconnects_total", "Connections that were made again, by source.");
     describe_counter!("plyr_source_messages_total", "Messages that came, by source.");
     describe_counter!("plyr_source_bytes_total", "Bytes that came, by source.");
-    describe_counter!(
-        "plyr_source_compared_total",
-        "Commits that others delivered too and this source in time, by source."
-    );
+    describe_counter!("plyr_source_compared_total", "Compared commits that this source delivered in time.");
     describe_counter!("plyr_source_first_total", "Compared commits that this source delivered before all others.");
     describe_counter!("plyr_source_missed_total", "Compared commits that this source did not deliver in time.");
     describe_counter!("plyr_source_late_total", "Missed commits that this source delivered later.");
     describe_gauge!("plyr_source_blind", "1 while a source does not deliver what others deliver of our collections.");
     describe_gauge!("plyr_source_followed", "1 while a source is asked; 0 for a spare and for a blind one let go.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
+    describe_counter!("plyr_proofs_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");

@@ -1,6 +1,6 @@
 //! The figures of the contract, measured in one run on one machine and printed with their parts.
 //!
-//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint` or `-- freshness` one group. Everything
+//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- verify` or `-- freshness` one group. Everything
 //! runs on a private Postgres of the bench, with the settings that the program gives its own; what is compared with
 //! Postgres is compared with the same server.
 
@@ -19,7 +19,11 @@ mod network;
 #[path = "../../tests/it/support/program.rs"]
 mod program;
 mod replay;
+#[expect(dead_code, reason = "the tests use the rest")]
+#[path = "../../tests/it/support/repo.rs"]
+mod repo;
 mod server;
+mod verify;
 
 use std::path::Path;
 
@@ -50,6 +54,9 @@ async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -
     }
     if wants("footprint") {
         footprint::measure(server).await?;
+    }
+    if wants("verify") {
+        verify::measure()?;
     }
     if wants("freshness") {
         measure_freshness(server).await?;

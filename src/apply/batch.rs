@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::{
     atproto::{Did, Tid, Timestamp},
-    decode::{Body, Collection, Event, Reject},
+    decode::{Body, Collection, Event, Reject, firehose::Link},
     store::{
         Written,
         gaps::{End, Reason},
@@ -19,6 +19,8 @@ pub struct Batch {
     /// What is known by now of gaps, in the order of finding: written before the positions, so that none stands past a gap
     /// that is not recorded.
     pub gaps: Vec<Gap>,
+    /// How commits follow on those before them in their repos, each with the name of its source; of whatever collections.
+    pub links: Vec<(Arc<str>, Link)>,
     /// How far each source has been read once this batch is in; each source at most once.
     pub positions: Vec<Reached>,
     /// Until when a source was quiet: its upstream answered, and nothing more had come.

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod batch;
+mod chains;
 mod fold;
 mod gaps;
 mod hints;
@@ -133,6 +134,7 @@ impl Applier {
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
         proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
+        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
         }

@@ -51,17 +51,8 @@ fn live_like(like: &Like, cid: &Cid, path: &PathState<'_>) -> LiveLike {
         subject_cid_id: path.cid_id,
         sort_at: sort_at(like.created_at, path.rev),
         created_at: like.created_at.utc(),
-        cid: first_of_digest(cid),
+        cid: cid.head(),
     }
-}
-
-/// The first eight bytes of a CID's digest, filled with zeros where it is shorter.
-fn first_of_digest(cid: &Cid) -> i64 {
-    let mut first = [0; 8];
-    for (to, from) in first.iter_mut().zip(cid.digest()) {
-        *to = *from;
-    }
-    i64::from_be_bytes(first)
 }
 
 fn hex(cid: Cid) -> String {

@@ -44,9 +44,13 @@ impl Cid {
 
     /// The CID of a record with these DAG-CBOR bytes: version 1, SHA-256.
     pub fn of_record(bytes: &[u8]) -> Self {
-        let digest = Sha256::digest(bytes);
+        Self::of_digest(&Sha256::digest(bytes).into())
+    }
+
+    /// The CID of DAG-CBOR bytes whose SHA-256 is this.
+    pub fn of_digest(digest: &[u8; 32]) -> Self {
         // A SHA-256 digest is 32 bytes and a multihash here holds 64.
-        let hash = Multihash::wrap(SHA2_256, &digest).expect("a 32-byte digest fits in a multihash");
+        let hash = Multihash::wrap(SHA2_256, digest).expect("a 32-byte digest fits in a multihash");
         Self(Inner::new_v1(DAG_CBOR, hash))
     }
 
@@ -55,9 +59,25 @@ impl Cid {
         self.0.to_bytes()
     }
 
+    /// The digest, where this is version 1 of DAG-CBOR bytes by SHA-256, as all CIDs in a repo are.
+    pub fn record_digest(&self) -> Option<[u8; 32]> {
+        let digest = self.digest().try_into().ok()?;
+        (Self::of_digest(&digest) == *self).then_some(digest)
+    }
+
     /// The digest alone, without version, codec and hash function.
     pub fn digest(&self) -> &[u8] {
         self.0.hash().digest()
+    }
+
+    /// The first eight bytes of the digest as a number, filled with zeros where it is shorter: enough to tell one version of
+    /// an actor's own record from the next.
+    pub fn head(&self) -> i64 {
+        let mut first = [0; 8];
+        for (to, from) in first.iter_mut().zip(self.digest()) {
+            *to = *from;
+        }
+        i64::from_be_bytes(first)
     }
 }
 

@@ -4,12 +4,15 @@
 //! start with one sentence that names it, and exit code 2.
 
 mod api;
+mod backfill;
 mod doctor;
 mod gaps;
 mod index;
 mod migrate;
 mod openapi;
 mod positions;
+mod reading;
+mod reconcile;
 mod rejects;
 mod replay;
 mod secret_key;
@@ -71,6 +74,10 @@ enum Command {
     Api,
     /// Apply a recorded Jetstream log and end
     Replay(replay::Options),
+    /// Read repos from their PDSes into the index
+    Backfill(backfill::Options),
+    /// Compare repos with the index, and mend the index
+    Reconcile(reconcile::Options),
     /// Show sources, gaps, rejects and counts
     Status,
     /// Show where each source is, or set it
@@ -150,6 +157,8 @@ async fn perform(command: Command, settings: Settings, telemetry: &Telemetry) ->
         Command::Index => index::run(settings, telemetry).await?,
         Command::Api => api::run(settings, telemetry).await?,
         Command::Replay(options) => replay::run(options, settings).await?,
+        Command::Backfill(options) => return backfill::run(options, settings).await,
+        Command::Reconcile(options) => return reconcile::run(options, settings).await,
         Command::Status => status::run(settings).await?,
         Command::Positions(options) => positions::run(options, settings).await?,
         Command::Rejects(options) => rejects::run(options, settings).await?,

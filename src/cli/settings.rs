@@ -2,6 +2,7 @@ use std::{error::Error as _, ffi::OsString, sync::Arc};
 
 use axum::http::HeaderValue;
 use clap::error::{ContextKind, ContextValue};
+use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Of settings to come, and so no mistakes.
-const RESERVED: [&str; 2] = ["PLYR_RELAY_URL", "PLYR_PUBLIC_URL"];
+const RESERVED: [&str; 1] = ["PLYR_PUBLIC_URL"];
 /// Begins variables of the tests, which start this program among other things.
 const TEST_PREFIX: &str = "PLYR_TEST_";
 
@@ -181,6 +182,8 @@ impl super::Settings {
             start,
             tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
+            identities: None,
+            working: watch::Sender::default(),
             recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }

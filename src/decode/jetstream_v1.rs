@@ -21,7 +21,7 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
         Ok(item) => item.into_iter().collect(),
         Err(fault) => vec![reject(fault)],
     };
-    Frame { position: envelope.time_us, time, items }
+    Frame { position: envelope.time_us, time, items, link: None }
 }
 
 const NAMES: Names = Names { top: "", commit: "commit.", number: "time_us", time: "time_us" };

@@ -18,7 +18,7 @@ const NAMES: Names = Names { top: "payload.", commit: "payload.", number: "seq",
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
-    let frame = |position, time, items| Message::Frame(Frame { position, time, items });
+    let frame = |position, time, items| Message::Frame(Frame { position, time, items, link: None });
     let broken = |fault: Fault| vec![fault.into_item(RawFormat::JetstreamV2, message)];
     let envelope = match read_message(message, Envelope::of_parts) {
         Ok(envelope) => envelope,

@@ -18,11 +18,12 @@ pub mod lexicons;
 mod operation;
 pub mod record;
 mod reject;
+pub mod repo;
 mod value;
 
 pub use collections::{Collection, Collections};
 pub use event::{AccountStatus, Body, Commit, Event, Like, List, ListItem, Operation, Profile, Record, Track};
-pub use operation::decode_reject;
+pub use operation::{decode_read, decode_reject};
 pub use reject::{Item, RawFormat, Reason, RecordPath, Reject};
 
 /// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.
@@ -59,4 +60,6 @@ pub struct Frame {
     /// Operations on our collections, account, identity and sync events, and rejects, in the frame's order. Operations on
     /// other collections are no items.
     pub items: Vec<Item>,
+    /// How the commit follows on the one before it, whatever its collections: only the raw firehose tells.
+    pub link: Option<firehose::Link>,
 }

@@ -51,6 +51,12 @@ pub(super) fn decode_delete(path: RecordPath) -> Option<Item> {
     })
 }
 
+/// Reads a record as its PDS gives it: in JSON, where it was listed, or in DAG-CBOR, where the repo came as a whole. `path.cid` must
+/// be there.
+pub fn decode_read(collections: &Collections, path: RecordPath, format: RawFormat, bytes: &[u8]) -> Item {
+    decode_put(collections, path, RawRecord { format, bytes })
+}
+
 /// Reads again what was refused earlier, from the bytes that were kept.
 ///
 /// `path` must be given for a record, as it was in the reject. Bytes that are still refused give a reject again; a message

@@ -15,7 +15,7 @@ use super::Failure;
 use crate::{
     atproto::{Did, Handle, PublicKey, Timestamp},
     clock::Clock,
-    pds::{DidDocument, Directory, DirectoryError, HostUrl},
+    pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
     store::identities::{self, NewDocument, StoredIdentity},
 };
 
@@ -263,6 +263,11 @@ impl Identities {
 
     pub(super) async fn acquire(&self) -> sqlx::Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
         self.0.pool.acquire().await
+    }
+
+    /// The client that asks.
+    pub fn client(&self) -> Client {
+        self.0.directory.client().clone()
     }
 
     pub(super) fn now(&self) -> Timestamp {

@@ -9,6 +9,7 @@ use super::{
     gaps::Continuities,
     lookout::Lookout,
     pending::{Feeder, Pending, Shipment},
+    proofs::Claims,
 };
 use crate::{clock::Clock, decode::Collections, source::Delivery};
 
@@ -29,6 +30,8 @@ pub struct Feed {
     pub feeders: Arc<[Feeder]>,
     /// Whether what they deliver follows on what we have.
     pub continuities: Continuities,
+    /// Where commits are left to be proven.
+    pub claims: Claims,
     /// The time.
     pub clock: Clock,
     /// Compares the sources, where there are several.
@@ -41,7 +44,7 @@ impl Feed {
         let mut settling = interval(self.lookout.as_ref().map_or(IDLE_POSITION, Lookout::pace));
         settling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let is_compared = self.lookout.is_some();
-        let watchers = (self.continuities, self.lookout);
+        let watchers = (self.continuities, self.lookout, self.claims);
         let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), watchers);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;

@@ -17,6 +17,7 @@ use super::{
     lookout::{Lookout, Watched},
     meter::{Age, Ages},
     pending::Feeder,
+    proofs::{Claims, Prover},
     retention::Retention,
     rotation::{Rotation, Seat},
     slot::Slot,
@@ -27,6 +28,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
+    identity::Identities,
     source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
@@ -46,10 +48,14 @@ pub struct Options {
     pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
+    /// Learns whether this is the one indexer that works, or one that stands by.
+    pub working: watch::Sender<bool>,
     /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
     pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.
     pub retention: Retention,
+    /// Who is asked for the keys by which commits of the raw firehose are proven; none where they are not.
+    pub identities: Option<Identities>,
 }
 
 /// What runs, each with what it does and how it ended.
@@ -95,6 +101,7 @@ pub async fn run(
     });
     let queue = deliveries.downgrade();
     drop(deliveries);
+    let claims = prove(options.identities, (&pool, &clock), &mut tasks, &cancel);
     let wanted = Arc::new(Semaphore::new(0));
     let (shipments, shipments_receiver) = mpsc::channel(1);
     let feed = Feed {
@@ -104,6 +111,7 @@ pub async fn run(
         collections: options.collections.clone(),
         feeders: feeders.clone(),
         continuities,
+        claims,
         clock: clock.clone(),
         lookout,
     };
@@ -193,6 +201,23 @@ impl Crew {
             ("records a source's state", Ok(()))
         });
     }
+}
+
+/// Begins to prove commits, if they are to be proven.
+fn prove(
+    identities: Option<Identities>,
+    (pool, clock): (&PgPool, &Clock),
+    tasks: &mut JoinSet<(&'static str, Result<(), IngestError>)>,
+    cancel: &CancellationToken,
+) -> Claims {
+    let Some(identities) = identities else { return Claims::default() };
+    let (claims, prover) = Prover::new(identities, pool.clone(), clock.clone());
+    let stop = cancel.clone();
+    tasks.spawn(async move {
+        prover.run(stop).await;
+        ("proves commits", Ok(()))
+    });
+    claims
 }
 
 /// Waits for all tasks. One that ends before it was told to takes the others down.

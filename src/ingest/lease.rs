@@ -70,7 +70,9 @@ enum Ended {
 async fn take_turns(keeper: &mut Keeper, work: &Work) -> Result<(), IngestError> {
     while let Some(token) = work.cancel.run_until_cancelled(keeper.win()).await {
         gauge!("plyr_index_working").set(1.0);
+        work.options.working.send_replace(true);
         let ended = take_turn(keeper, work, token).await;
+        work.options.working.send_replace(false);
         gauge!("plyr_index_working").set(0.0);
         match ended? {
             Ended::Told => return Ok(()),

@@ -2,7 +2,12 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{gaps::Continuities, lookout::Lookout, meter};
+use super::{
+    gaps::Continuities,
+    lookout::Lookout,
+    meter,
+    proofs::{Claim, Claims},
+};
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
@@ -54,6 +59,7 @@ pub struct Pending {
     bytes: usize,
     reached: Vec<Option<Reached>>,
     continuities: Continuities,
+    claims: Claims,
     received_at: Option<Instant>,
     now: Timestamp,
     is_rewound: bool,
@@ -63,6 +69,12 @@ pub struct Pending {
 /// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::decode::Collection::ALL).
 #[derive(Debug, Default, Clone, Copy)]
 struct Told([bool; 4]);
+
+impl Told {
+    fn is_any(self) -> bool {
+        self.0.contains(&true)
+    }
+}
 
 /// A batch to apply.
 #[derive(Debug)]
@@ -79,6 +91,8 @@ pub struct Shipment {
 const EVENTS_MAX: usize = 20_000;
 /// Microseconds that a host's clock may be ahead of ours.
 const AHEAD_MAX_US: i64 = 60_000_000;
+/// Links that wait for something of ours, or for the next idle position, at most.
+const LINKS_WAITING: usize = 2_000;
 /// Bytes of messages in a batch at most, beyond which no further delivery is taken in.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -87,7 +101,7 @@ impl Pending {
     pub fn new(
         collections: Collections,
         feeders: Arc<[Feeder]>,
-        (continuities, lookout): (Continuities, Option<Lookout>),
+        (continuities, lookout, claims): (Continuities, Option<Lookout>, Claims),
     ) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
@@ -98,6 +112,7 @@ impl Pending {
             bytes: 0,
             reached,
             continuities,
+            claims,
             received_at: None,
             now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
             is_rewound: false,
@@ -107,15 +122,17 @@ impl Pending {
 
     /// Whether another delivery may be taken in.
     pub fn has_room(&self) -> bool {
-        self.batch.events.len() + self.batch.rejects.len() < EVENTS_MAX && self.bytes < BYTES_MAX
+        self.batch.events.len() + self.batch.rejects.len() + self.batch.links.len() < EVENTS_MAX
+            && self.bytes < BYTES_MAX
     }
 
-    /// Whether there is anything but positions that can wait.
+    /// Whether there is anything but positions that can wait, or so many links that they should not wait for it.
     pub fn has_rows(&self) -> bool {
         self.is_rewound
             || !self.batch.events.is_empty()
             || !self.batch.rejects.is_empty()
             || !self.batch.gaps.is_empty()
+            || self.batch.links.len() >= LINKS_WAITING
     }
 
     /// Whether there is nothing at all.
@@ -178,10 +195,19 @@ impl Pending {
     fn take_frame(&mut self, frame: Frame, trace: &Trace) {
         let feeder = &self.feeders[trace.feeder];
         let mut ours = Told::default();
+        self.batch.links.extend(frame.link.map(|link| (feeder.name.clone(), link)));
         for item in frame.items {
             match item {
                 Item::Event(event) => {
                     if let Body::Commit(commit) = &event.body {
+                        if !ours.is_any() && trace.format == RawFormat::Firehose {
+                            self.claims.leave(|| Claim {
+                                source: feeder.name.clone(),
+                                did: event.did.clone(),
+                                rev: commit.rev,
+                                message: trace.message.clone(),
+                            });
+                        }
                         ours.0[commit.collection as usize] = true;
                         if let Some(lookout) = &mut self.lookout {
                             lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));

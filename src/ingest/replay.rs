@@ -11,6 +11,7 @@ use super::{
     gaps::Continuities,
     meter::Ages,
     pending::Feeder,
+    proofs::Claims,
     writer::{Inlet, Writer},
 };
 use crate::{apply::Applier, clock::Clock, decode::Collections, source};
@@ -51,6 +52,7 @@ pub async fn replay(
         collections: collections.clone(),
         feeders: feeders.clone(),
         continuities: Continuities::default(),
+        claims: Claims::default(),
         clock: clock.clone(),
         lookout: None,
     };

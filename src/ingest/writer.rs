@@ -122,7 +122,7 @@ impl Writer {
             let started = Instant::now();
             match self.apply(&part.batch).await {
                 Ok(Some(applied)) => {
-                    self.note(&part, applied, started);
+                    self.note(&part, &applied, started);
                     drop_elsewhere(part);
                 }
                 Ok(None) => return Ok(false),
@@ -187,9 +187,9 @@ impl Writer {
     }
 
     /// Tells the sources and the numbers what has been committed.
-    fn note(&mut self, shipment: &Shipment, applied: Applied, started: Instant) {
-        meter::committed(&applied, shipment.batch.events.len(), started.elapsed());
-        self.totals += applied;
+    fn note(&mut self, shipment: &Shipment, applied: &Applied, started: Instant) {
+        meter::committed(applied, shipment.batch.events.len(), started.elapsed());
+        self.totals += *applied;
         self.unanalyzed += applied.applied;
         for reached in &shipment.batch.positions {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };

@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     serve,
     store::{
-        MIGRATOR, open_pool, parse_database_url,
+        MIGRATOR, open_pool,
+        operator::{find_server_version, refuse_old_server},
+        parse_database_url,
         private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
     },
     telemetry::sentence,
@@ -23,6 +25,10 @@ const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// Connections of the API at most. The private Postgres allows 50, shared with an `api` beside this and with commands.
 const API_CONNECTIONS_MAX: u32 = 16;
+/// One writes, and the sources tell of themselves now and then.
+const INDEX_CONNECTIONS_MAX: u32 = 4;
+/// Of those who look people up and read repos.
+const REPO_CONNECTIONS_MAX: u32 = 6;
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -130,12 +136,25 @@ impl Database {
     }
 
     fn over(options: PgConnectOptions) -> Self {
-        Self { pool: open_pool(options.clone()), options, others: Vec::new(), server: None, _socket: None }
+        Self {
+            pool: open_pool(options.clone(), INDEX_CONNECTIONS_MAX),
+            options,
+            others: Vec::new(),
+            server: None,
+            _socket: None,
+        }
     }
 
     /// A pool for the API alone: however many requests wait, whoever indexes has connections of its own.
     pub(super) fn open_api_pool(&mut self) -> PgPool {
         let pool = serve::connect(self.options.clone(), API_CONNECTIONS_MAX);
+        self.others.push(pool.clone());
+        pool
+    }
+
+    /// A pool for reading repos, likewise: whoever reads many at a time does not keep the stream waiting.
+    pub(super) fn open_repo_pool(&mut self) -> PgPool {
+        let pool = open_pool(self.options.clone(), REPO_CONNECTIONS_MAX);
         self.others.push(pool.clone());
         pool
     }
@@ -170,11 +189,21 @@ impl Database {
 /// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
 /// at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    /// The outer error may pass; the inner one does not.
+    async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
+        let mut connection = pool.acquire().await?;
+        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?) {
+            return Ok(Err(error.into()));
+        }
+        drop(connection);
+        MIGRATOR.run(pool).await.map(Ok)
+    }
+
     let mut pause = Duration::from_millis(100);
     let mut last_word: Option<Instant> = None;
     loop {
-        let error = match MIGRATOR.run(pool).await {
-            Ok(()) => return Ok(()),
+        let error = match try_migrate(pool).await {
+            Ok(outcome) => return outcome,
             Err(MigrateError::Execute(error)) if is_away(&error) => error,
             Err(error) => return Err(error).context("the schema cannot be brought up to date"),
         };

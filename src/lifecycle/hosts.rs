@@ -1,10 +1,29 @@
+use std::time::Duration;
+
 use sqlx::PgPool;
 
 use crate::{
     clock::Clock,
+    decode::Collections,
     identity::{Identities, IdentityOptions},
-    pds::{Client, ClientError, ClientOptions, Directory, HostUrl, Names},
+    pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
+    reconcile,
 };
+
+/// Repos that are read at the same time, and of those from one host.
+const READERS_MAX: usize = 24;
+const PER_HOST_MAX: usize = 4;
+/// Where there is no audit, the relay is asked once a day still.
+const DISCOVER_EVERY: Duration = Duration::from_hours(24);
+
+/// Whether commits of the raw firehose are held against the keys of their owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// They are applied as they come.
+    Off,
+    /// They are applied as they come; a repo with one that is not proven is marked to be read anew.
+    On,
+}
 
 /// Who is asked about people and their repos.
 #[derive(Debug, Clone, clap::Args)]
@@ -22,15 +41,74 @@ pub struct HostSettings {
     )]
     pub plc_url: HostUrl,
 
+    /// Relay that is asked whose repos have records of ours; empty for none (`PLYR_RELAY_URL`, default
+    /// <https://relay1.us-east.bsky.network>)
+    #[arg(long, env = "PLYR_RELAY_URL", value_name = "URL", default_value = "https://relay1.us-east.bsky.network",
+        value_parser = parse_relay, global = true, hide_env = true, hide_default_value = true)]
+    relay_url: Relay,
+
+    /// Reads repos from their PDSes: each once, and again and again to compare; `false` leaves it to the commands `backfill`
+    /// and `reconcile` (`PLYR_READ_REPOS`, default true)
+    #[arg(long, env = "PLYR_READ_REPOS", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set,
+        value_parser = clap::builder::BoolishValueParser::new(), global = true, hide_env = true, hide_default_value = true,
+        hide_possible_values = true)]
+    pub read_repos: bool,
+
+    /// Hours in which the standing audit walks all repos once; 0 for no audit (`PLYR_AUDIT_HOURS`, default 24)
+    #[arg(
+        long,
+        env = "PLYR_AUDIT_HOURS",
+        value_name = "HOURS",
+        default_value_t = 24,
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    audit_hours: u32,
+
     /// Lets strangers name hosts of this machine and its network, over plain HTTP too: for development alone
     /// (`PLYR_ALLOW_PRIVATE_HOSTS`, default false)
     #[arg(long, env = "PLYR_ALLOW_PRIVATE_HOSTS", value_name = "BOOL", default_value = "false", num_args = 0..=1,
         require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(),
         global = true, hide_env = true, hide_default_value = true, hide_possible_values = true)]
     pub allow_private_hosts: bool,
+
+    /// Whether commits of the raw firehose are held against the keys of their owners; they are applied all the same
+    /// (`PLYR_VERIFY`, default on)
+    #[arg(
+        long,
+        env = "PLYR_VERIFY",
+        value_enum,
+        value_name = "off|on",
+        default_value = "on",
+        global = true,
+        hide_env = true,
+        hide_default_value = true
+    )]
+    pub verify: Verify,
+}
+
+/// A relay, or none.
+#[derive(Debug, Clone)]
+struct Relay(Option<HostUrl>);
+
+fn parse_relay(text: &str) -> Result<Relay, HostUrlError> {
+    if text.is_empty() { Ok(Relay(None)) } else { HostUrl::parse(text).map(|url| Relay(Some(url))) }
 }
 
 impl HostSettings {
+    /// The relay, if there is one.
+    pub fn relay(&self, client: &Client) -> Option<Server> {
+        self.relay_url.0.clone().map(|url| Server::of_operator(client.clone(), url))
+    }
+
+    /// What repos are read with.
+    pub fn reconcile_options(&self, identities: Identities, collections: Collections) -> reconcile::Options {
+        let audit_every = Some(Duration::from_hours(self.audit_hours.into())).filter(|every| !every.is_zero());
+        let client = identities.client();
+        reconcile::Options { collections, identities, client, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX }
+    }
+
     /// Who everybody is, over the one client of this process.
     pub fn directory(&self, clock: Clock) -> Result<Directory, ClientError> {
         let names = Names::system();
@@ -40,8 +118,16 @@ impl HostSettings {
     }
 
     /// Likewise, kept in a database.
-    pub(super) fn identities(&self, pool: PgPool, clock: Clock) -> Result<Identities, ClientError> {
+    pub fn identities(&self, pool: PgPool, clock: Clock) -> Result<Identities, ClientError> {
         let directory = self.directory(clock.clone())?;
         Ok(Identities::new(pool, directory, clock, (IdentityOptions::default(), rand::random::<f64>)))
+    }
+
+    /// Between two times that the relay is asked for all repos.
+    pub(super) fn discover_every(&self) -> Duration {
+        match self.audit_hours {
+            0 => DISCOVER_EVERY,
+            hours => Duration::from_hours(hours.into()),
+        }
     }
 }

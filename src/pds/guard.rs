@@ -1,9 +1,8 @@
-use std::{error::Error as _, fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, sync::Arc, time::Duration};
 
 use metrics::{counter, gauge};
 use reqwest::{
     StatusCode, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderName, HeaderValue, LOCATION},
     redirect::Policy,
 };
@@ -16,6 +15,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 use super::{
     HostError, Names,
     address::is_public,
+    gate::{Gate, Refused},
     hosts::{Hosts, Pass, Verdict},
     patience,
 };
@@ -356,32 +356,6 @@ impl Download {
 struct Named {
     error: Option<String>,
     message: Option<String>,
-}
-
-/// Looks names up for a client, and lets through what it may connect to.
-struct Gate {
-    names: Names,
-    allow_private_hosts: bool,
-}
-
-/// No address of a name may be connected to.
-#[derive(Debug, thiserror::Error)]
-#[error("no public address")]
-struct Refused;
-
-impl Resolve for Gate {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (names, all) = (self.names.clone(), self.allow_private_hosts);
-        Box::pin(async move {
-            let mut addresses = names.find_addresses(name.as_str()).await?;
-            addresses.retain(|address| all || is_public(*address));
-            if addresses.is_empty() {
-                return Err(Refused.into());
-            }
-            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
-            Ok(addresses)
-        })
-    }
 }
 
 /// An answer that was read to its end counts as `ok` even if it then turns out to be no JSON, which counts once more.

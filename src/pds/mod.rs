@@ -7,6 +7,7 @@
 mod address;
 mod document;
 mod error;
+mod gate;
 mod guard;
 mod host_url;
 mod hosts;

@@ -40,6 +40,9 @@ pub enum XrpcError {
     /// Its owner keeps it from the public.
     #[error("the repo is deactivated")]
     RepoDeactivated,
+    /// The server does not offer what was asked of it.
+    #[error("the server does not offer this")]
+    NotOffered,
     /// The server has the repo, and no such record.
     #[error("there is no such record")]
     RecordNotFound,
@@ -58,16 +61,24 @@ impl XrpcError {
     }
 
     fn of_host(error: HostError) -> Self {
-        let HostError::Status { error: Some(name), message, .. } = &error else { return Self::Host(error) };
+        let HostError::Status { status, error: Some(name), message } = &error else { return Self::Host(error) };
+        if *status == 501 {
+            return Self::NotOffered;
+        }
         match name.as_str() {
             "RepoNotFound" => Self::RepoNotFound,
             "RepoTakendown" => Self::RepoTakendown,
             "RepoSuspended" => Self::RepoSuspended,
             "RepoDeactivated" => Self::RepoDeactivated,
             "RecordNotFound" => Self::RecordNotFound,
+            "MethodNotImplemented" | "XRPCNotSupported" => Self::NotOffered,
             // The methods of `com.atproto.repo` have no name for it.
             "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("Could not find repo")) => {
                 Self::RepoNotFound
+            }
+            // A PDS that would pass the question on, and knows nobody to pass it on to.
+            "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("No service configured")) => {
+                Self::NotOffered
             }
             _ => Self::Host(error),
         }
@@ -284,7 +295,24 @@ impl Server {
         let limit = limit.to_string();
         let mut parameters = vec![("collection", collection.as_str()), ("limit", limit.as_str())];
         parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
-        let raw: RawRepos = self.ask("com.atproto.sync.listReposByCollection", &parameters).await?;
+        self.fetch_dids("com.atproto.sync.listReposByCollection", &parameters, cursor).await
+    }
+
+    /// One page of the DIDs of all repos on a server.
+    pub async fn fetch_repos(&self, limit: u16, cursor: Option<&str>) -> Result<DidPage, XrpcError> {
+        let limit = limit.to_string();
+        let mut parameters = vec![("limit", limit.as_str())];
+        parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
+        self.fetch_dids("com.atproto.sync.listRepos", &parameters, cursor).await
+    }
+
+    async fn fetch_dids(
+        &self,
+        nsid: &str,
+        parameters: &[(&str, &str)],
+        cursor: Option<&str>,
+    ) -> Result<DidPage, XrpcError> {
+        let raw: RawRepos = self.ask(nsid, parameters).await?;
         if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
             return Err(XrpcError::Lied("it gives the same page for ever"));
         }
@@ -303,7 +331,7 @@ impl Server {
         let mut request = Request::new(url, self.named_by);
         request.bytes_max = match nsid {
             "com.atproto.repo.listRecords" => PAGE_BYTES_MAX,
-            "com.atproto.sync.listReposByCollection" => DIDS_BYTES_MAX,
+            "com.atproto.sync.listReposByCollection" | "com.atproto.sync.listRepos" => DIDS_BYTES_MAX,
             _ => request.bytes_max * 2,
         };
         request.time_max = PAGE_TIME_MAX;

@@ -37,10 +37,11 @@ pub async fn show_artist(
 #[utoipa::path(get, path = "/artists/me", tag = "artists", responses(
     (status = 200, body = Artist),
     (status = 401, body = Detail, description = "No token, or one that is not valid."),
+    (status = 404, body = Detail, description = "The viewer's account is hidden: deactivated, taken down or deleted."),
 ), security(("bearer" = []), ("session" = [])))]
 pub async fn show_me(State(app): State<App>, credentials: Credentials) -> Result<Json<Artist>, Refusal> {
     let mut reading = app.read(&credentials).await?;
     let viewer = reading.require_viewer()?;
     let actor = find_actor(reading.database(), &ActorName::Did(viewer.did)).await?;
-    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::broken("a session without its actor"))
+    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::not_found("artist"))
 }

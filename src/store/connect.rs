@@ -7,9 +7,6 @@ use sqlx::{
 
 /// How long a caller waits for a connection before it says that the database is away.
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
-/// Connections at most: one writes, and the sources tell of themselves now and then. Requests have a pool of their own.
-const CONNECTIONS_MAX: u32 = 4;
-
 /// How long a connection may lie idle and be used again unasked.
 const TRUSTED_IDLE_MAX: Duration = Duration::from_secs(1);
 
@@ -21,10 +18,10 @@ pub fn parse_database_url(url: &str) -> Result<PgConnectOptions, String> {
     PgConnectOptions::from_str(url).map_err(|error| error.to_string())
 }
 
-/// A pool that connects when it is first asked, so that it can be made while the database is away.
-pub fn open_pool(options: PgConnectOptions) -> PgPool {
+/// A pool of `connections_max` that connects when it is first asked, so that it can be made while the database is away.
+pub fn open_pool(options: PgConnectOptions, connections_max: u32) -> PgPool {
     PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_MAX)
         .idle_timeout(Duration::from_mins(5))
         // A busy pool need not ask each time whether its connections live; one that lay idle may have outlived its server.

@@ -143,6 +143,60 @@ pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], no
     Ok(opened.try_into().unwrap_or(0))
 }
 
+/// A commit with which something is wrong, so that its repo is to be read anew.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBreak<'a> {
+    /// Who told.
+    pub source: &'a str,
+    /// Whose repo.
+    pub did: &'a Did,
+    /// The last commit before that is in order, where that is known.
+    pub from: Option<Tid>,
+    /// The commit.
+    pub to: Tid,
+}
+
+/// Opens a gap for each repo, or widens the one that is not closed. Answers how many are new. Each repo is named once.
+pub async fn open_repos(
+    connection: &mut PgConnection,
+    reason: Reason,
+    breaks: &[NewBreak<'_>],
+    now: DateTime<Utc>,
+) -> sqlx::Result<u32> {
+    if breaks.is_empty() {
+        return Ok(0);
+    }
+    let sources: Vec<&str> = breaks.iter().map(|it| it.source).collect();
+    let dids: Vec<&str> = breaks.iter().map(|it| it.did.as_str()).collect();
+    let from: Vec<Option<i64>> = breaks.iter().map(|it| it.from.map(Tid::number)).collect();
+    let detail = match reason {
+        Reason::Proof => "a commit is not proven to be its owner's",
+        _ => "a commit does not follow on the one before it",
+    };
+    let to: Vec<i64> = breaks.iter().map(|it| it.to.number()).collect();
+    let opened = sqlx::query_scalar!(
+        r#"WITH opened AS (
+            INSERT INTO gaps AS g (source, reason, did, kind, from_value, to_value, detail, opened_at)
+            SELECT b.*, $6, $5
+            FROM (SELECT source, $7::text, did, 'rev', from_value, to_value
+                FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS u (source, did, from_value, to_value)) b
+            ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
+                source = EXCLUDED.source, to_value = EXCLUDED.to_value, state = 'open'
+            RETURNING xmax::text = '0' AS is_new
+        ) SELECT count(*) FILTER (WHERE is_new) AS "count!" FROM opened"#,
+        &sources as &[&str],
+        &dids as &[&str],
+        &from as &[Option<i64>],
+        &to,
+        now,
+        detail,
+        reason.as_str()
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(opened.try_into().unwrap_or(0))
+}
+
 /// A gap as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGap {

@@ -385,7 +385,7 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
         .await
         .unwrap();
     let first = Commit::new(&did(1), rev(20), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
-    assert_eq!(stage.world.commit(&[first.clone()]).await.applied, 1);
+    assert_eq!(stage.world.commit(std::slice::from_ref(&first)).await.applied, 1);
     assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
     let head = Tid::from_number(rev(20)).expect("a TID");
     stage.answer(Answer::Active { rev: Some(head) }, 21).await;
@@ -558,7 +558,7 @@ async fn r5_hidden_actors_in_every_view() {
         }
         assert_views_of(&api, &viewer, &as_viewer, [&track, &other]).await;
         assert_nothing_is_own(&api, &as_hidden, [&track, &other]).await;
-        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
     take(api.pool(), &account_message("did:plc:hidden", (true, None), 2)).await;
     for _ in 0..2 {
@@ -571,7 +571,7 @@ async fn r5_hidden_actors_in_every_view() {
             without_status(answers(&api, &about, Some(&as_viewer)).await),
             without_status(viewed_before.clone())
         );
-        settle_accounts(&mut *api.pool().acquire().await.unwrap(), None).await.unwrap();
+        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
 }
 
@@ -645,12 +645,12 @@ async fn like_many(pool: &PgPool) -> [String; 2] {
 }
 
 /// Applies one like after the other until it is told to stop; how long each took.
-async fn stream(pool: PgPool, stop: Arc<AtomicBool>) -> Vec<Duration> {
+async fn stream(pool: PgPool, first: i64, stop: Arc<AtomicBool>) -> Vec<Duration> {
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
     let mut connection = pool.acquire().await.expect("a connection");
     let mut applier = Applier::new(collections.clone(), Clock::system());
     let mut waits = Vec::new();
-    for number in 0.. {
+    for number in first.. {
         let commit = Commit::new(
             &did(3),
             rev(1_000 + number),
@@ -678,9 +678,10 @@ async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() 
     let ends = like_many(stage.pool()).await;
     for (round, (word, count)) in [((false, Some("deactivated")), 0), ((true, None), 1)].into_iter().enumerate() {
         let stop = Arc::new(AtomicBool::new(false));
-        let flowing = tokio::spawn(stream(stage.pool().clone(), stop.clone()));
+        let round = i64::try_from(round).expect("small");
+        let flowing = tokio::spawn(stream(stage.pool().clone(), round * 1_000_000, stop.clone()));
         let started = Instant::now();
-        stage.say(1, word, 10 + i64::try_from(round).expect("small")).await;
+        stage.say(1, word, 10 + round).await;
         let flipped = started.elapsed();
         let mut connection = stage.connection().await;
         let following = tokio::spawn(async move { settle_accounts(&mut connection, None).await.expect("it follows") });

@@ -378,8 +378,8 @@ async fn t16_what_one_host_drops_or_swaps_where_replay_becomes_live_another_has(
     for number in [7, 6, 8, 9, 11, 10] {
         a.tell(&lines[number], Told::Always);
     }
-    for number in 6..12 {
-        b.tell(&lines[number], if number == 8 { Told::Never } else { Told::Always });
+    for (number, line) in lines.iter().enumerate().skip(6) {
+        b.tell(line, if number == 8 { Told::Never } else { Told::Always });
     }
     until_as(pool, &fans.model()).await;
     pump.stop().await;

@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path, process::Output};
 
-use super::support::process::{command, run, run_well};
+use plyr_likes::store::operator::refuse_old_server;
+
+use super::support::{
+    database::empty,
+    process::{command, run, run_well},
+    program::Settings,
+};
 
 /// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
 fn assert_refused(output: &Output, name: &str) {
@@ -65,6 +71,7 @@ fn the_help_is_the_manual() {
     let settings = [
         "DATABASE_URL",
         "PLYR_ADMIN_BIND",
+        "PLYR_ALLOW_PRIVATE_HOSTS",
         "PLYR_BIND",
         "PLYR_COMPRESSION",
         "PLYR_CORS_ORIGINS",
@@ -74,6 +81,7 @@ fn the_help_is_the_manual() {
         "PLYR_LOG_FORMAT",
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
+        "PLYR_PLC_URL",
         "PLYR_RECOUNTS_PER_MINUTE",
         "PLYR_REJECTS_DAYS_MAX",
         "PLYR_REJECTS_MB_MAX",
@@ -83,15 +91,20 @@ fn the_help_is_the_manual() {
         "PLYR_ZSTD_DICTIONARY",
     ];
     // The sources name every variable that there is.
-    let mut declared: Vec<String> =
-        ["src/cli/settings.rs", "src/lifecycle.rs", "src/lifecycle/database.rs", "src/telemetry.rs"]
-            .iter()
-            .map(|path| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap())
-            .flat_map(|source| {
-                let names = source.split("env = \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
-                names.collect::<Vec<_>>()
-            })
-            .collect();
+    let mut declared: Vec<String> = [
+        "src/cli/settings.rs",
+        "src/lifecycle.rs",
+        "src/lifecycle/database.rs",
+        "src/lifecycle/hosts.rs",
+        "src/telemetry.rs",
+    ]
+    .iter()
+    .map(|path| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap())
+    .flat_map(|source| {
+        let names = source.split("env = \"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    })
+    .collect();
     declared.sort();
     assert_eq!(declared, settings);
     let words: Vec<&str> = help.split_whitespace().collect();
@@ -172,7 +185,26 @@ fn doctor_says_what_fails_and_fails() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("ok    database: Postgres"), "{said}");
     assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
-    assert_eq!(said.lines().count(), 4, "{said}");
+    assert!(said.contains("FAIL  PLC http://127.0.0.1:9: cannot be asked"), "{said}");
+    assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+#[test]
+fn an_old_server_is_refused_by_its_version() {
+    assert_eq!(refuse_old_server(140_018).unwrap_err().to_string(), "Postgres 14 is too old: it must be 15 or newer");
+    assert_eq!((refuse_old_server(150_000), refuse_old_server(180_001)), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
+async fn commands_on_an_empty_database_say_what_to_do() {
+    let database = empty().await;
+    let settings = Settings::new().with("DATABASE_URL", &database.url);
+    for command in ["status", "positions", "rejects list", "gaps", "tokens list"] {
+        let output = settings.try_run(&command.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("run `plyr-likes migrate`"), "{command}: {said}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::wire::{commit, message, set};
 
-fn find_corpus() -> Option<PathBuf> {
+pub fn find_corpus() -> Option<PathBuf> {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/corpus"));
     let found =
         std::env::var_os("PLYR_CORPUS_DIR").map(PathBuf::from).into_iter().chain([beside]).find(|at| at.is_dir());
@@ -27,7 +27,7 @@ fn find_corpus() -> Option<PathBuf> {
     found
 }
 
-fn read_frames(corpus: &std::path::Path) -> Vec<Vec<u8>> {
+pub fn read_frames(corpus: &std::path::Path) -> Vec<Vec<u8>> {
     let file = std::fs::File::open(corpus.join("frames.bin.zst")).unwrap();
     let all = zstd::stream::decode_all(file).unwrap();
     let mut rest = all.as_slice();

@@ -184,7 +184,7 @@ impl Case {
             .into_iter()
             .map(|item| match item {
                 plyr_likes::decode::Item::Event(event) => event,
-                other => panic!("{other:?}"),
+                other @ plyr_likes::decode::Item::Reject(_) => panic!("{other:?}"),
             })
             .collect();
         let mut applier = plyr_likes::apply::Applier::new(collections, self.hands.clock());

@@ -30,6 +30,8 @@ pub struct RawOperation<'m> {
     pub path: Option<&'m str>,
     /// Of the record; a delete has none.
     pub cid: Option<Cid>,
+    /// Of the record that it replaces or deletes; a create has none.
+    pub prev: Option<Cid>,
 }
 
 /// The blocks that a commit carries.
@@ -119,15 +121,36 @@ impl<'m> RawCommit<'m> {
             action: operation.field("action").and_then(Value::as_text),
             path: operation.field("path").and_then(Value::as_text),
             cid: operation.field("cid").and_then(Value::as_link),
+            prev: operation.field("prev").and_then(Value::as_link),
         }))
+    }
+
+    /// Of the signed commit.
+    pub fn cid(&self) -> Option<Cid> {
+        self.payload.field("commit").and_then(Value::as_link)
+    }
+
+    /// The rev of the commit before this one; none in the first.
+    pub fn since(&self) -> Option<&'m str> {
+        self.payload.field("since").and_then(Value::as_text)
+    }
+
+    /// The root of the tree that the commit before this one left.
+    pub fn prev_data(&self) -> Option<Cid> {
+        self.payload.field("prevData").and_then(Value::as_link)
+    }
+
+    /// The slice of the repo that came along, as a CAR.
+    pub fn slice(&self) -> Option<&'m [u8]> {
+        match self.payload.field("blocks") {
+            Some(Value::Bytes(car)) => Some(car),
+            _ => None,
+        }
     }
 
     /// The slice of the repo that came along. Says why it cannot be read.
     pub fn blocks(&self) -> Result<Blocks<'m>, &'static str> {
-        match self.payload.field("blocks") {
-            Some(Value::Bytes(car)) => car::read_blocks(car).map(Blocks),
-            _ => Err("there are no blocks"),
-        }
+        car::read_blocks(self.slice().ok_or("there are no blocks")?).map(Blocks)
     }
 
     /// Whether the host left out what happened.

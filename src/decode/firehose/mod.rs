@@ -4,9 +4,11 @@
 //! the operations on our collections. Blocks are looked at only where such an operation names them.
 
 mod commit;
+mod link;
 mod message;
 
 pub use super::Message;
+pub use link::{Follows, Link};
 pub use message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message};
 
 use super::{
@@ -48,7 +50,8 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
         }
         Err(refusal) => vec![reject(refusal.into())],
     };
-    Message::Frame(Frame { position: raw.position(), time: raw.time(), items })
+    let link = matches!(raw.kind(), Some("#commit" | "#sync")).then(|| Link::read(&raw)).flatten();
+    Message::Frame(Frame { position: raw.position(), time: raw.time(), items, link })
 }
 
 /// What a message comes to.

@@ -19,13 +19,17 @@ pub enum Reason {
     HostChange,
     /// A repo diverged from what its events told.
     Sync,
+    /// A commit of a repo does not follow on the one before it that we were told of.
+    Chain,
+    /// What was told of a repo is not proven to be its owner's.
+    Proof,
     /// The upstream delivered, but not what others delivered of our collections.
     Blind,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::TooOld,
         Self::Clamped,
         Self::Future,
@@ -33,6 +37,8 @@ impl Reason {
         Self::Mismatch,
         Self::HostChange,
         Self::Sync,
+        Self::Chain,
+        Self::Proof,
         Self::Blind,
     ];
 
@@ -46,6 +52,8 @@ impl Reason {
             Self::Mismatch => "mismatch",
             Self::HostChange => "host_change",
             Self::Sync => "sync",
+            Self::Chain => "chain",
+            Self::Proof => "proof",
             Self::Blind => "blind",
         }
     }

@@ -49,11 +49,11 @@ fn stored_uri(text: &str) -> sqlx::Result<AtUri> {
     AtUri::parse(text).map_err(corrupt)
 }
 
-fn stored_cid(bytes: Option<&[u8]>) -> sqlx::Result<Option<Cid>> {
+pub(super) fn stored_cid(bytes: Option<&[u8]>) -> sqlx::Result<Option<Cid>> {
     bytes.map(|bytes| Cid::from_bytes(bytes).map_err(corrupt)).transpose()
 }
 
-fn stored_tid(number: i64) -> sqlx::Result<Tid> {
+pub(super) fn stored_tid(number: i64) -> sqlx::Result<Tid> {
     Tid::from_number(number).ok_or_else(|| sqlx::Error::Decode("a negative number is no TID".into()))
 }
 

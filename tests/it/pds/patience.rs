@@ -21,7 +21,7 @@ async fn patience(status: u16, headers: &[(&'static str, &str)]) -> Option<Durat
     let Err(HostError::Throttled { until }) = client.fetch(request(&host.url())).await else { return None };
     let wait = (until.utc() - hands.now().utc()).to_std().unwrap();
     // Before its time nothing is asked; then it is.
-    hands.advance(wait - Duration::from_millis(1));
+    hands.advance(wait.checked_sub(Duration::from_millis(1)).unwrap());
     assert_eq!(client.fetch(request(&host.url())).await, Err(HostError::Throttled { until }));
     assert_eq!(host.connections(), 1);
     hands.advance(Duration::from_millis(1));

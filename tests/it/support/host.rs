@@ -2,6 +2,7 @@
 //! so that a test can prove that its fault happened.
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -142,7 +143,7 @@ async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::i
         Reply::Answer(status, headers, body) => {
             let mut rest = format!("Content-Length: {}\r\n", body.len());
             for (name, value) in headers {
-                rest += &format!("{name}: {value}\r\n");
+                write!(rest, "{name}: {value}\r\n").unwrap();
             }
             stream.write_all(head(status, &rest).as_bytes()).await?;
             stream.write_all(&body).await?;

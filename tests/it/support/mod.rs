@@ -9,6 +9,7 @@ pub mod http;
 pub mod network;
 pub mod process;
 pub mod program;
+pub mod repo;
 pub mod run;
 pub mod schema;
 pub mod server;

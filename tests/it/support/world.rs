@@ -48,6 +48,7 @@ impl World {
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
              DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
+             DELETE FROM repo_chains; DELETE FROM gaps;
              DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks; DELETE FROM actors",
         )
         .execute(&self.database.pool)
@@ -71,6 +72,7 @@ impl World {
             let source: Arc<str> = format!("host {}", message.host).into();
             let (frame, kind) = decode(&self.collections, message);
             let origin = Origin { source, kind: Some(kind), position: frame.position };
+            batch.links.extend(frame.link.map(|link| (origin.source.clone(), link)));
             for item in frame.items {
                 match item {
                     Item::Event(event) => batch.events.push(event),

@@ -1,0 +1,51 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::batch::Applied;
+use crate::{
+    atproto::Tid,
+    decode::firehose::Link,
+    store::{
+        gaps::{self, NewBreak, Reason},
+        repo_chains::{self, ChainRow},
+    },
+};
+
+/// Follows the repos whose owners we know from commit to commit. One that does not follow on the last shows that something
+/// of its repo was missed, and opens a gap. Two sources that tell of the same commits tell of one repo.
+pub async fn follow(
+    connection: &mut PgConnection,
+    links: &[(Arc<str>, Link)],
+    now: DateTime<Utc>,
+    applied: &mut Applied,
+) -> sqlx::Result<()> {
+    let each: BTreeMap<(&str, Tid), &(Arc<str>, Link)> =
+        links.iter().map(|told| ((told.1.did.as_str(), told.1.rev), told)).collect();
+    let told: Vec<&(Arc<str>, Link)> = each.into_values().collect();
+    let rows: Vec<ChainRow<'_>> = told.iter().map(|(_, link)| row(link)).collect();
+    let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
+    for broken in repo_chains::follow(connection, &rows).await? {
+        let (Some((source, link)), Some(before)) = (told.get(broken.place), Tid::from_number(broken.before)) else {
+            continue;
+        };
+        let found = NewBreak { source, did: &link.did, from: Some(before), to: link.rev };
+        let widest = breaks.entry(link.did.as_str()).or_insert(found);
+        (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));
+    }
+    let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
+    applied.add_gaps(Reason::Chain, gaps::open_repos(connection, Reason::Chain, &breaks, now).await?);
+    Ok(())
+}
+
+fn row(link: &Link) -> ChainRow<'_> {
+    ChainRow {
+        did: link.did.as_str(),
+        rev: link.rev.number(),
+        data: link.data,
+        since: link.follows.and_then(|follows| follows.since).map(Tid::number),
+        prev_data: link.follows.and_then(|follows| follows.prev_data),
+        begins: link.follows.is_none(),
+    }
+}

@@ -1,0 +1,77 @@
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
+
+use super::diff::{Drift, Held, Ours, Path, Theirs, compare};
+use crate::{
+    apply::{Batch, Origin},
+    atproto::Did,
+    decode::{self, Body, Collections, Commit, Event, Item, Operation, RecordPath},
+    store::repos::{self, RepoRow},
+};
+
+/// What is to be written so that the index holds what a repo holds.
+#[derive(Debug)]
+pub struct Repair {
+    /// Events and rejects, for the one write path that there is.
+    pub batch: Batch,
+    /// How many paths differ, and how.
+    pub drift: HashMap<Drift, u64>,
+    /// How many records of the repo were compared.
+    pub compared: u64,
+    /// Each of them, in order: for a dry run.
+    pub paths: Vec<(Path, Drift)>,
+}
+
+impl Repair {
+    /// Of a repo that nobody gives: nothing.
+    pub fn none() -> Self {
+        Self { batch: Batch::default(), drift: HashMap::new(), compared: 0, paths: Vec::new() }
+    }
+}
+
+/// Loads all that the index holds of a repo.
+pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
+    let mut ours = Ours::default();
+    for RepoRow { collection, rkey, rev, head } in repos::load_rows(connection, did).await? {
+        ours.paths.insert((collection, rkey), Held { rev, head });
+    }
+    for (nsid, rkey, cid) in repos::load_refused(connection, did).await? {
+        if let (Some(collection), Ok(rkey)) = (collections.find(&nsid), rkey.parse()) {
+            ours.refused.insert(((collection, rkey), cid));
+        }
+    }
+    Ok(ours)
+}
+
+/// Compares, and says what is to be written: everything at the rev at which the repo was read, so that whatever the streams
+/// bring later wins, and whatever they brought before loses.
+pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) -> Repair {
+    let paths = compare(theirs, ours);
+    let mut batch = Batch::default();
+    let mut drift = HashMap::new();
+    for (path, kind) in &paths {
+        match item(collections, did, theirs, path) {
+            Item::Event(event) => {
+                *drift.entry(*kind).or_default() += 1;
+                batch.events.push(event);
+            }
+            Item::Reject(reject) => {
+                let origin = Origin { source: "reconcile".into(), kind: None, position: None };
+                batch.rejects.push((origin, *reject));
+            }
+        }
+    }
+    Repair { batch, drift, compared: theirs.records.len() as u64, paths }
+}
+
+/// What the repo says of a path.
+fn item(collections: &Collections, did: &Did, theirs: &Theirs, path: &Path) -> Item {
+    let (collection, rkey) = path.clone();
+    if let Some(record) = theirs.records.get(path) {
+        let path = RecordPath { did: did.clone(), collection, rkey, rev: theirs.rev, cid: Some(record.cid) };
+        return decode::decode_read(collections, path, record.format, &record.bytes);
+    }
+    let commit = Commit { rev: theirs.rev, collection, rkey, operation: Operation::Delete };
+    Item::Event(Event { did: did.clone(), body: Body::Commit(Box::new(commit)) })
+}

@@ -1,0 +1,150 @@
+use std::{collections::HashMap, time::Duration};
+
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+
+use super::{ReconcileError, diff::Drift, repo::Repair};
+use crate::{
+    apply::{Applier, Batch},
+    atproto::{Did, Tid, Timestamp},
+    clock::Clock,
+    decode::Collections,
+    store::repos::{self, Cause, Reading},
+};
+
+/// A repo that has been read and compared.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Whose.
+    pub did: Did,
+    /// Why it was read.
+    pub cause: Cause,
+    /// The host that it was read from.
+    pub host: String,
+    /// The rev that it had; none where its account has no repo that anybody gives.
+    pub rev: Option<Tid>,
+    /// When the reading began.
+    pub began_at: Timestamp,
+    /// What is to be written.
+    pub repair: Repair,
+}
+
+impl Prepared {
+    fn reading(&self) -> Reading<'_> {
+        let count = |kind| i32::try_from(self.repair.drift.get(&kind).copied().unwrap_or_default()).unwrap_or(i32::MAX);
+        Reading { did: &self.did, rev: self.rev, began_at: self.began_at.utc(), drift: Drift::ALL.map(count) }
+    }
+}
+
+/// What has been done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Repos read completely.
+    pub repos: u64,
+    /// Repos that could not be read this time.
+    pub failed: u64,
+    /// Records compared.
+    pub records: u64,
+    /// Paths that differed, by how.
+    pub drift: HashMap<Drift, u64>,
+    /// Records refused, kept as rejects.
+    pub rejected: u64,
+}
+
+/// Between two attempts to reach a database that is away.
+const RETRY: Duration = Duration::from_secs(1);
+/// Events in a transaction, beyond which no further repo goes into it.
+const EVENTS_MAX: usize = 5_000;
+
+/// Writes what readers have prepared, several repos in a transaction where they come quickly.
+pub struct Writer {
+    pool: PgPool,
+    clock: Clock,
+    applier: Applier,
+    done: Done,
+}
+
+impl Writer {
+    /// A writer that has written nothing.
+    pub fn new(pool: PgPool, collections: Collections, clock: Clock) -> Self {
+        let applier = Applier::new(collections, clock.clone());
+        Self { pool, clock, applier, done: Done::default() }
+    }
+
+    /// Runs until no reader is left. `told` hears of each transaction.
+    pub async fn run(
+        mut self,
+        mut prepared: mpsc::Receiver<Prepared>,
+        told: impl Fn(&Done),
+    ) -> Result<Done, ReconcileError> {
+        while let Some(first) = prepared.recv().await {
+            let mut together = vec![first];
+            let mut events = together[0].repair.batch.events.len();
+            while events < EVENTS_MAX {
+                let Ok(next) = prepared.try_recv() else { break };
+                events += next.repair.batch.events.len();
+                together.push(next);
+            }
+            self.write(together).await?;
+            told(&self.done);
+        }
+        Ok(self.done)
+    }
+
+    /// Writes, however long the database is away.
+    async fn write(&mut self, mut together: Vec<Prepared>) -> Result<(), ReconcileError> {
+        let mut batch = Batch::default();
+        for prepared in &mut together {
+            batch.events.append(&mut prepared.repair.batch.events);
+            batch.rejects.append(&mut prepared.repair.batch.rejects);
+        }
+        let mut has_said = false;
+        while let Err(error) = self.try_write(&together, &batch).await {
+            if error.is_permanent() {
+                return Err(error);
+            }
+            self.applier.forget();
+            if !std::mem::replace(&mut has_said, true) {
+                tracing::warn!(%error, "the database is away: what was read of repos waits");
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.count(&together, batch.rejects.len());
+        Ok(())
+    }
+
+    /// One transaction for the rows, one for each note: a crash between them has the repos read again, which changes nothing.
+    async fn try_write(&mut self, together: &[Prepared], batch: &Batch) -> Result<(), ReconcileError> {
+        let mut connection = self.pool.acquire().await?;
+        if !batch.events.is_empty() || !batch.rejects.is_empty() {
+            self.applier.apply(&mut connection, batch).await?;
+        }
+        let now = self.clock.now();
+        let mut drift: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
+        for prepared in together {
+            for (kind, count) in &prepared.repair.drift {
+                *drift.entry((prepared.cause, *kind, &prepared.host)).or_default() += count;
+            }
+        }
+        for ((cause, kind, host), count) in drift {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            repos::add_drift(&mut connection, (cause, kind.as_str(), host), count, now.utc()).await?;
+        }
+        let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
+        repos::finish(&mut connection, &readings, now.utc()).await?;
+        Ok(())
+    }
+
+    fn count(&mut self, together: &[Prepared], rejected: usize) {
+        self.done.rejected += rejected as u64;
+        self.done.repos += together.len() as u64;
+        for prepared in together {
+            self.done.records += prepared.repair.compared;
+            for (kind, count) in &prepared.repair.drift {
+                *self.done.drift.entry(*kind).or_default() += count;
+                let labels = [("cause", prepared.cause.as_str()), ("kind", kind.as_str())];
+                metrics::counter!("plyr_drift_total", &labels).increment(*count);
+            }
+        }
+    }
+}

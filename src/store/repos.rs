@@ -1,0 +1,450 @@
+//! The repos that we know of: which are to be read, and what their last reading found.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::views::{stored_cid, stored_did, stored_tid};
+use crate::{
+    atproto::{AtUri, Cid, Did, RecordKey, Tid},
+    decode::Collection,
+};
+
+/// Why a repo is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A relay named it.
+    Discovered,
+    /// Its first record came by a stream.
+    FirstSeen,
+    /// The operator asked.
+    Asked,
+    /// A source may have missed something of it.
+    Gap,
+    /// The stream said that it diverged.
+    Sync,
+    /// Its commits do not follow one another.
+    Chain,
+    /// Its account came back, or moved.
+    Account,
+    /// It was its turn.
+    Audit,
+}
+
+impl Cause {
+    /// All of them, to register their counters at the start.
+    pub const ALL: [Self; 8] = [
+        Self::Discovered,
+        Self::FirstSeen,
+        Self::Asked,
+        Self::Gap,
+        Self::Sync,
+        Self::Chain,
+        Self::Account,
+        Self::Audit,
+    ];
+
+    /// The word in tables, logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Discovered => "discovered",
+            Self::FirstSeen => "first_seen",
+            Self::Asked => "asked",
+            Self::Gap => "gap",
+            Self::Sync => "sync",
+            Self::Chain => "chain",
+            Self::Account => "account",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Reads the word of the table.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
+    }
+}
+
+/// A repo that has been taken to be read.
+#[derive(Debug, Clone)]
+pub struct TakenRepo {
+    /// Whose.
+    pub did: Did,
+    /// Why.
+    pub cause: Cause,
+    /// How often it failed since it was asked for.
+    pub tries: i32,
+}
+
+/// How many repos are in each state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepoCounts {
+    /// To be read.
+    pub pending: i64,
+    /// Could not be read, and will be tried again.
+    pub failed: i64,
+    /// Read.
+    pub done: i64,
+}
+
+/// What the index holds of one repo, path by path.
+#[derive(Debug, Clone)]
+pub struct RepoRow {
+    /// Which collection.
+    pub collection: Collection,
+    /// The record's key.
+    pub rkey: RecordKey,
+    /// The rev that stands there.
+    pub rev: Tid,
+    /// The first eight bytes of the record's digest; none for a tombstone.
+    pub head: Option<i64>,
+}
+
+/// Asks for repos to be read from `due_at` on. One that is already to be read keeps its place; one that had failed is tried
+/// anew.
+pub async fn ask(
+    connection: &mut PgConnection,
+    dids: &[&str],
+    cause: Cause,
+    (now, due_at): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "INSERT INTO repos AS r (did, state, cause, requested_at, due_at)
+        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $4::timestamptz FROM unnest($1::text[]) AS d
+        ON CONFLICT (did) DO UPDATE SET state = 'pending', cause = EXCLUDED.cause, requested_at = EXCLUDED.requested_at,
+            due_at = EXCLUDED.due_at, tries = 0, error = NULL
+        WHERE r.state <> 'pending' OR r.taken_until IS NOT NULL",
+        dids as &[&str],
+        cause.as_str(),
+        now,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes repos known that are not, and asks for them to be read; leaves the others as they are.
+pub async fn ask_unknown(
+    connection: &mut PgConnection,
+    dids: &[&str],
+    cause: Cause,
+    now: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "INSERT INTO repos (did, state, cause, requested_at, due_at)
+        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $3::timestamptz FROM unnest($1::text[]) AS d
+        ON CONFLICT (did) DO NOTHING",
+        dids as &[&str],
+        cause.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes the repos of actors with an id above `after` known, `limit` actors at most, and asks for those that were not. Gives the id
+/// of the last actor looked at; none when there were no more.
+pub async fn ask_actors(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "WITH next AS (SELECT id, did FROM actors WHERE id > $1 ORDER BY id LIMIT $2), asked AS (
+            INSERT INTO repos (did, state, cause, requested_at, due_at) SELECT did, 'pending', $4, $3, $3 FROM next n
+            WHERE NOT EXISTS (SELECT FROM repos r WHERE r.did = n.did) ON CONFLICT (did) DO NOTHING
+        ) SELECT max(id) FROM next",
+        after,
+        limit,
+        now,
+        Cause::FirstSeen.as_str()
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// When a relay last told of all repos, if it ever did.
+pub async fn find_discovery(connection: &mut PgConnection, relay: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
+    sqlx::query_scalar!("SELECT finished_at FROM discoveries WHERE relay = $1", relay).fetch_optional(connection).await
+}
+
+/// Notes that a relay has told of all repos.
+pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO discoveries (relay, finished_at) VALUES ($1, $2)
+        ON CONFLICT (relay) DO UPDATE SET finished_at = EXCLUDED.finished_at",
+        relay,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Asks for all repos that we know of.
+pub async fn ask_all(connection: &mut PgConnection, cause: Cause, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
+        WHERE state <> 'pending'",
+        cause.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Takes repos that are due, those asked for last first, until `taken_until`.
+pub async fn take_due(
+    connection: &mut PgConnection,
+    limit: i64,
+    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<Vec<TakenRepo>> {
+    let rows = sqlx::query!(
+        "UPDATE repos r SET taken_until = $3 FROM (
+            SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (taken_until IS NULL OR taken_until <= $1)
+            ORDER BY requested_at DESC, did LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS due WHERE r.did = due.did
+        RETURNING r.did, r.cause, r.tries",
+        now,
+        limit,
+        taken_until
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cause = Cause::parse(&row.cause).unwrap_or(Cause::Asked);
+            Ok(TakenRepo { did: stored_did(&row.did)?, cause, tries: row.tries })
+        })
+        .collect()
+}
+
+/// Takes repos whose last reading lies before `read_before`, the longest unread first, for the audit.
+pub async fn take_oldest(
+    connection: &mut PgConnection,
+    limit: i64,
+    read_before: DateTime<Utc>,
+    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<Vec<TakenRepo>> {
+    let rows = sqlx::query!(
+        "UPDATE repos r SET taken_until = $4, cause = $5 FROM (
+            SELECT did FROM repos WHERE state = 'done' AND read_at <= $1 AND (taken_until IS NULL OR taken_until <= $3)
+            ORDER BY read_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS due WHERE r.did = due.did
+        RETURNING r.did",
+        read_before,
+        limit,
+        now,
+        taken_until,
+        Cause::Audit.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: Cause::Audit, tries: 0 })).collect()
+}
+
+/// What a complete reading found.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// Whose repo.
+    pub did: &'a Did,
+    /// At which rev; none where the account has no repo that anybody serves.
+    pub rev: Option<Tid>,
+    /// When the reading began.
+    pub began_at: DateTime<Utc>,
+    /// Missing, extra and differing paths.
+    pub drift: [i32; 3],
+}
+
+/// Notes complete readings. One that was asked for again meanwhile stays to be read.
+pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
+    let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
+    sqlx::query!(
+        "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
+            taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = $7,
+            missing = d.missing, extra = d.extra, differing = d.differing
+        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[])
+            AS d (did, rev, missing, extra, differing, began_at)
+        WHERE r.did = d.did",
+        &readings.iter().map(|reading| reading.did.as_str()).collect::<Vec<_>>() as &[&str],
+        &readings.iter().map(|reading| reading.rev.map(Tid::number)).collect::<Vec<_>>() as &[Option<i64>],
+        &numbers(0),
+        &numbers(1),
+        &numbers(2),
+        &readings.iter().map(|reading| reading.began_at).collect::<Vec<_>>(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a repo could not be read, why, and when to try again. The index keeps what it has.
+pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE repos SET state = 'failed', taken_until = NULL, tries = tries + 1, error = $2, due_at = $3
+        WHERE did = $1",
+        did.as_str(),
+        error,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets go of repos that were taken and not read.
+pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE did = ANY ($1)", dids as &[&str])
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// All repos that we know of.
+pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> {
+    let dids = sqlx::query_scalar!("SELECT did FROM repos ORDER BY did").fetch_all(connection).await?;
+    dids.iter().map(|did| stored_did(did)).collect()
+}
+
+/// Lets go of all repos that were taken.
+pub async fn release_all(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE taken_until IS NOT NULL").execute(connection).await?;
+    Ok(())
+}
+
+/// Whether any repo is due, taken or not.
+pub async fn is_any_due(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("SELECT EXISTS (SELECT FROM repos WHERE state <> 'done' AND due_at <= $1) AS \"is_any!\"", now)
+        .fetch_one(connection)
+        .await
+}
+
+/// How many repos are in each state.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
+    sqlx::query_as!(
+        RepoCounts,
+        "SELECT count(*) FILTER (WHERE state = 'pending') AS \"pending!\", count(*) FILTER (WHERE state = 'failed') AS \"failed!\",
+            count(*) FILTER (WHERE state = 'done') AS \"done!\" FROM repos"
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Everything that the index holds of a repo, live or tombstone.
+pub async fn load_rows(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<RepoRow>> {
+    let rows = sqlx::query!(
+        "WITH actor AS (SELECT id FROM actors WHERE did = $1)
+        SELECT 'like' AS \"kind!\", l.rkey AS \"key?\", NULL::text AS \"uri?\", l.rev AS \"rev!\", l.cid AS \"head?\", NULL::bytea AS \"cid?\"
+            FROM likes l JOIN actor ON l.actor_id = actor.id
+        UNION ALL SELECT 'list', l.rkey, NULL, l.rev, NULL, l.cid FROM lists l JOIN actor ON l.actor_id = actor.id
+        UNION ALL SELECT 'track', NULL, t.uri, t.rev, NULL, t.cid FROM tracks t JOIN actor ON t.artist_id = actor.id
+            WHERE t.rev IS NOT NULL
+        UNION ALL SELECT 'profile', NULL, NULL, p.rev, NULL, p.cid FROM profiles p JOIN actor ON p.actor_id = actor.id",
+        did.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let (collection, rkey) = match (row.kind.as_str(), row.key, row.uri) {
+                ("like", Some(key), _) => (Collection::Like, stored_tid(key)?.to_string()),
+                ("list", Some(key), _) => (Collection::List, stored_tid(key)?.to_string()),
+                ("track", _, Some(uri)) => (Collection::Track, stored_uri_key(&uri)?),
+                _ => (Collection::Profile, "self".to_owned()),
+            };
+            let rkey = RecordKey::parse(&rkey).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            let head = match row.cid {
+                Some(cid) => stored_cid(Some(&cid))?.map(|cid| cid.head()),
+                None => row.head,
+            };
+            Ok(RepoRow { collection, rkey, rev: stored_tid(row.rev)?, head })
+        })
+        .collect()
+}
+
+fn stored_uri_key(uri: &str) -> sqlx::Result<String> {
+    let uri = AtUri::parse(uri).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    Ok(uri.rkey.to_string())
+}
+
+/// The records of a repo that are kept as rejects: NSID of the collection, key and CID.
+pub async fn load_refused(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<(String, String, Cid)>> {
+    let rows = sqlx::query!(
+        "SELECT collection AS \"collection!\", rkey AS \"rkey!\", cid AS \"cid!\" FROM rejects
+        WHERE did = $1 AND collection IS NOT NULL AND rkey IS NOT NULL AND cid IS NOT NULL",
+        did.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cid = Cid::from_bytes(&row.cid).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok((row.collection, row.rkey, cid))
+        })
+        .collect()
+}
+
+/// Differences that were found, of one kind and for one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftCount {
+    /// Why the repos were read.
+    pub cause: String,
+    /// `missing`, `extra` or `differing`.
+    pub kind: String,
+    /// The host that they were read from.
+    pub host: String,
+    /// How many, ever.
+    pub count: i64,
+    /// When the last was found.
+    pub last_at: DateTime<Utc>,
+}
+
+/// The differences that were ever found, the latest first, so many at most.
+pub async fn list_drift(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<DriftCount>> {
+    sqlx::query_as!(
+        DriftCount,
+        "SELECT cause, kind, host, count, last_at FROM drift ORDER BY last_at DESC, cause, kind, host LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// The last failures, the latest first: whose repo, why, and when it is tried again.
+pub async fn list_failed(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(String, String, DateTime<Utc>)>> {
+    let rows = sqlx::query!(
+        "SELECT did, error AS \"error!\", due_at FROM repos WHERE state = 'failed' AND error IS NOT NULL
+        ORDER BY due_at DESC LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.did, row.error, row.due_at)).collect())
+}
+
+/// Adds to the differences that were found.
+pub async fn add_drift(
+    connection: &mut PgConnection,
+    (cause, kind, host): (Cause, &str, &str),
+    count: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO drift AS d (cause, kind, host, count, last_at) VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (cause, kind, host) DO UPDATE SET count = d.count + EXCLUDED.count, last_at = EXCLUDED.last_at",
+        cause.as_str(),
+        kind,
+        host,
+        count,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
