@@ -129,7 +129,7 @@ impl Report {
     }
 
     /// Waits until what happened after the fault is seen within a second, and notes how long that took.
-    async fn await_recovery(&mut self, name: &str, lag: &Mutex<Lag>) {
+    async fn await_recovery(&mut self, name: &str, (scene, lag): (&Scene, &Mutex<Lag>)) {
         let struck = Instant::now();
         let recovered = loop {
             let last = lock(lag).last;
@@ -139,7 +139,12 @@ impl Report {
             {
                 break struck.elapsed();
             }
-            assert!(struck.elapsed() < END_MAX, "after {name} the index does not come back");
+            assert!(
+                struck.elapsed() < END_MAX,
+                "after {name} the index does not come back; when last seen it was behind by {:?}; its log ends:\n{}",
+                last.map(|(_, behind)| behind),
+                scene.program().log_tail()
+            );
             sleep(LOOK_EVERY).await;
         };
         println!("        {name}: back within a second of the world after {recovered:?}");
@@ -184,14 +189,14 @@ async fn soak() {
     };
     let mut random = Random::new(seed);
     let mut report = Report { began: Instant::now(), resident_mb: Vec::new(), slowest: Default::default() };
-    report.await_recovery("the start", &lag).await;
+    report.await_recovery("the start", (&scene, &lag)).await;
     let (length, mut reported) = (Duration::from_secs(60 * minutes), Instant::now());
     report.tell(&scene, &lag);
     while report.began.elapsed() < length {
         sleep(BETWEEN_FAULTS).await;
         let (host, blow) = next_blow(&mut random, report.began.elapsed() < length / 2);
         scene.strike_at(host, &blow).await;
-        report.await_recovery(&format!("{} at {host}", blow.name()), &lag).await;
+        report.await_recovery(&format!("{} at {host}", blow.name()), (&scene, &lag)).await;
         if reported.elapsed() >= BETWEEN_REPORTS {
             reported = Instant::now();
             report.tell(&scene, &lag);

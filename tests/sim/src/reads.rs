@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
+pub use crate::fault::{ReadFault, ReadPlan};
+
 use crate::{
-    fault::{ReadFault, When},
+    fault::When,
     http::{Answer, Request},
     model::tid_text,
     server::own_pages,
