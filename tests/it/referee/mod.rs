@@ -159,9 +159,9 @@ async fn s1_postgres_stops_and_starts_in_the_middle() {
     for round in 0..3 {
         scene.sim.advance(LIVE);
         if round == 1 {
-            server.restart()
+            server.restart();
         } else {
-            server.stop()
+            server.stop();
         }
         scene.sim.advance(LIVE);
         if round != 1 {

@@ -114,7 +114,7 @@ impl Scene {
             }
             Blow::DatabaseCut => self.cut_database().await,
             Blow::AtFirst(fault) => self.befall(host, fault).await,
-            Blow::Cut | Blow::Down | Blow::Dictionary | Blow::Shrink => self.strike_host(blow).await,
+            Blow::Cut | Blow::Down | Blow::Dictionary | Blow::Shrink => self.strike_host(blow),
         };
         *self.fallen.entry(blow.name()).or_default() += u64::from(has_met);
     }
@@ -160,7 +160,7 @@ impl Scene {
         met
     }
 
-    async fn strike_host(&mut self, blow: &Blow) -> bool {
+    fn strike_host(&self, blow: &Blow) -> bool {
         let last = self.sim.host_count() - 1;
         match blow {
             Blow::Down => {
