@@ -33,6 +33,7 @@ mod private_postgres;
 mod program;
 mod proofs;
 mod property;
+mod reconcile;
 mod rejects;
 mod serve;
 mod serve_operation;
