@@ -116,7 +116,7 @@ async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
     let host = Host::start(move |asked: &Asked| {
         if asked.target.contains("getLatestCommit") {
             let at = asked_for_revs.fetch_add(1, Ordering::SeqCst).min(revs.len() - 1);
-            return Reply::ok(json!({"cid": CID, "rev": rev(revs[at])}).to_string());
+            return Reply::ok(json!({"cid": CID, "rev": rev(revs[at]).to_string()}).to_string());
         }
         let mut records = Vec::new();
         if asked.target.contains("fm.plyr.like") {

@@ -25,6 +25,9 @@ pub struct Tree {
     target: PathBuf,
 }
 
+/// How long one build or one run of tests may take. With some mutants a test never ends, and that is noticed too.
+const TIME_MAX_S: &str = "900";
+
 const INSTALLED: &str = "tests/network/node_modules";
 
 /// The folder of the workspace.
@@ -106,8 +109,9 @@ impl Tree {
     }
 
     fn cargo(&self) -> Command {
-        let mut command = Command::new("cargo");
+        let mut command = Command::new("timeout");
         command
+            .args(["--kill-after=10", TIME_MAX_S, "cargo"])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("SQLX_OFFLINE", "false")
