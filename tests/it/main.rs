@@ -33,6 +33,7 @@ mod private_postgres;
 mod program;
 mod proofs;
 mod property;
+mod reconcile;
 mod referee;
 mod rejects;
 mod serve;
