@@ -12,7 +12,7 @@ use crate::{
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{
-                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current,
+                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep,
                 list_expired_rejects, list_sources,
             },
         },
@@ -24,11 +24,8 @@ const DRIFT_SHOWN: i64 = 12;
 
 /// Prints sources, indexers, gaps, repos, rejects by reason, and counts.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    let text = lifecycle::with_database(&settings.database, async |database| {
+    let text = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
-        if !is_schema_current(&mut connection).await? {
-            anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
-        }
         let sources = list_sources(&mut connection).await?;
         let gaps = gaps::count_open(&mut connection).await?;
         let indexers = list_indexers(&mut connection).await?;

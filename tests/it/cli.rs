@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path, process::Output};
 
-use super::support::process::{command, run, run_well};
+use plyr_likes::store::operator::refuse_old_server;
+
+use super::support::{
+    database::empty,
+    process::{command, run, run_well},
+    program::Settings,
+};
 
 /// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
 fn assert_refused(output: &Output, name: &str) {
@@ -187,6 +193,24 @@ fn doctor_says_what_fails_and_fails() {
     assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
     assert!(said.contains("FAIL  PLC http://127.0.0.1:9: cannot be asked"), "{said}");
     assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+#[test]
+fn an_old_server_is_refused_by_its_version() {
+    assert_eq!(refuse_old_server(140_018).unwrap_err().to_string(), "Postgres 14 is too old: it must be 15 or newer");
+    assert_eq!((refuse_old_server(150_000), refuse_old_server(180_001)), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
+async fn commands_on_an_empty_database_say_what_to_do() {
+    let database = empty().await;
+    let settings = Settings::new().with("DATABASE_URL", &database.url);
+    for command in ["status", "positions", "rejects list", "gaps", "tokens list"] {
+        let output = settings.try_run(&command.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("run `plyr-likes migrate`"), "{command}: {said}");
+    }
 }
 
 #[test]
