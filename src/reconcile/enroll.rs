@@ -34,7 +34,16 @@ pub async fn enroll(
     (collections, clock): (Collections, Clock),
     cancel: CancellationToken,
 ) {
-    let mut roll = Roll { pool, relay, discover_every, collections, clock, enrolled: 0, relay_from: Instant::now(), moved_from: Instant::now() };
+    let mut roll = Roll {
+        pool,
+        relay,
+        discover_every,
+        collections,
+        clock,
+        enrolled: 0,
+        relay_from: Instant::now(),
+        moved_from: Instant::now(),
+    };
     while !cancel.is_cancelled() {
         if let Some(Err(error)) = cancel.run_until_cancelled(roll.look()).await {
             tracing::debug!(%error, "repos are not enrolled for now");

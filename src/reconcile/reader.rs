@@ -31,7 +31,7 @@ const EXTRA_UNPROVEN_MAX: usize = 20;
 /// What a task has come to.
 pub enum Step {
     /// The repo's host is known.
-    Found(TakenRepo, Home),
+    Found(TakenRepo, Box<Home>),
     /// The repo's host is not known; that has been noted.
     NotFound {
         /// Whether it is to be tried again.
@@ -106,7 +106,7 @@ impl Reader {
             Ok(identity) => match identity.pds.clone() {
                 Some(url) => {
                     let server = Server::of_stranger(self.options.client.clone(), url);
-                    return Step::Found(repo, Home { server, identity });
+                    return Step::Found(repo, Box::new(Home { server, identity }));
                 }
                 None => None,
             },
@@ -124,7 +124,7 @@ impl Reader {
     }
 
     /// Reads a repo, compares, and hands over what is to be written.
-    pub async fn read(self, repo: TakenRepo, home: Home) -> Step {
+    pub async fn read(self, repo: TakenRepo, home: Box<Home>) -> Step {
         let began_at = self.clock.now();
         let failed = match self.prepare(&repo, &home, began_at).await {
             Ok(prepared) => self.prepared.send(prepared).await.is_err(),

@@ -121,7 +121,7 @@ struct Schedule {
 #[derive(Default)]
 struct Host {
     active: usize,
-    waiting: VecDeque<(TakenRepo, Home)>,
+    waiting: VecDeque<(TakenRepo, Box<Home>)>,
 }
 
 impl Schedule {

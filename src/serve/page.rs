@@ -74,7 +74,8 @@ fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Times
 
 /// How many repos have been read, and what was in them otherwise than in the index.
 fn repos(status: &ReposStatus) -> String {
-    let oldest = status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
+    let oldest =
+        status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
     let told = format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
     if status.drift.is_empty() {
         return told;

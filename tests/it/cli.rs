@@ -118,9 +118,21 @@ fn the_help_is_the_manual() {
     for name in settings {
         assert!(words.contains(&format!("`{name}`, default")), "{name} is not in the manual:\n{help}");
     }
-    for name in
-        ["serve", "index", "api", "replay", "backfill", "reconcile", "status", "positions", "rejects", "tokens", "migrate", "doctor", "openapi"]
-    {
+    for name in [
+        "serve",
+        "index",
+        "api",
+        "replay",
+        "backfill",
+        "reconcile",
+        "status",
+        "positions",
+        "rejects",
+        "tokens",
+        "migrate",
+        "doctor",
+        "openapi",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name}");
     }
 }
