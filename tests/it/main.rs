@@ -11,6 +11,7 @@ mod cases_gaps;
 mod cases_jetstream_v2;
 mod cases_lease;
 mod cases_order;
+mod cases_reconcile;
 mod cases_records;
 mod cases_sources;
 mod cases_storage;
