@@ -48,6 +48,7 @@ checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
+	@sh .ci/mutants.sh --sample 2
 
 bench:
 	@sh .ci/install.sh test

@@ -7,9 +7,12 @@ use std::{
 };
 
 use plyr_likes::{
+    apply::{Applier, Batch, Gap, GapChange, Reached},
+    clock::Clock,
+    decode::Collections,
     ingest,
     source::Start,
-    store::gaps::{self, By, State, StoredGap, Which},
+    store::gaps::{self, By, End, Reason, State, StoredGap, Which},
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -490,6 +493,39 @@ async fn a_gap_that_a_repair_has_taken_up_is_not_closed_past_what_came_since() {
     pump.stop().await;
 }
 
+/// The database refuses the gap, and nothing else of the batch: then the position behind it is not stored either.
+#[tokio::test]
+async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
+    let database = fresh().await;
+    let mut connection = database.pool.acquire().await.expect("a connection");
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(&database.pool).await.expect("a statement");
+    };
+    run("ALTER TABLE gaps ADD CONSTRAINT none CHECK (reason <> 'too_old')").await;
+    let source: Arc<str> = "firehose+wss://relay.example".into();
+    let lost = GapChange::Opens {
+        reason: Reason::TooOld,
+        kind: Some("firehose_seq"),
+        from: End { value: Some(10), at: None },
+        to: End { value: Some(900), at: None },
+        detail: "the upstream says so".to_owned(),
+    };
+    let batch = Batch {
+        gaps: vec![Gap { source: source.clone(), change: lost }],
+        positions: vec![Reached::to(source, "firehose_seq", 900)],
+        ..Batch::default()
+    };
+    let mut applier = Applier::new(Collections::of_namespace("fm.plyr").expect("a namespace"), Clock::system());
+    let refused = applier.apply(&mut connection, &batch).await.expect_err("the gap is refused");
+    assert!(refused.is_about_a_row(), "{refused}");
+    let positions = "SELECT count(*) FROM positions";
+    let count = async || sqlx::query_scalar::<_, i64>(positions).fetch_one(&database.pool).await.expect("a count");
+    assert_eq!(count().await, 0);
+    run("ALTER TABLE gaps DROP CONSTRAINT none").await;
+    applier.apply(&mut connection, &batch).await.expect("both are taken");
+    assert_eq!((count().await, told(&database.pool).await), (1, vec![("too_old", Some(10), Some(900))]));
+}
+
 fn index(database_url: &str, source: &str, folder: &std::path::Path) -> Child {
     command(database_url)
         .arg("index")
@@ -545,7 +581,11 @@ async fn t6_a_gap_survives_kill_9_and_is_one() {
 async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
     let database = fresh().await;
     let host = Host::start(&[(START_US, 0)]).await;
-    let settings = Settings::new().with("DATABASE_URL", &database.url).with("PLYR_SOURCES", host.source());
+    // Nobody reads repos: the gap stays for the operator.
+    let settings = Settings::new()
+        .with("DATABASE_URL", &database.url)
+        .with("PLYR_SOURCES", host.source())
+        .with("PLYR_READ_REPOS", "false");
     let program = Program::serve(&settings).await;
     until_as(&database.pool, &model([0])).await;
     let none = json!({"open": 0, "oldest_at": null, "by_reason": {}});

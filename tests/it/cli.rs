@@ -40,6 +40,9 @@ fn malformed_settings_stop_the_start_and_are_named() {
     refuse("PLYR_SECRET_KEY", "0123");
     refuse("PLYR_CORS_ORIGINS", "https://plyr.fm/path");
     refuse("PLYR_LAG_LIMIT_S", "-1");
+    refuse("PLYR_RELAY_URL", "relay.example");
+    refuse("PLYR_READ_REPOS", "now and then");
+    refuse("PLYR_AUDIT_HOURS", "daily");
     refuse("PLYR_LOG", "a=b=c");
     refuse("PLYR_LOG_FORMAT", "xml");
     refuse("PLYR_OTLP_ENDPOINT", "collector");
@@ -72,6 +75,7 @@ fn the_help_is_the_manual() {
         "DATABASE_URL",
         "PLYR_ADMIN_BIND",
         "PLYR_ALLOW_PRIVATE_HOSTS",
+        "PLYR_AUDIT_HOURS",
         "PLYR_BIND",
         "PLYR_COMPRESSION",
         "PLYR_CORS_ORIGINS",
@@ -82,9 +86,11 @@ fn the_help_is_the_manual() {
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
         "PLYR_PLC_URL",
+        "PLYR_READ_REPOS",
         "PLYR_RECOUNTS_PER_MINUTE",
         "PLYR_REJECTS_DAYS_MAX",
         "PLYR_REJECTS_MB_MAX",
+        "PLYR_RELAY_URL",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
         "PLYR_START",
@@ -112,9 +118,21 @@ fn the_help_is_the_manual() {
     for name in settings {
         assert!(words.contains(&format!("`{name}`, default")), "{name} is not in the manual:\n{help}");
     }
-    for name in
-        ["serve", "index", "api", "replay", "status", "positions", "rejects", "tokens", "migrate", "doctor", "openapi"]
-    {
+    for name in [
+        "serve",
+        "index",
+        "api",
+        "replay",
+        "backfill",
+        "reconcile",
+        "status",
+        "positions",
+        "rejects",
+        "tokens",
+        "migrate",
+        "doctor",
+        "openapi",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name}");
     }
 }
