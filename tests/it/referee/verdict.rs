@@ -59,7 +59,9 @@ impl Verdict {
             truth.take(Who { did: did.to_owned(), handle: world.handle(number) }, records.filter_map(stored).collect());
         }
         truth.ask_for(&world.track_uris().collect::<BTreeSet<String>>());
-        Self { held, refused: model.refused().clone(), truth }
+        let mut refused = model.refused().clone();
+        refused.retain(|(did, ..)| !accounts.is_gone(did));
+        Self { held, refused, truth }
     }
 
     /// How many likes there are, to show that something was compared.
