@@ -31,7 +31,7 @@ pub(super) const EDITS: &[Edit] = &[
         name: "expired_tokens_stand",
         file: "src/store/views/liked_of_token.sql",
         find: "s.expires_at > $2",
-        replace: "s.expires_at > $2 - interval '100 years'",
+        replace: "s.expires_at + interval '100 years' > $2",
         models: "a token is good for ever",
         tests: &["serve::sessions_that_do_not_stand_are_refused"],
     },
