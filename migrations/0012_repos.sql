@@ -11,9 +11,10 @@ CREATE TABLE repos (
     taken_until   timestamptz,
     tries         integer NOT NULL DEFAULT 0,
     error         text,
-    -- The rev and the time of the last complete read, and the differences that it found.
+    -- The last complete read: the repo's rev, when it began, from which host, and the differences that it found.
     read_rev      bigint,
     read_at       timestamptz,
+    host          text,
     missing       integer NOT NULL DEFAULT 0,
     extra         integer NOT NULL DEFAULT 0,
     differing     integer NOT NULL DEFAULT 0

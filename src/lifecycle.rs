@@ -30,6 +30,7 @@ use crate::{
     clock::Clock,
     ingest,
     serve::{self, ServeSettings},
+    store::views::operation::is_schema_current,
     telemetry::{Telemetry, sentence},
 };
 
@@ -205,6 +206,21 @@ pub async fn with_database<T>(
         () = database.close() => outcome,
         name = signals.next() => anyhow::bail!("{name} came again: ended at once"),
     }
+}
+
+/// Likewise, where the task needs the schema to be that of this program.
+pub async fn with_index<T>(
+    settings: &DatabaseSettings,
+    task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    with_database(settings, async |database| {
+        let mut connection = database.pool.acquire().await?;
+        let is_current = is_schema_current(&mut connection).await?;
+        drop(connection);
+        anyhow::ensure!(is_current, "the schema is not that of this program: run `plyr-likes migrate`");
+        task(database).await
+    })
+    .await
 }
 
 async fn perform<T>(database: &Database, task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>) -> anyhow::Result<T> {

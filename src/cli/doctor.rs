@@ -12,8 +12,7 @@ use crate::{
     pds::{NamedBy, Request},
     source::{Dialect, SourceSpec},
     store::{
-        operator::{find_server_time, find_server_version},
-        private_postgres::VERSION_MIN,
+        operator::{find_server_time, find_server_version, refuse_old_server},
         views::operation::is_schema_current,
     },
     telemetry::sentence,
@@ -72,11 +71,7 @@ async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let outcome = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         let version = find_server_version(&mut connection).await?;
-        anyhow::ensure!(
-            version / 10_000 >= i32::try_from(VERSION_MIN)?,
-            "Postgres {} is too old: it must be {VERSION_MIN} or newer",
-            version / 10_000
-        );
+        refuse_old_server(version)?;
         let current = is_schema_current(&mut connection).await?;
         anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
         if !database.is_private() {

@@ -44,7 +44,7 @@ enum Action {
 /// Lists, shows or closes.
 pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
     let action = options.action.unwrap_or(Action::List { all: false, limit: 50 });
-    let text = lifecycle::with_database(&settings.database, async |database| {
+    let text = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         match action {
             Action::List { all, limit } => {

@@ -45,7 +45,7 @@ async fn is_followed(connection: &mut PgConnection, name: &str) -> sqlx::Result<
 
 /// Prints the positions, after setting one if asked to.
 pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
-    let stored = lifecycle::with_database(&settings.database, async |database| {
+    let stored = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         if let Some(Action::Set { source, value }) = options.action {
             let (name, kind) = (source.to_string(), source.dialect.position_kind().as_str());

@@ -58,7 +58,7 @@ fn parse_reason(text: &str) -> Result<Reason, String> {
 
 /// Lists, shows or retries.
 pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
-    let text = lifecycle::with_database(&settings.database, async |database| match options.action {
+    let text = lifecycle::with_index(&settings.database, async |database| match options.action {
         Action::List { reason, limit } => {
             let mut connection = database.pool.acquire().await?;
             let rejects = list_rejects(&mut connection, None, reason.map(Reason::as_str), limit).await?;

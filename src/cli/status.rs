@@ -8,26 +8,29 @@ use crate::{
     lifecycle,
     store::{
         gaps::{self, OpenCount},
+        repos::{self, DriftCount, RepoCounts},
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{
-                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep, is_schema_current,
+                Counts, ExpiredRejects, SourceView, Upkeep, count_rejects, count_rows, find_upkeep,
                 list_expired_rejects, list_sources,
             },
         },
     },
 };
 
-/// Prints sources, indexers, gaps, rejects by reason, and counts.
+/// Kinds of differences that are shown, the latest.
+const DRIFT_SHOWN: i64 = 12;
+
+/// Prints sources, indexers, gaps, repos, rejects by reason, and counts.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
-    let text = lifecycle::with_database(&settings.database, async |database| {
+    let text = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
-        if !is_schema_current(&mut connection).await? {
-            anyhow::bail!("the schema is not that of this program: run `plyr-likes migrate`");
-        }
         let sources = list_sources(&mut connection).await?;
         let gaps = gaps::count_open(&mut connection).await?;
         let indexers = list_indexers(&mut connection).await?;
+        let drift = repos::list_drift(&mut connection, DRIFT_SHOWN).await?;
+        let repos = render_repos(&repos::count(&mut connection).await?) + &render_drift(&drift);
         let rejects = count_rejects(&mut connection).await?;
         let expired = list_expired_rejects(&mut connection).await?;
         let counts =
@@ -38,6 +41,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
             render_scores(&sources),
             render_indexers(&indexers),
             render_gaps(&gaps),
+            repos,
             rejects,
             counts,
         ];
@@ -109,8 +113,34 @@ fn render_gaps(gaps: &[OpenCount]) -> String {
         return "no gap is open\n".to_owned();
     }
     let now = Clock::system().now();
-    let row = |gap: &OpenCount| vec![gap.reason.clone(), gap.count.to_string(), ago(now, gap.oldest_at)];
-    render(&["OPEN GAPS", "COUNT", "OLDEST"], &gaps.iter().map(row).collect::<Vec<_>>())
+    let row = |gap: &OpenCount| {
+        vec![gap.reason.clone(), gap.count.to_string(), gap.repairing.to_string(), ago(now, gap.oldest_at)]
+    };
+    render(&["OPEN GAPS", "COUNT", "IN REPAIR", "OLDEST"], &gaps.iter().map(row).collect::<Vec<_>>())
+}
+
+fn render_repos(counts: &RepoCounts) -> String {
+    let RepoCounts { pending, failed, done, oldest_at, newest_at } = *counts;
+    let now = Clock::system().now();
+    let age = |at| ago(now, Timestamp::from_utc(at));
+    let ages = match (oldest_at, newest_at) {
+        (Some(oldest), Some(newest)) => format!(", the longest ago {} ago, the last {} ago", age(oldest), age(newest)),
+        _ => String::new(),
+    };
+    format!("{done} repos read{ages}; {pending} to be read, {failed} failed\n")
+}
+
+/// What repos held otherwise than the index.
+fn render_drift(drift: &[DriftCount]) -> String {
+    if drift.is_empty() {
+        return String::new();
+    }
+    let now = Clock::system().now();
+    let row = |found: &DriftCount| {
+        let last = ago(now, Timestamp::from_utc(found.last_at));
+        vec![found.cause.clone(), found.kind.clone(), found.host.clone(), found.count.to_string(), last]
+    };
+    render(&["READ FOR", "DIFFERENCE", "HOST", "COUNT", "LAST"], &drift.iter().map(row).collect::<Vec<_>>())
 }
 
 fn render_rejects(rejects: &[(String, i64)]) -> String {

@@ -67,7 +67,7 @@ fn parse_duration(text: &str) -> Result<Duration, &'static str> {
 /// Makes, lists or revokes.
 pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<()> {
     let now = Clock::system().now();
-    let text = lifecycle::with_database(&settings.database, async |database| {
+    let text = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         match options.action {
             Action::Create { did, expires, name } => {

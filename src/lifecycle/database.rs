@@ -9,7 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     serve,
     store::{
-        MIGRATOR, open_pool, parse_database_url,
+        MIGRATOR, open_pool,
+        operator::{find_server_version, refuse_old_server},
+        parse_database_url,
         private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
     },
     telemetry::sentence,
@@ -187,11 +189,21 @@ impl Database {
 /// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
 /// at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    /// The outer error may pass; the inner one does not.
+    async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
+        let mut connection = pool.acquire().await?;
+        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?) {
+            return Ok(Err(error.into()));
+        }
+        drop(connection);
+        MIGRATOR.run(pool).await.map(Ok)
+    }
+
     let mut pause = Duration::from_millis(100);
     let mut last_word: Option<Instant> = None;
     loop {
-        let error = match MIGRATOR.run(pool).await {
-            Ok(()) => return Ok(()),
+        let error = match try_migrate(pool).await {
+            Ok(outcome) => return outcome,
             Err(MigrateError::Execute(error)) if is_away(&error) => error,
             Err(error) => return Err(error).context("the schema cannot be brought up to date"),
         };

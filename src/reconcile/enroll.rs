@@ -1,11 +1,19 @@
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ReconcileError, discover};
-use crate::{clock::Clock, decode::Collections, pds::Server, store::repos};
+use super::{ReconcileError, discover, figures};
+use crate::{
+    clock::Clock,
+    decode::Collections,
+    pds::Server,
+    store::{
+        accounts,
+        repos::{self, Cause},
+    },
+};
 
 /// Between two looks at new actors.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -13,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ACTORS_MAX: i64 = 5_000;
 /// An id may become visible after a greater one: so far back it is looked again.
 const ACTORS_AGAIN: i64 = 1_000;
+/// Between two looks at who has moved.
+const MOVED_EVERY: Duration = Duration::from_secs(15);
 /// Between two attempts at a relay that does not answer.
 const RELAY_RETRY: Duration = Duration::from_mins(5);
 
@@ -24,7 +34,16 @@ pub async fn enroll(
     (collections, clock): (Collections, Clock),
     cancel: CancellationToken,
 ) {
-    let mut roll = Roll { pool, relay, discover_every, collections, clock, enrolled: 0, relay_from: Instant::now() };
+    let mut roll = Roll {
+        pool,
+        relay,
+        discover_every,
+        collections,
+        clock,
+        enrolled: 0,
+        relay_from: Instant::now(),
+        moved_from: Instant::now(),
+    };
     while !cancel.is_cancelled() {
         if let Some(Err(error)) = cancel.run_until_cancelled(roll.look()).await {
             tracing::debug!(%error, "repos are not enrolled for now");
@@ -43,6 +62,8 @@ struct Roll {
     enrolled: i64,
     /// The relay is not asked before.
     relay_from: Instant,
+    /// Nor is it looked who has moved, and how many repos there are.
+    moved_from: Instant,
 }
 
 impl Roll {
@@ -54,7 +75,36 @@ impl Roll {
             let Some(last) = last.filter(|last| *last > self.enrolled) else { break };
             self.enrolled = last;
         }
+        self.ask_for_restored().await?;
+        self.ask_for_moved().await?;
         self.discover_if_due().await
+    }
+
+    /// Accounts that came back after having been deleted have their repos read again: from here on the table of repos knows.
+    async fn ask_for_restored(&self) -> Result<(), ReconcileError> {
+        let mut connection = self.pool.acquire().await?;
+        let restored = accounts::list_to_read(&mut connection, ACTORS_MAX).await?;
+        let now = self.clock.now().utc();
+        for (actor_id, did) in restored {
+            let mut transaction = connection.begin().await?;
+            repos::ask(&mut transaction, &[did.as_str()], Cause::Account, (now, now)).await?;
+            accounts::mark_read(&mut transaction, actor_id).await?;
+            transaction.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// What somebody wrote while moving, one of the two hosts may have told nobody of.
+    async fn ask_for_moved(&mut self) -> Result<(), ReconcileError> {
+        if Instant::now() < self.moved_from {
+            return Ok(());
+        }
+        self.moved_from = Instant::now() + MOVED_EVERY;
+        let mut connection = self.pool.acquire().await?;
+        let now = self.clock.now().utc();
+        repos::ask_moved(&mut connection, now).await?;
+        figures::tell(&repos::count(&mut connection).await?);
+        Ok(())
     }
 
     async fn discover_if_due(&mut self) -> Result<(), ReconcileError> {

@@ -1,10 +1,13 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::diff::{Ours, Path, Record, Theirs};
 use crate::{
-    atproto::{Did, Tid},
-    decode::{Collection, Collections, RawFormat},
-    pds::{Cursors, RecordQuery, Server, XrpcError},
+    atproto::{Did, PublicKey, RecordKey, Tid},
+    decode::{
+        Collection, Collections, RawFormat,
+        repo::{VerifyError, read_repo},
+    },
+    pds::{Cursors, RecordQuery, RepoBounds, Server, XrpcError},
 };
 
 /// A repo was not read.
@@ -17,19 +20,28 @@ pub enum ReadError {
     #[error("the repo changed {LISTINGS_MAX} times while it was read")]
     Restless,
     /// It has more records of ours than anybody needs.
-    #[error("the repo has more than {RECORDS_MAX} records of ours")]
+    #[error("the repo has more than {RECORDS_MAX} records of ours, or {BYTES_MAX} bytes of them")]
     TooLarge,
     /// The server listed something without a key or a CID, so that it is not known what else is there.
     #[error("the server listed {0} records without a key or a CID")]
     Malformed(usize),
+    /// The repo as a whole is not what its owner signed.
+    #[error("the repo is not proven: {0}")]
+    Unproven(#[from] VerifyError),
+    /// It was given up in the middle.
+    #[error("the repo was not read to its end")]
+    Cancelled,
 }
 
 /// Listings of one repo before it is left for later.
 const LISTINGS_MAX: u32 = 4;
 /// Between two listings of a repo that is being written to.
 const LISTING_PAUSE: Duration = Duration::from_millis(500);
-/// Records of ours in one repo at most.
-const RECORDS_MAX: usize = 1_000_000;
+/// Records of ours in one repo at most, and the bytes of those that the index does not hold.
+const RECORDS_MAX: usize = 250_000;
+const BYTES_MAX: usize = 96 << 20;
+/// Of a whole repo, with whatever else is in it.
+const ARCHIVE: RepoBounds = RepoBounds { bytes_max: 128 << 20, time_max: Duration::from_mins(5) };
 /// Records on a page.
 const PAGE: u8 = 100;
 
@@ -58,7 +70,8 @@ async fn list(
     collections: &Collections,
     (did, rev, ours): (&Did, Tid, &Ours),
 ) -> Result<Theirs, ReadError> {
-    let mut theirs = Theirs { rev, records: std::collections::BTreeMap::new() };
+    let mut theirs = Theirs { rev, records: BTreeMap::new() };
+    let mut bytes = 0;
     for collection in Collection::ALL {
         let query = RecordQuery { did, collection: collections.nsid(collection), limit: PAGE, reverse: false };
         let mut cursors = Cursors::default();
@@ -72,9 +85,10 @@ async fn list(
                 let path: Path = (collection, listed.rkey);
                 let is_known = ours.paths.get(&path).is_some_and(|held| held.head == Some(listed.cid.head()));
                 let json = if is_known { Vec::new() } else { listed.value.get().as_bytes().to_vec() };
+                bytes += json.len();
                 theirs.records.insert(path, Record { cid: listed.cid, format: RawFormat::RecordJson, bytes: json });
             }
-            if theirs.records.len() > RECORDS_MAX {
+            if theirs.records.len() > RECORDS_MAX || bytes > BYTES_MAX {
                 return Err(ReadError::TooLarge);
             }
             cursors.advance(page.cursor.as_deref())?;
@@ -82,6 +96,36 @@ async fn list(
                 Some(next) => cursor = Some(next),
                 None => break,
             }
+        }
+    }
+    Ok(theirs)
+}
+
+/// Reads a repo as a whole, proven by its owner's key: for one that is not to be had by listing. Its rev is its own.
+pub async fn read_archive(
+    server: &Server,
+    collections: &Collections,
+    (did, key): (&Did, PublicKey),
+) -> Result<Theirs, ReadError> {
+    let mut download = server.fetch_repo(did, None, ARCHIVE).await?;
+    let mut car = Vec::new();
+    while let Some(piece) = download.next().await.map_err(XrpcError::from)? {
+        car.extend_from_slice(&piece);
+    }
+    let (did, collections) = (did.clone(), collections.clone());
+    let read = tokio::task::spawn_blocking(move || prove(&car, &collections, (&did, &key)));
+    read.await.map_err(|_| ReadError::Cancelled)?
+}
+
+/// The records of ours in a CAR.
+fn prove(car: &[u8], collections: &Collections, (did, key): (&Did, &PublicKey)) -> Result<Theirs, ReadError> {
+    let repo = read_repo(car, did, key)?;
+    let mut theirs = Theirs { rev: repo.rev, records: BTreeMap::new() };
+    for record in repo.records {
+        let Some((nsid, rkey)) = record.path.split_once('/') else { continue };
+        if let (Some(collection), Ok(rkey)) = (collections.find(nsid), RecordKey::parse(rkey)) {
+            let bytes = record.bytes.to_vec();
+            theirs.records.insert((collection, rkey), Record { cid: record.cid, format: RawFormat::RecordCbor, bytes });
         }
     }
     Ok(theirs)

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What is to be written so that the index holds what a repo holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Repair {
     /// Events and rejects, for the one write path that there is.
     pub batch: Batch,
@@ -24,9 +24,9 @@ pub struct Repair {
 }
 
 impl Repair {
-    /// Of a repo that nobody gives: nothing.
-    pub fn none() -> Self {
-        Self { batch: Batch::default(), drift: HashMap::new(), compared: 0, paths: Vec::new() }
+    /// How many paths differ like this.
+    pub fn count(&self, drift: Drift) -> usize {
+        self.paths.iter().filter(|(_, kind)| *kind == drift).count()
     }
 }
 
@@ -51,6 +51,10 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
     let mut batch = Batch::default();
     let mut drift = HashMap::new();
     for (path, kind) in &paths {
+        // Left out while it was read because the index held it; what has purged it since knows better.
+        if theirs.records.get(path).is_some_and(|record| record.bytes.is_empty()) {
+            continue;
+        }
         match item(collections, did, theirs, path) {
             Item::Event(event) => {
                 *drift.entry(*kind).or_default() += 1;

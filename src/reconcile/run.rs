@@ -13,16 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Done, ReconcileError,
-    read::{ReadError, read_listed},
-    repo::{Repair, load_ours, plan},
-    write::{Prepared, Writer},
+    pace::Pace,
+    reader::{Home, Reader, Step},
+    write::Writer,
 };
 use crate::{
-    atproto::Timestamp,
     clock::Clock,
     decode::Collections,
-    identity::{Identities, Identity, IdentityError},
-    pds::{Client, Server, XrpcError},
+    identity::Identities,
+    pds::Client,
     store::repos::{self, TakenRepo},
 };
 
@@ -59,9 +58,6 @@ const TAKEN_PER_READER: usize = 8;
 const TAKEN_FOR: Duration = Duration::from_mins(2);
 /// Between two looks at the table when nothing was due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The first and the longest wait before a repo is tried again.
-const RETRY_MIN: Duration = Duration::from_secs(10);
-const RETRY_MAX: Duration = Duration::from_hours(6);
 /// Prepared repos that wait for the writer.
 const PREPARED_MAX: usize = 64;
 
@@ -77,8 +73,8 @@ pub async fn run(
 ) -> Result<Done, ReconcileError> {
     let (prepared, inbox) = mpsc::channel(PREPARED_MAX);
     let writer = Writer::new(pool.clone(), options.collections.clone(), clock.clone());
-    let writing = tokio::spawn(writer.run(inbox, told));
-    let reader = Reader { pool: pool.clone(), options: options.clone(), clock: clock.clone(), prepared };
+    let writing = tokio::spawn(writer.run(inbox, told, cancel.clone()));
+    let reader = Reader::new(pool.clone(), options.clone(), (clock.clone(), prepared));
     let mut schedule = Schedule {
         pool,
         clock,
@@ -125,17 +121,7 @@ struct Schedule {
 #[derive(Default)]
 struct Host {
     active: usize,
-    waiting: VecDeque<(TakenRepo, Server)>,
-}
-
-/// What a task has come to.
-enum Step {
-    /// The repo's host is known.
-    Found(TakenRepo, Server),
-    /// The repo was read from this host, or not.
-    Read { host: String, failed: bool },
-    /// The repo's host is not known; that has been noted.
-    Failed,
+    waiting: VecDeque<(TakenRepo, Box<Home>)>,
 }
 
 impl Schedule {
@@ -223,14 +209,14 @@ impl Schedule {
 
     fn settle(&mut self, step: Step) {
         match step {
-            Step::Found(repo, server) => {
+            Step::Found(repo, home) => {
                 self.finding -= 1;
                 self.waiting += 1;
-                self.hosts.entry(host_of(&server)).or_default().waiting.push_back((repo, server));
+                self.hosts.entry(home.host()).or_default().waiting.push_back((repo, home));
             }
-            Step::Failed => {
+            Step::NotFound { failed } => {
                 self.finding -= 1;
-                self.failed += 1;
+                self.failed += u64::from(failed);
             }
             Step::Read { host, failed } => {
                 self.reading -= 1;
@@ -250,19 +236,18 @@ impl Schedule {
         let mut found_one = true;
         while found_one {
             found_one = false;
-            for (name, host) in &mut self.hosts {
+            for host in self.hosts.values_mut() {
                 if self.reading >= self.options.in_all {
                     return;
                 }
                 if host.active < self.options.per_host
-                    && let Some((repo, server)) = host.waiting.pop_front()
+                    && let Some((repo, home)) = host.waiting.pop_front()
                 {
                     found_one = true;
                     host.active += 1;
                     self.waiting -= 1;
                     self.reading += 1;
-                    let (reader, host) = (self.reader.clone(), name.clone());
-                    self.tasks.spawn(async move { reader.read(repo, server, host).await });
+                    self.tasks.spawn(self.reader.clone().read(repo, home));
                 }
             }
         }
@@ -277,143 +262,5 @@ impl Schedule {
             repos::release(&mut connection, &dids).await?;
         }
         Ok(())
-    }
-}
-
-fn host_of(server: &Server) -> String {
-    server.url().to_string()
-}
-
-/// How fast the audit walks: all repos in one period, evenly.
-struct Pace {
-    since: Instant,
-    allowance: f64,
-    repos: f64,
-    counted_at: Option<Instant>,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { since: Instant::now(), allowance: 1.0, repos: 0.0, counted_at: None }
-    }
-
-    /// How many may be taken now.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a pace need not be exact")]
-    async fn allowed(&mut self, connection: &mut sqlx::PgConnection, every: Duration) -> sqlx::Result<i64> {
-        let now = Instant::now();
-        if self.counted_at.is_none_or(|at| now - at > Duration::from_mins(1)) {
-            self.repos = repos::count(connection).await?.done as f64;
-            self.counted_at = Some(now);
-        }
-        let rate = self.repos / every.as_secs_f64().max(0.001);
-        // What was not used does not gather: a pause is not made up for by a storm.
-        let most = rate.max(1.0) * 2.0;
-        self.allowance = (self.allowance + rate * (now - self.since).as_secs_f64()).min(most);
-        self.since = now;
-        Ok(self.allowance as i64)
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "few are taken at a time")]
-    fn spend(&mut self, count: usize) {
-        self.allowance -= count as f64;
-    }
-}
-
-/// Reads one repo at a time; cloned for each.
-#[derive(Clone)]
-struct Reader {
-    pool: PgPool,
-    options: Options,
-    clock: Clock,
-    prepared: mpsc::Sender<Prepared>,
-}
-
-/// Why a repo was not read.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    #[error("the DID document names no PDS")]
-    NoServer,
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
-}
-
-impl Reader {
-    async fn find(self, repo: TakenRepo) -> Step {
-        let failure = match self.options.identities.find(&repo.did).await {
-            Ok(Identity { pds: Some(url), .. }) => {
-                return Step::Found(repo, Server::of_stranger(self.options.client.clone(), url));
-            }
-            Ok(_) => Failure::NoServer,
-            Err(error) => error.into(),
-        };
-        self.fail(&repo, &failure).await;
-        Step::Failed
-    }
-
-    async fn read(self, repo: TakenRepo, server: Server, host: String) -> Step {
-        let began_at = self.clock.now();
-        let failed = match self.prepare(&repo, &server, began_at).await {
-            Ok(prepared) => self.prepared.send(prepared).await.is_err(),
-            Err(failure) => {
-                self.fail(&repo, &failure).await;
-                true
-            }
-        };
-        Step::Read { host, failed }
-    }
-
-    async fn prepare(&self, repo: &TakenRepo, server: &Server, began_at: Timestamp) -> Result<Prepared, Failure> {
-        let collections = &self.options.collections;
-        let ours = {
-            let mut connection = self.pool.acquire().await?;
-            load_ours(&mut connection, collections, &repo.did).await?
-        };
-        let theirs = match read_listed(server, collections, (&repo.did, &ours)).await {
-            Ok(theirs) => Some(theirs),
-            // The account's fate decides what is shown; that nobody gives the repo says nothing of what is in it.
-            Err(ReadError::Xrpc(error)) if error.is_unavailable() => None,
-            Err(error) => return Err(error.into()),
-        };
-        let repair = theirs.as_ref().map_or_else(Repair::none, |theirs| plan(collections, &repo.did, theirs, &ours));
-        Ok(Prepared {
-            did: repo.did.clone(),
-            cause: repo.cause,
-            host: host_of(server),
-            rev: theirs.map(|theirs| theirs.rev),
-            began_at,
-            repair,
-        })
-    }
-
-    /// Notes the failure. When the database does not take even that, the repo is let go of by time.
-    async fn fail(&self, repo: &TakenRepo, failure: &Failure) {
-        let tries = u32::try_from(repo.tries).unwrap_or_default().min(20);
-        let wait = RETRY_MIN.saturating_mul(2_u32.saturating_pow(tries)).min(RETRY_MAX);
-        let now = self.clock.now().utc();
-        let due_at = (now + wait.mul_f64(0.75 + rand::random::<f64>() / 2.0)).max(failure.retry_at().unwrap_or(now));
-        tracing::debug!(error = %failure, tries, "a repo could not be read");
-        metrics::counter!("plyr_repos_failed_total").increment(1);
-        let noted = async {
-            let mut connection = self.pool.acquire().await?;
-            repos::fail(&mut connection, &repo.did, &failure.to_string(), due_at).await
-        };
-        if let Err(error) = noted.await {
-            tracing::warn!(%error, "that a repo could not be read is not noted: it comes again");
-        }
-    }
-}
-
-impl Failure {
-    /// When the host said that it may be asked again.
-    fn retry_at(&self) -> Option<chrono::DateTime<chrono::Utc>> {
-        match self {
-            Self::Read(ReadError::Xrpc(XrpcError::Host(error))) => error.retry_at().map(Timestamp::utc),
-            Self::Identity(IdentityError::Unresolved { retry_at, .. }) => Some(retry_at.utc()),
-            _ => None,
-        }
     }
 }

@@ -1,7 +1,8 @@
 use std::{collections::HashMap, time::Duration};
 
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgPool};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{ReconcileError, diff::Drift, repo::Repair};
 use crate::{
@@ -9,7 +10,10 @@ use crate::{
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
     decode::Collections,
-    store::repos::{self, Cause, Reading},
+    store::{
+        account_checks,
+        repos::{self, Cause, Reading, TakenRepo},
+    },
 };
 
 /// A repo that has been read and compared.
@@ -19,8 +23,8 @@ pub struct Prepared {
     pub did: Did,
     /// Why it was read.
     pub cause: Cause,
-    /// The host that it was read from.
-    pub host: String,
+    /// The host that it was read from, if there is one.
+    pub host: Option<String>,
     /// The rev that it had; none where its account has no repo that anybody gives.
     pub rev: Option<Tid>,
     /// When the reading began.
@@ -30,9 +34,20 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// A repo that nobody gives: nothing is to be written.
+    pub fn nothing(repo: &TakenRepo, (host, began_at): (Option<String>, Timestamp)) -> Self {
+        Self { did: repo.did.clone(), cause: repo.cause, host, rev: None, began_at, repair: Repair::default() }
+    }
+
     fn reading(&self) -> Reading<'_> {
         let count = |kind| i32::try_from(self.repair.drift.get(&kind).copied().unwrap_or_default()).unwrap_or(i32::MAX);
-        Reading { did: &self.did, rev: self.rev, began_at: self.began_at.utc(), drift: Drift::ALL.map(count) }
+        Reading {
+            did: &self.did,
+            rev: self.rev,
+            began_at: self.began_at.utc(),
+            host: self.host.as_deref(),
+            drift: Drift::ALL.map(count),
+        }
     }
 }
 
@@ -53,8 +68,8 @@ pub struct Done {
 
 /// Between two attempts to reach a database that is away.
 const RETRY: Duration = Duration::from_secs(1);
-/// Events in a transaction, beyond which no further repo goes into it.
-const EVENTS_MAX: usize = 5_000;
+/// Events in a transaction: as long as it lasts the live stream waits.
+const EVENTS_MAX: usize = 2_000;
 
 /// Writes what readers have prepared, several repos in a transaction where they come quickly.
 pub struct Writer {
@@ -71,11 +86,12 @@ impl Writer {
         Self { pool, clock, applier, done: Done::default() }
     }
 
-    /// Runs until no reader is left. `told` hears of each transaction.
+    /// Runs until no reader is left; when cancelled, waits for no database any longer. `told` hears of each writing.
     pub async fn run(
         mut self,
         mut prepared: mpsc::Receiver<Prepared>,
         told: impl Fn(&Done),
+        cancel: CancellationToken,
     ) -> Result<Done, ReconcileError> {
         while let Some(first) = prepared.recv().await {
             let mut together = vec![first];
@@ -85,21 +101,17 @@ impl Writer {
                 events += next.repair.batch.events.len();
                 together.push(next);
             }
-            self.write(together).await?;
+            self.write(together, &cancel).await?;
             told(&self.done);
         }
         Ok(self.done)
     }
 
-    /// Writes, however long the database is away.
-    async fn write(&mut self, mut together: Vec<Prepared>) -> Result<(), ReconcileError> {
-        let mut batch = Batch::default();
-        for prepared in &mut together {
-            batch.events.append(&mut prepared.repair.batch.events);
-            batch.rejects.append(&mut prepared.repair.batch.rejects);
-        }
+    /// Writes, however long the database is away. What is given up when cancelled is read again.
+    async fn write(&mut self, mut together: Vec<Prepared>, cancel: &CancellationToken) -> Result<(), ReconcileError> {
+        let batches = take_batches(&mut together);
         let mut has_said = false;
-        while let Err(error) = self.try_write(&together, &batch).await {
+        while let Err(error) = self.try_write(&together, &batches).await {
             if error.is_permanent() {
                 return Err(error);
             }
@@ -107,36 +119,43 @@ impl Writer {
             if !std::mem::replace(&mut has_said, true) {
                 tracing::warn!(%error, "the database is away: what was read of repos waits");
             }
-            tokio::time::sleep(RETRY).await;
+            if cancel.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+                return Ok(());
+            }
         }
-        self.count(&together, batch.rejects.len());
+        self.count(&together, &batches);
         Ok(())
     }
 
-    /// One transaction for the rows, one for each note: a crash between them has the repos read again, which changes nothing.
-    async fn try_write(&mut self, together: &[Prepared], batch: &Batch) -> Result<(), ReconcileError> {
+    /// Some transactions for the rows, then one for the notes: a crash between them has the repos read again, which changes
+    /// nothing.
+    async fn try_write(&mut self, together: &[Prepared], batches: &[Batch]) -> Result<(), ReconcileError> {
         let mut connection = self.pool.acquire().await?;
-        if !batch.events.is_empty() || !batch.rejects.is_empty() {
+        for batch in batches {
             self.applier.apply(&mut connection, batch).await?;
         }
         let now = self.clock.now();
+        let mut transaction = connection.begin().await?;
         let mut drift: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
         for prepared in together {
             for (kind, count) in &prepared.repair.drift {
-                *drift.entry((prepared.cause, *kind, &prepared.host)).or_default() += count;
+                let host = prepared.host.as_deref().unwrap_or_default();
+                *drift.entry((prepared.cause, *kind, host)).or_default() += count;
             }
         }
         for ((cause, kind, host), count) in drift {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            repos::add_drift(&mut connection, (cause, kind.as_str(), host), count, now.utc()).await?;
+            repos::add_drift(&mut transaction, (cause, kind.as_str(), host), count, now.utc()).await?;
         }
+        let read: Vec<(&Did, bool)> = together.iter().map(|prepared| (&prepared.did, prepared.rev.is_some())).collect();
+        account_checks::request_for_repos(&mut transaction, &read, now.utc()).await?;
         let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
-        repos::finish(&mut connection, &readings, now.utc()).await?;
-        Ok(())
+        repos::finish(&mut transaction, &readings).await?;
+        Ok(transaction.commit().await?)
     }
 
-    fn count(&mut self, together: &[Prepared], rejected: usize) {
-        self.done.rejected += rejected as u64;
+    fn count(&mut self, together: &[Prepared], batches: &[Batch]) {
+        self.done.rejected += batches.iter().map(|batch| batch.rejects.len() as u64).sum::<u64>();
         self.done.repos += together.len() as u64;
         for prepared in together {
             self.done.records += prepared.repair.compared;
@@ -147,4 +166,24 @@ impl Writer {
             }
         }
     }
+}
+
+/// What is to be written, in parts that each are a transaction.
+fn take_batches(together: &mut [Prepared]) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut batch = Batch::default();
+    for prepared in together {
+        let Batch { events, rejects, .. } = std::mem::take(&mut prepared.repair.batch);
+        for event in events {
+            if batch.events.len() >= EVENTS_MAX {
+                batches.push(std::mem::take(&mut batch));
+            }
+            batch.events.push(event);
+        }
+        batch.rejects.extend(rejects);
+    }
+    if !batch.events.is_empty() || !batch.rejects.is_empty() {
+        batches.push(batch);
+    }
+    batches
 }

@@ -15,6 +15,7 @@ mod operation;
 mod page;
 mod parameters;
 mod refusal;
+mod repos;
 mod shapes;
 pub mod token;
 mod tracks;

@@ -13,6 +13,7 @@ use super::{
     app::{App, Credentials},
     page::status_page,
     refusal::{Detail, Refusal},
+    repos::{ReposStatus, read_repos_status},
 };
 use crate::{
     atproto::Timestamp,
@@ -69,6 +70,8 @@ pub struct Status {
     pub drift: DriftStatus,
     /// Accounts that are not shown.
     pub accounts: AccountsStatus,
+    /// Repos, as they are read from their PDSes.
+    pub repos: ReposStatus,
 }
 
 /// The standing check of the like counts: a few tracks a minute are counted again.
@@ -201,6 +204,8 @@ impl From<ScoreView> for SourceScore {
 pub struct GapStatus {
     /// How many.
     pub open: i64,
+    /// How many of them a repair has taken up.
+    pub repairing: i64,
     /// When the first of them was noticed; null when there is none.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_at: Option<Timestamp>,
@@ -284,6 +289,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
         },
         drift: DriftStatus { checked, drifted, checked_at, drifted_at },
         accounts: AccountsStatus { hidden, checks },
+        repos: read_repos_status(reading.database()).await?,
     };
     let mut response =
         if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
@@ -330,6 +336,7 @@ fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
 fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
     GapStatus {
         open: counts.iter().map(|count| count.count).sum(),
+        repairing: counts.iter().map(|count| count.repairing).sum(),
         oldest_at: counts.iter().map(|count| count.oldest_at).min(),
         by_reason: counts.into_iter().map(|count| (count.reason, count.count)).collect(),
     }

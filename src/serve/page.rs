@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::Value;
 
-use super::operation::{RejectsExpired, Status};
+use super::{
+    operation::{RejectsExpired, Status},
+    repos::{RepoDrift, ReposStatus},
+};
 use crate::atproto::Timestamp;
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}\
@@ -69,6 +72,21 @@ fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Times
     since + &table(&["reason", what], counts.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]))
 }
 
+/// How many repos have been read, and what was in them otherwise than in the index.
+fn repos(status: &ReposStatus) -> String {
+    let oldest =
+        status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
+    let told = format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
+    if status.drift.is_empty() {
+        return told;
+    }
+    let row = |found: &RepoDrift| {
+        let RepoDrift { cause, kind, host, count, last_at } = found;
+        vec![cause.clone(), kind.clone(), host.clone(), count.to_string(), last_at.to_string()]
+    };
+    told + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
+}
+
 /// How it stands, for a person.
 pub fn status_page(status: &Status, now: Timestamp) -> String {
     let lag = match status.lag_s {
@@ -105,7 +123,7 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
     let body = format!(
         "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Indexers</h2>{}<h2>Index</h2><p>{}</p>{}<p>{} like counts checked,\
          {} were wrong. {} accounts hidden, {} to be asked about.</p>\
-         <h2>Open gaps</h2>{}<h2>Rejects</h2>{}{}",
+         <h2>Open gaps</h2>{}<h2>Repos</h2>{}<h2>Rejects</h2>{}{}",
         status.version,
         table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
         table(&["process", "state", "working since", "alive at"], indexers),
@@ -116,6 +134,7 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
         status.accounts.hidden,
         status.accounts.checks,
         by_reason("gaps", &status.gaps.by_reason, status.gaps.oldest_at),
+        repos(&status.repos),
         by_reason("rejects", &status.rejects, None),
         if status.rejects_expired.is_empty() {
             String::new()

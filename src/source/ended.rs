@@ -50,6 +50,7 @@ impl Ended {
             Error::Capacity(_) => {
                 Self::Rejected(format!("it sent more than a message may hold: {}", plain_text(&error.to_string())))
             }
+            Error::Io(error) => Self::Broken(plain_text(&of_tls(error).unwrap_or_else(|| error.to_string()))),
             _ => Self::Broken(plain_text(&error.to_string())),
         }
     }
@@ -85,6 +86,23 @@ impl Ended {
             _ => Self::Broken(reason),
         }
     }
+}
+
+/// What is wrong with the TLS of a host, if that is what the connection failed by.
+fn of_tls(error: &std::io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidMessage(_) => {
+            "its TLS failed: the host does not speak TLS on this port; without TLS it is ws://, and not wss://"
+                .to_owned()
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            format!(
+                "its TLS failed: its certificate cannot be trusted ({error}); see that the name of the host is right"
+            )
+        }
+        error => format!("its TLS failed: {error}"),
+    })
 }
 
 /// The body of an XRPC error.

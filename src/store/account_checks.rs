@@ -80,6 +80,29 @@ pub async fn request_for_commits(
     Ok(())
 }
 
+/// Asks for checks where what a host said of a repo is not how we show its owner: hidden, though the host gives the repo to everyone;
+/// or shown, though nobody gives it. `repos` says of each whether it was given.
+pub async fn request_for_repos(
+    connection: &mut PgConnection,
+    repos: &[(&Did, bool)],
+    due_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let (dids, given): (Vec<&str>, Vec<bool>) = repos.iter().map(|(did, given)| (did.as_str(), *given)).unzip();
+    sqlx::query!(
+        "INSERT INTO account_checks (actor_id, reason, since, due_at)
+        SELECT a.id, CASE WHEN r.given THEN 'commit' ELSE 'unclear' END, $3::timestamptz, $3::timestamptz
+        FROM UNNEST($1::text[], $2::boolean[]) AS r (did, given) JOIN actors a ON a.did = r.did
+        WHERE r.given = EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)
+        ON CONFLICT (actor_id) DO NOTHING",
+        &dids as &[&str],
+        &given,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// An account to be asked about, and what is held of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountCheck {

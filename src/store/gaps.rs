@@ -338,6 +338,8 @@ pub struct OpenCount {
     pub reason: String,
     /// How many.
     pub count: i64,
+    /// How many of them a repair has taken up.
+    pub repairing: i64,
     /// When the first of them was noticed.
     pub oldest_at: Timestamp,
 }
@@ -345,13 +347,19 @@ pub struct OpenCount {
 /// Counts what is not closed, by reason.
 pub async fn count_open(connection: &mut PgConnection) -> sqlx::Result<Vec<OpenCount>> {
     let rows = sqlx::query!(
-        r#"SELECT reason, count(*) AS "count!", min(opened_at) AS "oldest_at!" FROM gaps WHERE state <> 'closed'
+        r#"SELECT reason, count(*) AS "count!", count(*) FILTER (WHERE state = 'repairing') AS "repairing!",
+            min(opened_at) AS "oldest_at!" FROM gaps WHERE state <> 'closed'
         GROUP BY reason ORDER BY reason"#
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| OpenCount { reason: row.reason, count: row.count, oldest_at: Timestamp::from_utc(row.oldest_at) })
+        .map(|row| OpenCount {
+            reason: row.reason,
+            count: row.count,
+            repairing: row.repairing,
+            oldest_at: Timestamp::from_utc(row.oldest_at),
+        })
         .collect())
 }

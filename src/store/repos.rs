@@ -74,7 +74,7 @@ pub struct TakenRepo {
     pub tries: i32,
 }
 
-/// How many repos are in each state.
+/// How many repos are in each state, and how old what was read is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RepoCounts {
     /// To be read.
@@ -83,6 +83,10 @@ pub struct RepoCounts {
     pub failed: i64,
     /// Read.
     pub done: i64,
+    /// When the one of these was read that was not read for the longest.
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// When the last one was read.
+    pub newest_at: Option<DateTime<Utc>>,
 }
 
 /// What the index holds of one repo, path by path.
@@ -186,8 +190,21 @@ pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: D
 pub async fn ask_all(connection: &mut PgConnection, cause: Cause, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
-        WHERE state <> 'pending'",
+        WHERE state <> 'pending' OR taken_until IS NOT NULL",
         cause.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Asks for repos that were read from another host than the one that their DID documents name by now.
+pub async fn ask_moved(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE repos r SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
+        FROM identities i WHERE i.did = r.did AND i.pds <> r.host AND r.state = 'done'",
+        Cause::Account.as_str(),
         now
     )
     .execute(connection)
@@ -254,19 +271,21 @@ pub struct Reading<'a> {
     pub rev: Option<Tid>,
     /// When the reading began.
     pub began_at: DateTime<Utc>,
+    /// The host that was asked, if there was one.
+    pub host: Option<&'a str>,
     /// Missing, extra and differing paths.
     pub drift: [i32; 3],
 }
 
-/// Notes complete readings. One that was asked for again meanwhile stays to be read.
-pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
+/// Notes complete readings, as of when they began. One that was asked for again meanwhile stays to be read.
+pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>]) -> sqlx::Result<()> {
     let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
     sqlx::query!(
         "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
-            taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = $7,
-            missing = d.missing, extra = d.extra, differing = d.differing
-        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[])
-            AS d (did, rev, missing, extra, differing, began_at)
+            taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = d.began_at,
+            host = d.host, missing = d.missing, extra = d.extra, differing = d.differing
+        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[], $7::text[])
+            AS d (did, rev, missing, extra, differing, began_at, host)
         WHERE r.did = d.did",
         &readings.iter().map(|reading| reading.did.as_str()).collect::<Vec<_>>() as &[&str],
         &readings.iter().map(|reading| reading.rev.map(Tid::number)).collect::<Vec<_>>() as &[Option<i64>],
@@ -274,7 +293,7 @@ pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>], now
         &numbers(1),
         &numbers(2),
         &readings.iter().map(|reading| reading.began_at).collect::<Vec<_>>(),
-        now
+        &readings.iter().map(|reading| reading.host).collect::<Vec<_>>() as &[Option<&str>]
     )
     .execute(connection)
     .await?;
@@ -322,12 +341,13 @@ pub async fn is_any_due(connection: &mut PgConnection, now: DateTime<Utc>) -> sq
         .await
 }
 
-/// How many repos are in each state.
+/// How many repos are in each state, and when the first and the last of them was read.
 pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
     sqlx::query_as!(
         RepoCounts,
         "SELECT count(*) FILTER (WHERE state = 'pending') AS \"pending!\", count(*) FILTER (WHERE state = 'failed') AS \"failed!\",
-            count(*) FILTER (WHERE state = 'done') AS \"done!\" FROM repos"
+            count(*) FILTER (WHERE state = 'done') AS \"done!\",
+            min(read_at) FILTER (WHERE state = 'done') AS oldest_at, max(read_at) AS newest_at FROM repos"
     )
     .fetch_one(connection)
     .await

@@ -581,7 +581,11 @@ async fn t6_a_gap_survives_kill_9_and_is_one() {
 async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
     let database = fresh().await;
     let host = Host::start(&[(START_US, 0)]).await;
-    let settings = Settings::new().with("DATABASE_URL", &database.url).with("PLYR_SOURCES", host.source());
+    // Nobody reads repos: the gap stays for the operator.
+    let settings = Settings::new()
+        .with("DATABASE_URL", &database.url)
+        .with("PLYR_SOURCES", host.source())
+        .with("PLYR_READ_REPOS", "false");
     let program = Program::serve(&settings).await;
     until_as(&database.pool, &model([0])).await;
     let none = json!({"open": 0, "oldest_at": null, "by_reason": {}});

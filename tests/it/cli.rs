@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, path::Path, process::Output};
 
-use super::support::process::{command, run, run_well};
+use plyr_likes::store::operator::refuse_old_server;
+
+use super::support::{
+    database::empty,
+    process::{command, run, run_well},
+    program::Settings,
+};
 
 /// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
 fn assert_refused(output: &Output, name: &str) {
@@ -34,6 +40,9 @@ fn malformed_settings_stop_the_start_and_are_named() {
     refuse("PLYR_SECRET_KEY", "0123");
     refuse("PLYR_CORS_ORIGINS", "https://plyr.fm/path");
     refuse("PLYR_LAG_LIMIT_S", "-1");
+    refuse("PLYR_RELAY_URL", "relay.example");
+    refuse("PLYR_READ_REPOS", "now and then");
+    refuse("PLYR_AUDIT_HOURS", "daily");
     refuse("PLYR_LOG", "a=b=c");
     refuse("PLYR_LOG_FORMAT", "xml");
     refuse("PLYR_OTLP_ENDPOINT", "collector");
@@ -66,6 +75,7 @@ fn the_help_is_the_manual() {
         "DATABASE_URL",
         "PLYR_ADMIN_BIND",
         "PLYR_ALLOW_PRIVATE_HOSTS",
+        "PLYR_AUDIT_HOURS",
         "PLYR_BIND",
         "PLYR_COMPRESSION",
         "PLYR_CORS_ORIGINS",
@@ -76,9 +86,11 @@ fn the_help_is_the_manual() {
         "PLYR_NAMESPACE",
         "PLYR_OTLP_ENDPOINT",
         "PLYR_PLC_URL",
+        "PLYR_READ_REPOS",
         "PLYR_RECOUNTS_PER_MINUTE",
         "PLYR_REJECTS_DAYS_MAX",
         "PLYR_REJECTS_MB_MAX",
+        "PLYR_RELAY_URL",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
         "PLYR_START",
@@ -106,9 +118,21 @@ fn the_help_is_the_manual() {
     for name in settings {
         assert!(words.contains(&format!("`{name}`, default")), "{name} is not in the manual:\n{help}");
     }
-    for name in
-        ["serve", "index", "api", "replay", "status", "positions", "rejects", "tokens", "migrate", "doctor", "openapi"]
-    {
+    for name in [
+        "serve",
+        "index",
+        "api",
+        "replay",
+        "backfill",
+        "reconcile",
+        "status",
+        "positions",
+        "rejects",
+        "tokens",
+        "migrate",
+        "doctor",
+        "openapi",
+    ] {
         assert!(help.contains(&format!("\n  {name} ")), "{name}");
     }
 }
@@ -181,6 +205,24 @@ fn doctor_says_what_fails_and_fails() {
     assert!(said.contains("FAIL  source jetstream+ws://127.0.0.1:9: cannot be followed"), "{said}");
     assert!(said.contains("FAIL  PLC http://127.0.0.1:9: cannot be asked"), "{said}");
     assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+#[test]
+fn an_old_server_is_refused_by_its_version() {
+    assert_eq!(refuse_old_server(140_018).unwrap_err().to_string(), "Postgres 14 is too old: it must be 15 or newer");
+    assert_eq!((refuse_old_server(150_000), refuse_old_server(180_001)), (Ok(()), Ok(())));
+}
+
+#[tokio::test]
+async fn commands_on_an_empty_database_say_what_to_do() {
+    let database = empty().await;
+    let settings = Settings::new().with("DATABASE_URL", &database.url);
+    for command in ["status", "positions", "rejects list", "gaps", "tokens list"] {
+        let output = settings.try_run(&command.split(' ').collect::<Vec<_>>());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{command}: {said}");
+        assert!(said.contains("run `plyr-likes migrate`"), "{command}: {said}");
+    }
 }
 
 #[test]

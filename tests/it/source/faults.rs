@@ -1,8 +1,12 @@
 //! T3, T9, T11, T17: what upstreams do to us. Each test shows that its fault happened.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use plyr_likes::source::{Connection, Dialect, Tuning};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 
 use super::{Setting, quick, soon};
@@ -117,6 +121,60 @@ async fn wss_speaks_tls() {
     drop(stream);
     followed.wait_for(|connection| matches!(connection, Connection::Waiting { .. })).await;
     followed.stop().await;
+}
+
+/// What the source says of a host whose TLS fails.
+async fn complaint_about(listener: std::net::TcpListener) -> String {
+    let port = listener.local_addr().expect("an address").port();
+    let mut followed = Setting::of(Dialect::JetstreamV1).follow_spec(&format!("jetstream+wss://localhost:{port}"));
+    let state = followed.wait_for(|connection| matches!(connection, Connection::Waiting { .. })).await;
+    followed.stop().await;
+    let Connection::Waiting { reason } = state else { panic!("{state:?}") };
+    reason
+}
+
+/// Accepts one connection and does something with it.
+fn once(then: impl FnOnce(std::net::TcpStream) + Send + 'static) -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let accepting = listener.try_clone().expect("a handle");
+    std::thread::spawn(move || {
+        if let Ok((stream, _)) = accepting.accept() {
+            then(stream);
+        }
+    });
+    listener
+}
+
+#[tokio::test]
+async fn a_host_without_tls_is_told_by_one_sentence() {
+    let plain = once(|mut stream| {
+        use std::io::{Read as _, Write as _};
+        let mut hello = [0; 64];
+        let _ = stream.read(&mut hello);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let said = complaint_about(plain).await;
+    assert!(said.contains("does not speak TLS on this port"), "{said}");
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_told_by_one_sentence() {
+    // Signed by itself, for localhost.
+    let certificate = CertificateDer::from_slice(include_bytes!("tls/cert.der"));
+    let key = PrivatePkcs8KeyDer::from(include_bytes!("tls/key.der").as_slice()).clone_key();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key.into()))
+        .expect("a certificate and its key");
+    let host = once(move |stream| {
+        let mut session = rustls::ServerConnection::new(Arc::new(config)).expect("a session");
+        let mut stream = stream;
+        // The client breaks it off.
+        let _ = session.complete_io(&mut stream);
+    });
+    let said = complaint_about(host).await;
+    assert!(said.contains("its certificate cannot be trusted"), "{said}");
 }
 
 #[tokio::test]

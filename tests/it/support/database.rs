@@ -69,21 +69,32 @@ async fn make_template(server: &mut PgConnection, template: &str) -> sqlx::Resul
     run(server, format!("ALTER DATABASE {draft} RENAME TO {template}")).await
 }
 
+/// A fresh database without a table.
+pub async fn empty() -> TestDatabase {
+    made_from("template0").await
+}
+
 /// A fresh migrated database.
 pub async fn fresh() -> TestDatabase {
+    made_from(&template_name()).await
+}
+
+/// A database made from a template, which is made if it is that of the migrations.
+async fn made_from(template: &str) -> TestDatabase {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("plyr_test_{}_{number}", std::process::id());
-    let template = template_name();
     let mut server = PgConnection::connect(&server_url()).await.expect("the test server answers");
     sqlx::query("SELECT pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut server).await.expect("a lock");
-    make_template(&mut server, &template).await.expect("the template is made");
+    if template == template_name() {
+        make_template(&mut server, template).await.expect("the template is made");
+    }
     run(&mut server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.expect("an old one is dropped");
     run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("a copy of the template");
     // What the tests prove does not depend on a flush per commit: the server is not taken away from under these.
     run(&mut server, format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.expect("a setting");
     server.close().await.expect("the connection closes");
     let url = url_of(&name);
-    let options = PgConnectOptions::from_str(&url).expect("the server's URL is valid");
+    let options = PgConnectOptions::from_str(&url).expect("the server's URL is valid").application_name("tests");
     let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.expect("the new database answers");
     TestDatabase { url, pool, name }
 }

@@ -40,6 +40,7 @@ impl Settings {
             ("PLYR_BIND", "127.0.0.1:0".to_owned()),
             ("PLYR_ADMIN_BIND", "127.0.0.1:0".to_owned()),
             ("PLYR_DATA_DIR", folder.path().join("data").display().to_string()),
+            ("PLYR_RELAY_URL", String::new()),
         ];
         Self { variables: variables.map(|(name, value)| (name.to_owned(), value)).into(), _folder: folder }
     }

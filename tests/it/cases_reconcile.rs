@@ -1,0 +1,245 @@
+//! Cases A9, B3 to B6 and T14: what the streams lost is found in the repos, and nothing is taken for lost that is not.
+
+use std::collections::BTreeSet;
+
+use plyr_likes_sim::{
+    fault::When,
+    model::differences,
+    reads::{ReadFault, ReadPlan},
+    sim::{HostOptions, Options, Sim},
+    world::{Mix, Shape},
+};
+
+use super::cases_backfill::{figure, live_only, of_network, of_sim, people, said, wrong};
+use crate::support::{
+    comparison::Truth,
+    database::{TestDatabase, fresh},
+    dump,
+    network::{Network, Operation, like, track},
+    program::Program,
+    run::until,
+};
+
+/// A world of a few people, on so many hosts.
+async fn a_world(hosts: usize, mix: Mix, reads: &ReadPlan) -> Sim {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let shape = Shape { seed, actors: 12, tracks: 24, events: 900, mix, ..Shape::default() };
+    let hosts = vec![HostOptions { reads: reads.clone(), announces: true, ..HostOptions::default() }; hosts];
+    Sim::start(Options { shape, hosts, web: 0, rate: 0 }).await.expect("a free port")
+}
+
+async fn change(database: &TestDatabase, statement: &'static str) {
+    let done = sqlx::query(statement).execute(&database.pool).await.expect("a statement");
+    assert!(done.rows_affected() > 0, "nothing to change: {statement}");
+}
+
+#[tokio::test]
+async fn b3_a_repo_that_never_rests_is_read_as_a_whole() {
+    let reads = ReadPlan::default().with("getLatestCommit", When::Every(1), ReadFault::Move);
+    let (sim, database) = (a_world(1, Mix::LIFE, &reads).await, fresh().await);
+    let (text, code) = said(&of_sim(&database, &sim), &["backfill", "--discover"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(wrong(&sim, &database).await, "");
+    assert!(sim.fired()["read move"] >= 24, "{:?}", sim.fired());
+}
+
+#[tokio::test]
+async fn b6_an_empty_answer_deletes_nothing() {
+    let (sim, database) = (a_world(1, Mix::LIFE, &ReadPlan::default()).await, fresh().await);
+    let (text, code) = said(&of_sim(&database, &sim), &["backfill", "--discover"]);
+    assert_eq!(code, 0, "{text}");
+    let whole = dump::state(&database.pool).await;
+    drop(sim);
+
+    // The same world from the same seed, on a host that has lost its records and does not know it.
+    let reads = ReadPlan::default().with("listRecords", When::Every(1), ReadFault::Empty);
+    let sim = a_world(1, Mix::LIFE, &reads).await;
+    change(&database, "DELETE FROM identities").await;
+    let (text, code) = said(&of_sim(&database, &sim), &["reconcile"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(figure(&text, "extra"), 0, "{text}");
+    assert_eq!(differences(&whole, &dump::state(&database.pool).await).join("\n"), "");
+    assert!(sim.fired()["read empty"] >= 12, "{:?}", sim.fired());
+}
+
+#[tokio::test]
+async fn b4_one_broken_host_does_not_delay_the_others() {
+    let (sim, database) = (a_world(2, Mix::LIFE, &ReadPlan::default()).await, fresh().await);
+    sim.set_down(1, true);
+    let settings = of_sim(&database, &sim);
+    let (text, code) = said(&settings, &["backfill", "--discover"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("repos: done=6 failed=6 pending=0"), "{text}");
+    // One that is broken has not made anything disappear, and comes in when it is back.
+    sim.set_down(1, false);
+    let program = Program::serve(&settings).await;
+    until(&database.pool, "SELECT count(*) = 12 AND bool_and(state = 'done') FROM repos").await;
+    assert_eq!(wrong(&sim, &database).await, "");
+    let metrics = program.metrics().await;
+    assert!(metrics.contains("plyr_drift_total{cause=\"audit\",kind=\"extra\"} 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn t14_what_no_source_carries_is_found_in_the_repos() {
+    let (network, database) = (Network::start_fast().await, fresh().await);
+    let accounts = people(&network, 4).await;
+    // The stream begins now and never tells of what was written before, nor of who wrote it.
+    let settings = of_network(&database, &network).with("PLYR_SOURCES", network.source()).with("PLYR_START", "live");
+    let program = Program::serve(&settings).await;
+    until(&database.pool, "SELECT count(*) >= 5 AND bool_and(state = 'done') FROM repos").await;
+    Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
+    let status = program.get("/status", &[]).await.expect("a status");
+    assert_eq!(status["repos"]["done"], 5, "{status}");
+    assert_eq!(status["repos"]["failed"], 0, "{status}");
+    assert_eq!(status["repos"]["drift"][0]["kind"], "missing", "{status}");
+    // Somebody new, whom the relay was not asked about again, is found by the first record.
+    let newcomer = network.account("newcomer").await;
+    newcomer.create("fm.plyr.track", track("First")).await;
+    until(&database.pool, "SELECT count(*) >= 6 AND bool_and(state = 'done') FROM repos").await;
+}
+
+#[tokio::test]
+async fn a9_repos_that_diverged_are_read_and_their_gaps_close() {
+    let mix = Mix { syncs: 60, ..Mix::LIFE };
+    let (sim, database) = (a_world(1, mix, &ReadPlan::default()).await, fresh().await);
+    let settings = of_sim(&database, &sim).with("PLYR_SOURCES", format!("firehose+ws://{}", sim.address(0)));
+    let program = Program::serve(&settings).await;
+    until(&database.pool, "SELECT count(*) > 3 AND bool_and(state = 'closed') FROM gaps WHERE reason = 'sync'").await;
+    // It goes on: repos lose likes in silence while they are read.
+    let lost = || sim.state().world.events().len();
+    let before = lost();
+    sim.advance(300);
+    assert!(lost() > before);
+    let last = "SELECT bool_and(state = 'closed') AND (SELECT max(value) FROM positions) >= $1 FROM gaps";
+    let end = i64::try_from(sim.state().logs[0].end()).expect("few events") - 1;
+    program
+        .wait_until("all gaps are closed", async |_| {
+            let closed: bool = sqlx::query_scalar(last).bind(end).fetch_one(&database.pool).await.expect("an answer");
+            let wrong = wrong(&sim, &database).await;
+            if closed && wrong.is_empty() { Ok(()) } else { Err(format!("closed: {closed}; {wrong}")) }
+        })
+        .await;
+    assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
+    let by: Vec<String> = sqlx::query_scalar("SELECT DISTINCT closed_by FROM gaps")
+        .fetch_all(&database.pool)
+        .await
+        .expect("the table is there");
+    assert_eq!(by, ["repair"]);
+}
+
+#[tokio::test]
+async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
+    let (network, database) = (Network::start().await, fresh().await);
+    let accounts = people(&network, 3).await;
+    let settings = of_network(&database, &network);
+    said(&settings, &["backfill", "--discover"]);
+    // What the stream had told while the index was away is missing from it.
+    let songs = accounts[0].list_records("fm.plyr.track").await;
+    for fan in &accounts[1..] {
+        let likes = fan.list_records("fm.plyr.like").await;
+        let writes =
+            [Operation::delete("fm.plyr.like", likes[0].rkey()), Operation::create("fm.plyr.like", like(&songs[0]))];
+        fan.apply_writes(&writes).await;
+    }
+    change(
+        &database,
+        "INSERT INTO gaps (source, reason, detail, opened_at, from_at, to_at)
+        VALUES ('firehose+wss://relay.example', 'too_old', 'it kept too little', now(), now() - interval '1 day', now())",
+    )
+    .await;
+    let (text, _) = said(&settings, &["status"]);
+    assert!(text.contains("too_old"), "{text}");
+    let program = Program::serve(&settings).await;
+    until(&database.pool, "SELECT bool_and(state = 'closed' AND closed_by = 'repair') FROM gaps").await;
+    Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
+    let (text, _) = said(&settings, &["gaps", "list", "--all"]);
+    assert!(text.contains("closed"), "{text}");
+    let drift: i64 = sqlx::query_scalar("SELECT sum(count)::bigint FROM drift WHERE cause = 'gap'")
+        .fetch_one(&database.pool)
+        .await
+        .expect("a sum");
+    assert_eq!(drift, 6, "a like and an unlike of each of three");
+}
+
+#[tokio::test]
+async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
+    let (network, database) = (Network::start().await, fresh().await);
+    let accounts = people(&network, 3).await;
+    let settings = of_network(&database, &network);
+    said(&settings, &["backfill", "--discover"]);
+    let whole = dump::state(&database.pool).await;
+    change(
+        &database,
+        "UPDATE tracks SET title = 'Another', cid = decode('01711220' || repeat('ab', 32), 'hex'), rev = rev - 5
+        WHERE id = (SELECT min(id) FROM tracks WHERE title IS NOT NULL)",
+    )
+    .await;
+    change(&database, "UPDATE repos SET read_at = now() - interval '2 hours' WHERE did IN (SELECT did FROM actors a JOIN tracks t ON t.artist_id = a.id)").await;
+    // A fan was deleted and purged, and has come back.
+    change(
+        &database,
+        "INSERT INTO account_floors (actor_id, rev, is_purging, wants_read)
+        SELECT max(actor_id), 0, false, true FROM likes",
+    )
+    .await;
+    change(&database, "DELETE FROM lists WHERE actor_id = (SELECT max(actor_id) FROM likes)").await;
+    let program = Program::serve(&settings.with("PLYR_AUDIT_HOURS", "1")).await;
+    until(&database.pool, "SELECT count(*) = 1 FROM drift WHERE cause = 'audit' AND kind = 'differing' AND count = 1")
+        .await;
+    until(&database.pool, "SELECT count(*) = 1 FROM drift WHERE cause = 'account' AND kind = 'missing' AND count = 1")
+        .await;
+    until(&database.pool, "SELECT NOT bool_or(wants_read) FROM account_floors").await;
+    let after = dump::state(&database.pool).await;
+    assert_eq!(differences(&live_only(whole), &live_only(after)).join("\n"), "");
+    drop((program, accounts));
+}
+
+#[tokio::test]
+async fn an_account_event_that_was_lost_is_noticed_by_the_next_reading() {
+    let (network, database) = (Network::start().await, fresh().await);
+    let accounts = people(&network, 2).await;
+    let settings = of_network(&database, &network);
+    said(&settings, &["backfill", "--discover"]);
+    accounts[1].deactivate().await;
+    let before = dump::state(&database.pool).await;
+    let (text, code) = said(&settings, &["reconcile"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(before, dump::state(&database.pool).await, "nothing is removed");
+    let program = Program::serve(&settings).await;
+    until(&database.pool, "SELECT count(*) = 1 FROM hidden_actors WHERE is_hidden").await;
+    accounts[1].activate().await;
+    let (text, code) = said(&settings, &["reconcile"]);
+    assert_eq!(code, 0, "{text}");
+    until(&database.pool, "SELECT count(*) = 0 FROM hidden_actors WHERE is_hidden").await;
+    Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
+}
+
+#[tokio::test]
+async fn b8_an_audit_of_a_repo_that_is_the_same_writes_no_record() {
+    let shape = Shape { seed: 8, actors: 2, tracks: 4_000, events: 2_500, mix: Mix::LIKES, ..Shape::default() };
+    let sim =
+        Sim::start(Options { shape, hosts: vec![HostOptions::default()], web: 0, rate: 0 }).await.expect("a port");
+    let database = fresh().await;
+    let settings = of_sim(&database, &sim);
+    let (text, code) = said(&settings, &["backfill", "--discover"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(figure(&text, "missing") > 5_000, "{text}");
+    assert_eq!(wrong(&sim, &database).await, "");
+    let versions = async || -> Vec<String> {
+        let tables = ["likes", "tracks", "lists", "profiles", "actors", "track_counts"];
+        let mut found = Vec::new();
+        for table in tables {
+            let question = format!("SELECT count(*)::text || max(xmin::text::bigint)::text FROM {table}");
+            let told: Option<String> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(question)).fetch_one(&database.pool).await.expect("a version");
+            found.extend(told);
+        }
+        found
+    };
+    let before = versions().await;
+    let (text, code) = said(&settings, &["reconcile"]);
+    assert_eq!((code, figure(&text, "read")), (0, 2), "{text}");
+    assert_eq!(before, versions().await);
+    println!("{text}");
+}
