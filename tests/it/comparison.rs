@@ -95,6 +95,20 @@ fn t12_three_misses_are_blindness_and_one_delivery_ends_it() {
 }
 
 #[test]
+fn t12_misses_with_deliveries_between_them_are_no_row() {
+    let mut table = Table::of(2);
+    for key in 0..10 {
+        table.tell(0, (2 * key, 0));
+        table.pass(61);
+        assert!(!table.is_anybody_blind(), "after {} misses", table.score(1).missed);
+        table.tell(0, (2 * key + 1, 0));
+        table.tell(1, (2 * key + 1, 0));
+        table.pass(61);
+    }
+    assert_eq!((table.score(1).missed, table.score(1).delivered), (10, 10));
+}
+
+#[test]
 fn t12_what_comes_late_pays_the_debt() {
     let mut table = Table::of(2);
     for key in 0..4 {
