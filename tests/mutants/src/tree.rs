@@ -1,6 +1,7 @@
 //! A copy of the tree, in which code may be broken.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -60,6 +61,7 @@ impl Tree {
     /// would otherwise take a mutant for the original.
     pub fn copy_of(root: &Path) -> anyhow::Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = std::path::absolute(target)?;
         let folder = target.join("mutants");
         let listed = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -68,12 +70,15 @@ impl Tree {
             .context("git lists the files to copy")?;
         ensure!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
         let names = String::from_utf8(listed.stdout).context("names of files are UTF-8")?;
+        let mut wanted = HashSet::new();
         for name in names.split('\0').filter(|name| !name.is_empty()) {
             let (from, to) = (root.join(name), folder.join(name));
             if from.is_file() {
                 copy_if_other(&from, &to, matches!(name, "Cargo.toml" | "Cargo.lock"))?;
+                wanted.insert(to);
             }
         }
+        remove_others(&folder, &wanted)?;
         // Installed for the tests that make a network, and no part of the tree.
         let (installed, link) = (root.join(INSTALLED), folder.join(INSTALLED));
         if installed.exists() && !link.exists() {
@@ -118,6 +123,20 @@ impl Tree {
             .env("RUST_BACKTRACE", "0");
         command
     }
+}
+
+/// Removes what the original no longer has: a migration that is gone would still be applied. Links stay.
+fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            remove_others(&path, wanted)?;
+        } else if kind.is_file() && !wanted.contains(&path) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// What follows on this is the version of the package whose code is broken, in its manifest and in the lock file.

@@ -63,12 +63,12 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["continuity::t13_quiet_is_certain_only_after_something_that_had_just_happened"],
     },
     Edit {
-        name: "number_of_another_connection_begins",
+        name: "first_number_is_not_looked_at",
         file: "src/source/first.rs",
         find: "Some(number) if number < self.least => Seen::Ahead(Lost::Reset),",
         replace: "Some(number) if number < 0 => Seen::Ahead(Lost::Reset),",
-        models: "numbers that a host gives again after a crash are taken for those that we have",
-        tests: &["source::jetstream_v2::t8_numbers_given_again_are_read_again"],
+        models: "a host that counts anew tells what happens now, and what it still has from before is never asked for",
+        tests: &["source::jetstream_v2::t7_future_position_of_a_jetstream"],
     },
     Edit {
         name: "too_old_is_no_loss",

@@ -88,11 +88,19 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "unavailable_repo_is_empty",
-        file: "src/reconcile/run.rs",
-        find: "Err(ReadError::Xrpc(error)) if error.is_unavailable() => None,",
-        replace: "Err(ReadError::Xrpc(error)) if error.is_unavailable() => {\n                let rev = crate::atproto::Tid::last_at(began_at);\n                Some(super::Theirs { rev, records: std::collections::BTreeMap::new() })\n            }",
+        file: "src/reconcile/reader.rs",
+        find: "self.refresh(home).await.map(|_| Said::Nothing)",
+        replace: "self.refresh(home).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
         tests: &["cases_backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
+    },
+    Edit {
+        name: "empty_listing_believed",
+        file: "src/reconcile/reader.rs",
+        find: "Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}",
+        replace: "Some(_) if extra > 0 => {}",
+        models: "a host that has lost its disk empties the index",
+        tests: &["cases_reconcile::b6_an_empty_answer_deletes_nothing"],
     },
     Edit {
         name: "extra_newer_than_the_reading_deleted",
