@@ -35,8 +35,10 @@ ifdef SEEDS
 	@PLYR_SEEDS=$(SEEDS) PLYR_SEED=$${PLYR_SEED:-$$(date +%s)} sh .ci/with_postgres.sh \
 		cargo test --quiet --locked --test it -- --nocapture referee::seeds
 else
-	@PLYR_SOAK_MINUTES=$(or $(MINUTES),30) PLYR_SOAK_RATE=$(or $(RATE),2000) sh .ci/with_postgres.sh \
-		cargo test --quiet --locked --release --test it -- --nocapture --ignored referee::soak::soak
+	@cargo build --release --locked
+	@PLYR_SOAK_MINUTES=$(or $(MINUTES),30) PLYR_SOAK_RATE=$(or $(RATE),2000) \
+		PLYR_TEST_PROGRAM=$(CURDIR)/target/release/plyr-likes sh .ci/with_postgres.sh \
+		cargo test --quiet --locked --test it -- --nocapture --ignored referee::soak::soak
 endif
 
 test:

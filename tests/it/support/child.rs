@@ -15,9 +15,11 @@ const WAIT_INTERVAL: Duration = Duration::from_millis(20);
 /// What a failure shows of the log.
 const LOG_LINES_SHOWN: usize = 60;
 
-/// The program with nothing of the developer's own settings.
+/// The program with nothing of the developer's own settings: the one that was built with the tests, or, for a long run, the one that
+/// `PLYR_TEST_PROGRAM` names.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plyr-likes"));
+    let named = std::env::var_os("PLYR_TEST_PROGRAM");
+    let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_plyr-likes").into()));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
     // Nobody is there: invented people are not to be asked for on the real network.
     command.env("PLYR_PLC_URL", "http://127.0.0.1:9");
