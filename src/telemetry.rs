@@ -186,10 +186,7 @@ fn describe() {
     describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_repos", "Repos that we know of, by whether they have been read.");
     describe_counter!("plyr_repos_failed_total", "Readings of repos that failed, to be tried again.");
-    describe_counter!(
-        "plyr_drift_total",
-        "Records that repos held otherwise than the index, by cause of reading and kind."
-    );
+    describe_counter!("plyr_drift_total", "Records that repos held otherwise than the index, by cause and kind.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
     describe_gauge!("plyr_pool_connections", "Connections to the database, by pool and state.");
 }

@@ -75,7 +75,7 @@ fn per(bytes: i64, likes: i64) -> f64 {
 }
 
 /// A field of the kernel's report on a process, in megabytes.
-fn resident_mb(pid: u32, field: &str) -> anyhow::Result<f64> {
+pub fn resident_mb(pid: u32, field: &str) -> anyhow::Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     let kilobytes: f64 = line.and_then(|line| line.split_whitespace().next()).unwrap_or_default().parse()?;

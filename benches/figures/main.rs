@@ -4,6 +4,7 @@
 //! runs on a private Postgres of the bench, with the settings that the program gives its own; what is compared with
 //! Postgres is compared with the same server.
 
+mod backfill;
 mod batch;
 mod footprint;
 mod freshness;
@@ -54,6 +55,9 @@ async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -
     }
     if wants("footprint") {
         footprint::measure(server).await?;
+    }
+    if wants("backfill") {
+        backfill::measure(server).await?;
     }
     if wants("verify") {
         verify::measure()?;

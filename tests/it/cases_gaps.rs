@@ -331,6 +331,20 @@ async fn t8_numbers_that_begin_anew() {
     assert_eq!(told(&database.pool).await.len(), 1);
 }
 
+#[tokio::test]
+async fn t8_a_message_that_cannot_be_read_says_nothing_of_numbers() {
+    let database = fresh().await;
+    let garbage = |seq| Act::Binary(wire::firehose_account("nobody at all", seq, START_US));
+    let acts = vec![firehose(0, 500, START_US), garbage(3), garbage(1_000_000_000_000), firehose(1, 501, START_US)];
+    let upstream = scripted(vec![acts]).await;
+    let pump = Pump::start(&database.pool, &format!("firehose+ws://{}", upstream.address));
+    until_as(&database.pool, &model(0..2)).await;
+    pump.stop().await;
+    assert_eq!(dump::count_rejects(&database.pool).await, 2, "both have come");
+    assert_eq!(position(&database.pool, upstream.address).await, Some(501));
+    assert_eq!(told(&database.pool).await, []);
+}
+
 /// Lets a source come to `last`, and then leave the settings.
 async fn leave(pool: &PgPool, last: i64) {
     let host = Host::start(&[(last, 0)]).await;

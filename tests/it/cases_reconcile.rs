@@ -34,7 +34,7 @@ async fn change(database: &TestDatabase, statement: &'static str) {
     assert!(done.rows_affected() > 0, "nothing to change: {statement}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b3_a_repo_that_never_rests_is_read_as_a_whole() {
     let reads = ReadPlan::default().with("getLatestCommit", When::Every(1), ReadFault::Move);
     let (sim, database) = (a_world(1, Mix::LIFE, &reads).await, fresh().await);
@@ -44,7 +44,7 @@ async fn b3_a_repo_that_never_rests_is_read_as_a_whole() {
     assert!(sim.fired()["read move"] >= 24, "{:?}", sim.fired());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_an_empty_answer_deletes_nothing() {
     let (sim, database) = (a_world(1, Mix::LIFE, &ReadPlan::default()).await, fresh().await);
     let (text, code) = said(&of_sim(&database, &sim), &["backfill", "--discover"]);
@@ -63,7 +63,7 @@ async fn b6_an_empty_answer_deletes_nothing() {
     assert!(sim.fired()["read empty"] >= 12, "{:?}", sim.fired());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b4_one_broken_host_does_not_delay_the_others() {
     let (sim, database) = (a_world(2, Mix::LIFE, &ReadPlan::default()).await, fresh().await);
     sim.set_down(1, true);
@@ -99,7 +99,7 @@ async fn t14_what_no_source_carries_is_found_in_the_repos() {
     until(&database.pool, "SELECT count(*) >= 6 AND bool_and(state = 'done') FROM repos").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a9_repos_that_diverged_are_read_and_their_gaps_close() {
     let mix = Mix { syncs: 60, ..Mix::LIFE };
     let (sim, database) = (a_world(1, mix, &ReadPlan::default()).await, fresh().await);
@@ -215,7 +215,7 @@ async fn an_account_event_that_was_lost_is_noticed_by_the_next_reading() {
     Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b8_an_audit_of_a_repo_that_is_the_same_writes_no_record() {
     let shape = Shape { seed: 8, actors: 2, tracks: 4_000, events: 2_500, mix: Mix::LIKES, ..Shape::default() };
     let sim =

@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use plyr_likes::{
     apply::{Applied, Applier, Batch, Origin, Reached},
+    atproto::Did,
     clock::Clock,
     decode::{Collections, Frame, Item, firehose, jetstream_v1},
+    reconcile::{Ours, Theirs, load_ours, plan},
 };
 use sqlx::PgConnection;
 
@@ -86,6 +88,18 @@ impl World {
             batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
+    }
+
+    /// What the index holds of a repo, as a reader loads it before it reads.
+    pub async fn ours(&mut self, did: &Did) -> Ours {
+        load_ours(&mut self.connection, &self.collections, did).await.expect("the tables are there")
+    }
+
+    /// Mends the index by a reading of a repo, held against what was loaded before it. Answers how many paths differed.
+    pub async fn repair(&mut self, did: &Did, theirs: &Theirs, ours: &Ours) -> usize {
+        let repair = plan(&self.collections, did, theirs, ours);
+        self.applier.apply(&mut self.connection, &repair.batch).await.expect("the database takes the batch");
+        repair.paths.len()
     }
 
     /// The operations of these commits as Jetstream v1 messages, in one batch.
