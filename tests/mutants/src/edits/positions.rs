@@ -64,8 +64,8 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/apply/mod.rs",
         find: "        self.ids = Ids::default();\n",
         replace: "        self.hints = Hints::default();\n",
-        models: "ids of a transaction that Postgres forgot are given to others",
-        tests: &["cases_storage::s1_postgres_away_for_ten_seconds_and_restarted"],
+        models: "after a restore of the database, rows name actors and tracks that it does not have",
+        tests: &["cases_order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
     },
     Edit {
         name: "standby_writes",
