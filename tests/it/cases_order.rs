@@ -296,3 +296,14 @@ async fn track_id(world: &World, uri: &str) -> i64 {
         .await
         .expect("the track has an id from its first mention")
 }
+
+/// S1: what the writer remembered of a database is nobody's in an older state of it.
+#[tokio::test]
+async fn s1_a_database_that_was_restored_is_written_to_as_it_is() {
+    let mut world = World::new().await;
+    let uri = track_uri(0, 0);
+    world.commit(&[track_commit(1, track("A", AT)), like_commit(1, 2, 0, like(&uri, AT))]).await;
+    world.lose().await;
+    world.commit(&[like_commit(1, 3, 1, like(&uri, AT)), track_commit(4, track("B", AT))]).await;
+    world.check().await;
+}

@@ -46,6 +46,17 @@ impl World {
 
     /// Forgets everything, as if the database were new and the program had just started.
     pub async fn clear(&mut self) {
+        self.empty().await;
+        self.restart();
+    }
+
+    /// As if a database without a row had been restored below the program, which knows that its connection has been away.
+    pub async fn lose(&mut self) {
+        self.empty().await;
+        self.applier.forget();
+    }
+
+    async fn empty(&mut self) {
         // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
@@ -56,7 +67,6 @@ impl World {
         .execute(&self.database.pool)
         .await
         .expect("the tables are there");
-        self.restart();
         self.model = Model::default();
         self.positions.clear();
     }

@@ -44,14 +44,6 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["cases_storage::s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again"],
     },
     Edit {
-        name: "future_stamps_become_positions",
-        file: "src/ingest/pending.rs",
-        find: "value > self.now.micros().saturating_add(AHEAD_MAX_US) {",
-        replace: "value > i64::MAX - AHEAD_MAX_US {",
-        models: "a stamp from the next century silences a Jetstream for good",
-        tests: &["cases_transport::t4_a_time_from_another_century_is_no_position"],
-    },
-    Edit {
         name: "batches_wait_until_full",
         file: "src/ingest/feed.rs",
         find: "let due = pending.has_rows() || !open;",
@@ -64,8 +56,8 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/apply/mod.rs",
         find: "        self.ids = Ids::default();\n",
         replace: "        self.hints = Hints::default();\n",
-        models: "ids of a transaction that Postgres forgot are given to others",
-        tests: &["cases_storage::s1_postgres_away_for_ten_seconds_and_restarted"],
+        models: "after a restore of the database, rows name actors and tracks that it does not have",
+        tests: &["cases_order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
     },
     Edit {
         name: "standby_writes",
