@@ -3,12 +3,13 @@
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
 
-.PHONY: help up demo sim test checks bench mutants doctor sqlx
+.PHONY: help up demo sim soak test checks bench mutants doctor sqlx
 
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
 	@echo 'make demo    a PDS with accounts, tracks and likes to follow; says how'
 	@echo 'make sim     a made-up world on ports of its own, with faults if you like; SIM=--help says which'
+	@echo 'make soak    SEEDS=1000: so many short runs in which everything goes wrong; MINUTES=30 RATE=2000: a long one'
 	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
 	@echo 'make bench   measure and print the figures'
 	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
@@ -27,6 +28,17 @@ demo:
 sim:
 	@cargo run --quiet --release --locked --package plyr-likes-sim -- $(SIM)
 
+# With SEEDS, short runs from a seed of the day; with MINUTES, one long run.
+soak:
+	@sh .ci/install.sh up
+ifdef SEEDS
+	@PLYR_SEEDS=$(SEEDS) PLYR_SEED=$${PLYR_SEED:-$$(date +%s)} sh .ci/with_postgres.sh \
+		cargo test --quiet --locked --test it -- --nocapture referee::seeds
+else
+	@PLYR_SOAK_MINUTES=$(or $(MINUTES),30) PLYR_SOAK_RATE=$(or $(RATE),2000) sh .ci/with_postgres.sh \
+		cargo test --quiet --locked --release --test it -- --nocapture --ignored referee::soak::soak
+endif
+
 test:
 	@sh .ci/install.sh test
 	cargo fmt --check
@@ -36,6 +48,7 @@ checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
+	@sh .ci/mutants.sh --sample 2
 
 bench:
 	@sh .ci/install.sh test

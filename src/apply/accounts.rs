@@ -88,15 +88,16 @@ pub fn decide(held: &AccountCheck, answer: Answer, now: Timestamp) -> Decision {
         Answer::Inactive { .. } => Decision::Keep,
         // Only together do the two say that it is gone: a server that has lost track of an account says the same.
         Answer::NotFound if is_said_deleted => Decision::Remove,
-        Answer::NotFound | Answer::Unreachable if is_said_deleted && is_past_grace(held.status_at, now) => {
-            Decision::Remove
-        }
+        Answer::NotFound | Answer::Unreachable if is_said_deleted && is_past_grace(held, now) => Decision::Remove,
         Answer::NotFound | Answer::Unreachable => Decision::Wait,
     }
 }
 
-fn is_past_grace(status_at: Option<Timestamp>, now: Timestamp) -> bool {
-    status_at.is_some_and(|at| now.utc().signed_duration_since(at.utc()) > GRACE)
+/// Whether a month has passed both since the account was said to be deleted and since its server was first to be asked: what is
+/// replayed out of the past has been asked about only now.
+fn is_past_grace(held: &AccountCheck, now: Timestamp) -> bool {
+    let is_past = |at: Timestamp| now.utc().signed_duration_since(at.utc()) > GRACE;
+    held.status_at.is_some_and(is_past) && is_past(held.since)
 }
 
 /// Does what follows from an answer, in one transaction on `connection`, which must be in none. `asked_at` is when the question

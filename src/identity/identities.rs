@@ -152,18 +152,21 @@ impl Identities {
     /// Who somebody is by now, from the network: for whoever has reason to doubt what the table says. What was read a few seconds
     /// ago is not read again, and a failure is not repeated before its time.
     pub async fn refresh(&self, did: &Did) -> Outcome {
-        if let Some(stored) = self.load(did).await? {
-            let known = read_stored(did, &stored).filter(|known| {
-                stored.failure.is_none() && self.0.clock.now() < known.fetched_at.plus(self.0.options.age_min)
-            });
-            if let Some(known) = known {
-                return Ok(known);
-            }
-            if let Some(failure) = read_failure(did, &stored).filter(|_| self.0.clock.now().utc() < stored.due_at) {
-                return Err(failure);
-            }
-        }
         self.ask(did, None).await
+    }
+
+    /// What need not be asked for again: read or failed so lately. Looked up by whoever is the one to ask, so that those who come
+    /// while the answer is being stored do not ask once more.
+    async fn recent(&self, did: &Did) -> Result<Option<Outcome>, IdentityError> {
+        let Some(stored) = self.load(did).await? else { return Ok(None) };
+        let known = read_stored(did, &stored).filter(|known| {
+            stored.failure.is_none() && self.0.clock.now() < known.fetched_at.plus(self.0.options.age_min)
+        });
+        if let Some(known) = known {
+            return Ok(Some(Ok(known)));
+        }
+        let failure = read_failure(did, &stored).filter(|_| self.0.clock.now().utc() < stored.due_at);
+        Ok(failure.map(Err))
     }
 
     /// Asks the network, or waits for whoever asks already. `lease` is for the background: until when it sees to the rest.
@@ -173,7 +176,12 @@ impl Identities {
             under_way.get(did).and_then(WeakShared::upgrade).unwrap_or_else(|| {
                 let (this, asked) = (self.clone(), did.clone());
                 let future: BoxFuture<'static, Outcome> = Box::pin(async move {
-                    let outcome = this.fetch(&asked, lease).await;
+                    let recent = if lease.is_none() { this.recent(&asked).await } else { Ok(None) };
+                    let outcome = match recent {
+                        Ok(Some(known)) => known,
+                        Ok(None) => this.fetch(&asked, lease).await,
+                        Err(error) => Err(error),
+                    };
                     this.under_way().remove(&asked);
                     outcome
                 });

@@ -195,6 +195,7 @@ impl Pending {
     fn take_frame(&mut self, frame: Frame, trace: &Trace) {
         let feeder = &self.feeders[trace.feeder];
         let mut ours = Told::default();
+        let mut is_legible = true;
         self.batch.links.extend(frame.link.map(|link| (feeder.name.clone(), link)));
         for item in frame.items {
             match item {
@@ -220,6 +221,7 @@ impl Pending {
                 }
                 Item::Reject(reject) => {
                     meter::rejected(reject.reason);
+                    is_legible &= reject.path.is_some();
                     if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
                         lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
                     }
@@ -232,7 +234,8 @@ impl Pending {
                 }
             }
         }
-        if let (Some(kind), Some(value)) = (feeder.kind, frame.position) {
+        // A message that can't be read does not say where we are either: a number out of it may be any.
+        if let (Some(kind), Some(value), true) = (feeder.kind, frame.position, is_legible) {
             self.advance(trace.feeder, kind, value, (frame.time, ours));
         }
     }

@@ -116,6 +116,8 @@ pub struct AccountCheck {
     pub status: Option<String>,
     /// When that was said.
     pub status_at: Option<Timestamp>,
+    /// Since when it is to be asked about.
+    pub since: Timestamp,
     /// How often it was asked for in vain.
     pub attempts: i32,
 }
@@ -127,7 +129,7 @@ pub async fn list_due(
     limit: i64,
 ) -> sqlx::Result<Vec<AccountCheck>> {
     let rows = sqlx::query!(
-        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.attempts
+        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts
         FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 ORDER BY c.due_at, a.id LIMIT $2",
         now,
         limit
@@ -142,6 +144,7 @@ pub async fn list_due(
                 active: row.active,
                 status: row.status,
                 status_at: row.status_at.map(Timestamp::from_utc),
+                since: Timestamp::from_utc(row.since),
                 attempts: row.attempts,
             })
         })

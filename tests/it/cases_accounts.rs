@@ -415,8 +415,13 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
         active,
         status: status.map(str::to_owned),
         status_at: Some(moment(second)),
+        since: moment(second),
         attempts: 0,
     };
+    // Said a year ago, and told to us just now.
+    let replayed = AccountCheck { since: moment(0), ..check(false, Some("deleted"), -365 * 86_400) };
+    // In doubt for a year, and said to be deleted just now.
+    let doubted = AccountCheck { since: moment(-365 * 86_400), ..check(false, Some("deleted"), 0) };
     let now = moment(1_000_000);
     let deleted = || Answer::Inactive { status: Some(AccountStatus::Deleted) };
     let deactivated = || Answer::Inactive { status: Some(AccountStatus::Deactivated) };
@@ -435,6 +440,8 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
         (check(false, Some("deleted"), 0), Answer::Unreachable, Decision::Wait),
         (check(false, Some("deleted"), -31 * 86_400), Answer::Unreachable, Decision::Remove),
         (check(false, Some("deleted"), 0), Answer::Inactive { status: Some(AccountStatus::Throttled) }, Decision::Keep),
+        (replayed, Answer::Unreachable, Decision::Wait),
+        (doubted, Answer::Unreachable, Decision::Wait),
         (check(false, None, 0), Answer::Tombstoned, Decision::Remove),
     ] {
         assert_eq!(decide(&held, answer.clone(), now), decision, "{held:?} {answer:?}");

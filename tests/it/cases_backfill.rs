@@ -151,7 +151,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
 #[tokio::test]
 async fn b6_a_server_that_fails_or_has_nobody_deletes_nothing() {
     let (network, database) = (Network::start().await, fresh().await);
-    people(&network, 2).await;
+    let accounts = people(&network, 2).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     let whole = dump::state(&database.pool).await;
@@ -162,6 +162,15 @@ async fn b6_a_server_that_fails_or_has_nobody_deletes_nothing() {
     assert!(failing.contains("failed=3"), "{failing}");
     assert_eq!(whole, dump::state(&database.pool).await);
     network.start_pds().await;
+    // The server is there, and gives none of the repos: that says nothing of what is in them.
+    network.takedown(&accounts[1].did, true).await;
+    accounts[2].deactivate().await;
+    let artist = accounts.into_iter().next().expect("there are three");
+    network.delete_account(artist).await;
+    let (closed, _) = said(&settings, &["reconcile"]);
+    let done = ["read", "missing", "extra", "differing"].map(|word| figure(&closed, word));
+    assert_eq!(done, [3, 0, 0, 0], "{closed}");
+    assert_eq!(whole, dump::state(&database.pool).await);
 }
 
 /// A world whose streams nobody follows, served by its PDSes alone.

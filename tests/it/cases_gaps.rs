@@ -7,9 +7,12 @@ use std::{
 };
 
 use plyr_likes::{
+    apply::{Applier, Batch, Gap, GapChange, Reached},
+    clock::Clock,
+    decode::Collections,
     ingest,
     source::Start,
-    store::gaps::{self, By, State, StoredGap, Which},
+    store::gaps::{self, By, End, Reason, State, StoredGap, Which},
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -328,6 +331,20 @@ async fn t8_numbers_that_begin_anew() {
     assert_eq!(told(&database.pool).await.len(), 1);
 }
 
+#[tokio::test]
+async fn t8_a_message_that_cannot_be_read_says_nothing_of_numbers() {
+    let database = fresh().await;
+    let garbage = |seq| Act::Binary(wire::firehose_account("nobody at all", seq, START_US));
+    let acts = vec![firehose(0, 500, START_US), garbage(3), garbage(1_000_000_000_000), firehose(1, 501, START_US)];
+    let upstream = scripted(vec![acts]).await;
+    let pump = Pump::start(&database.pool, &format!("firehose+ws://{}", upstream.address));
+    until_as(&database.pool, &model(0..2)).await;
+    pump.stop().await;
+    assert_eq!(dump::count_rejects(&database.pool).await, 2, "both have come");
+    assert_eq!(position(&database.pool, upstream.address).await, Some(501));
+    assert_eq!(told(&database.pool).await, []);
+}
+
 /// Lets a source come to `last`, and then leave the settings.
 async fn leave(pool: &PgPool, last: i64) {
     let host = Host::start(&[(last, 0)]).await;
@@ -488,6 +505,39 @@ async fn a_gap_that_a_repair_has_taken_up_is_not_closed_past_what_came_since() {
     assert!(gaps::close(&mut connection, id, By::Repair, done).await.expect("an answer"));
     assert!(!gaps::close(&mut connection, id, By::Repair, done).await.expect("an answer"), "twice");
     pump.stop().await;
+}
+
+/// The database refuses the gap, and nothing else of the batch: then the position behind it is not stored either.
+#[tokio::test]
+async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
+    let database = fresh().await;
+    let mut connection = database.pool.acquire().await.expect("a connection");
+    let run = async |statement: &'static str| {
+        sqlx::query(statement).execute(&database.pool).await.expect("a statement");
+    };
+    run("ALTER TABLE gaps ADD CONSTRAINT none CHECK (reason <> 'too_old')").await;
+    let source: Arc<str> = "firehose+wss://relay.example".into();
+    let lost = GapChange::Opens {
+        reason: Reason::TooOld,
+        kind: Some("firehose_seq"),
+        from: End { value: Some(10), at: None },
+        to: End { value: Some(900), at: None },
+        detail: "the upstream says so".to_owned(),
+    };
+    let batch = Batch {
+        gaps: vec![Gap { source: source.clone(), change: lost }],
+        positions: vec![Reached::to(source, "firehose_seq", 900)],
+        ..Batch::default()
+    };
+    let mut applier = Applier::new(Collections::of_namespace("fm.plyr").expect("a namespace"), Clock::system());
+    let refused = applier.apply(&mut connection, &batch).await.expect_err("the gap is refused");
+    assert!(refused.is_about_a_row(), "{refused}");
+    let positions = "SELECT count(*) FROM positions";
+    let count = async || sqlx::query_scalar::<_, i64>(positions).fetch_one(&database.pool).await.expect("a count");
+    assert_eq!(count().await, 0);
+    run("ALTER TABLE gaps DROP CONSTRAINT none").await;
+    applier.apply(&mut connection, &batch).await.expect("both are taken");
+    assert_eq!((count().await, told(&database.pool).await), (1, vec![("too_old", Some(10), Some(900))]));
 }
 
 fn index(database_url: &str, source: &str, folder: &std::path::Path) -> Child {

@@ -1,8 +1,6 @@
 //! Cases S1, S2 and S5: what the database does, and what readers see. S3 is the property test.
 
 use std::{
-    path::{Path, PathBuf},
-    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +9,6 @@ use std::{
 };
 
 use plyr_likes::{clock::Clock, decode::Collections, ingest};
-use sqlx::{PgPool, postgres::PgPoolOptions};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::support::{
@@ -22,6 +19,7 @@ use crate::support::{
     model::{What, differences},
     program::{Program, Settings},
     run::{Log, lines_from, until, until_as},
+    server::Server,
     upstream::{Act, Upstream},
     wire::{Body, Commit, Operation, invalid, like, list, some_cid, track, updated},
     world::World,
@@ -32,85 +30,6 @@ const AT: &str = "2025-01-01T00:00:00Z";
 
 fn rev(second: i64) -> i64 {
     tid(START_US + second * 1_000_000, 17)
-}
-
-/// A Postgres of this test alone, that can be taken away.
-struct Server {
-    folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// The server's programs; it refuses to run as root, so they run as `postgres` there.
-    fn program(name: &str) -> Command {
-        let folders = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-        let newest = folders.map(|folder| folder.path().join("bin").join(name)).filter(|path| path.exists()).max();
-        let path = newest.unwrap_or_else(|| PathBuf::from(name));
-        if !rustix::process::geteuid().is_root() {
-            return Command::new(path);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups"]).arg(path);
-        command
-    }
-
-    fn run(command: &mut Command) {
-        // Into a file and not a pipe: a server that goes on running would hold the pipe open.
-        let output = tempfile::NamedTempFile::new().expect("a file");
-        let stdout = output.reopen().expect("a file");
-        let stderr = output.reopen().expect("a file");
-        let status = command.current_dir("/").stdout(stdout).stderr(stderr).status().expect("it starts");
-        let said = || std::fs::read_to_string(output.path()).unwrap_or_default();
-        assert!(status.success(), "{command:?} ended with {status}: {}", said());
-    }
-
-    fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").expect("a folder");
-        if rustix::process::geteuid().is_root() {
-            Self::run(Command::new("chown").arg("postgres").arg(folder.path()));
-        }
-        let server = Self { folder };
-        Self::run(
-            Self::program("initdb")
-                .args(["-A", "trust", "-U", "plyr", "-E", "UTF8", "--no-locale", "-D"])
-                .arg(server.cluster()),
-        );
-        server.start();
-        server
-    }
-
-    fn cluster(&self) -> PathBuf {
-        self.folder.path().join("cluster")
-    }
-
-    fn control(&self, arguments: &[&str]) {
-        let log = self.folder.path().join("log");
-        Self::run(Self::program("pg_ctl").arg("-w").arg("-D").arg(self.cluster()).arg("-l").arg(log).args(arguments));
-    }
-
-    fn start(&self) {
-        self.control(&["start", "-o", &format!("-c listen_addresses='' -k {}", self.folder.path().display())]);
-    }
-
-    /// Away at once, as by a crash.
-    fn stop(&self) {
-        self.control(&["stop", "-m", "immediate"]);
-    }
-
-    fn url(&self) -> String {
-        format!("postgres:///postgres?host={}&user=plyr", self.folder.path().display())
-    }
-
-    async fn pool(&self) -> PgPool {
-        PgPoolOptions::new().max_connections(2).connect(&self.url()).await.expect("the server answers")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if Path::new(&self.cluster().join("postmaster.pid")).exists() {
-            let _ = Self::program("pg_ctl").args(["stop", "-m", "immediate", "-D"]).arg(self.cluster()).status();
-        }
-    }
 }
 
 /// What the count of a track's likes is answered with.
@@ -174,13 +93,7 @@ async fn s1_postgres_away_for_ten_seconds_and_restarted() {
 
     // A restart in the middle of the flow.
     upstream.go();
-    server.control(&[
-        "restart",
-        "-m",
-        "fast",
-        "-o",
-        &format!("-c listen_addresses='' -k {}", server.folder.path().display()),
-    ]);
+    server.restart();
     let pool = server.pool().await;
     until_as(&pool, &log.model()).await;
     assert_eq!(dump::miscounted(&pool).await, Vec::<String>::new());

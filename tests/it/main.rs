@@ -36,6 +36,8 @@ mod program;
 mod proofs;
 mod property;
 mod property_repos;
+mod reconcile;
+mod referee;
 mod rejects;
 mod serve;
 mod serve_operation;

@@ -45,6 +45,29 @@ async fn r1_batch_answers_every_id_once_in_order() {
     assert_eq!(api.batch(&token, &asked).await.text().await.unwrap(), format!("{{\"{a}\":false}}"));
 }
 
+/// An actor with few likes is answered out of one stretch of the index, one with many track by track.
+#[tokio::test]
+async fn r1_batch_knows_every_like_of_few_and_of_many() {
+    let api = Api::start().await;
+    let liker = api.actor("liker").await;
+    let token = api.token(&liker).await;
+    let tracks = "INSERT INTO tracks (uri, artist_id) SELECT 'at://did:plc:artist/fm.plyr.track/' || n, $1
+        FROM generate_series(1, 300) AS n RETURNING id";
+    let ids: Vec<i64> = sqlx::query_scalar(tracks).bind(liker.id).fetch_all(api.pool()).await.unwrap();
+    let more = "INSERT INTO likes (actor_id, rkey, rev, indexed_at, subject_id, sort_at)
+        SELECT $1, id, id, now(), id, now() FROM unnest($2::bigint[]) AS t (id)";
+    let mut liked = 0;
+    for count in [1, 255, 256, 257, 258, 299] {
+        sqlx::query(more).bind(liker.id).bind(&ids[liked..count]).execute(api.pool()).await.unwrap();
+        liked = count;
+        let answer = api.batch(&token, &json!({"track_ids": ids}).to_string()).await;
+        let answer = json_of(answer, StatusCode::OK).await;
+        let shown: Vec<bool> = ids.iter().map(|id| answer[id.to_string()].as_bool().unwrap()).collect();
+        let wanted: Vec<bool> = (0..ids.len()).map(|place| place < count).collect();
+        assert_eq!(shown, wanted, "{count} likes");
+    }
+}
+
 #[tokio::test]
 async fn r1_batch_bounds() {
     let api = Api::start().await;

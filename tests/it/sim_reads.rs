@@ -6,9 +6,8 @@ use futures_util::StreamExt as _;
 use ipld_core::{cid::Cid, ipld::Ipld};
 use k256::ecdsa::{Signature, VerifyingKey, signature::Verifier as _};
 use plyr_likes_sim::{
-    fault::When,
+    fault::{ReadFault, ReadPlan, When},
     model::Model,
-    reads::{ReadFault, ReadPlan},
     sim::{HostOptions, Options, Sim},
     wire,
     world::{Mix, Shape, Standing},

@@ -4,7 +4,7 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::{Cid, Tid, Timestamp},
     decode::{
-        AccountStatus, Body, Collection, MESSAGE_MAX, Operation, RawFormat, Reason,
+        AccountStatus, Body, Collection, Event, Item, MESSAGE_MAX, Operation, RawFormat, Reason,
         firehose::{self, Message},
     },
 };
@@ -211,6 +211,26 @@ fn a_commit_of_broken_operations_is_kept_once() {
     let sent = (0..200).map(|_| put("fm.plyr.like", "..", &[0])).collect::<Vec<_>>();
     let reject = only_reject(decode_frame(&commit(&sent)).items);
     assert_eq!((reject.reason, reject.raw_format), (Reason::Identifier, RawFormat::Firehose));
+}
+
+/// A broken operation costs itself alone, wherever it stands among good ones.
+#[test]
+fn t17_a_broken_operation_hides_none_of_its_neighbours() {
+    let block = serde_ipld_dagcbor::to_vec(&ipld(&like())).unwrap();
+    let keys = [KEY, "3l3qo2vuowo22", "3l3qo2vuowo2c"];
+    for at in 0..=keys.len() {
+        let mut sent: Vec<Sent> = keys.iter().map(|key| put("fm.plyr.like", key, &block)).collect();
+        sent.insert(at, put("fm.plyr.like", "..", &block));
+        let (mut told, mut refused) = (Vec::new(), Vec::new());
+        for item in decode_frame(&commit(&sent)).items {
+            match item {
+                Item::Event(Event { body: Body::Commit(commit), .. }) => told.push(commit.rkey.to_string()),
+                Item::Reject(reject) => refused.push(reject.reason),
+                other @ Item::Event(_) => panic!("no commit: {other:?}"),
+            }
+        }
+        assert_eq!((told, refused), (keys.map(str::to_owned).to_vec(), vec![Reason::Identifier]), "broken at {at}");
+    }
 }
 
 #[test]

@@ -15,9 +15,18 @@ const URIS_MAX: usize = 100;
 /// Small enough that every test turns pages.
 const PAGE_LIMIT: &str = "30";
 
+/// Of an account, what the API shows.
+pub struct Who {
+    /// Its DID.
+    pub did: String,
+    /// What it is called now.
+    pub handle: String,
+}
+
 /// What the PDS holds of some accounts.
-pub struct Truth<'a> {
-    accounts: &'a [Account],
+#[derive(Default)]
+pub struct Truth {
+    accounts: Vec<Who>,
     likes: BTreeMap<String, Vec<Stored>>,
     lists: BTreeMap<String, Vec<Stored>>,
     tracks: BTreeMap<String, Stored>,
@@ -28,31 +37,43 @@ pub struct Truth<'a> {
     handles_told: bool,
 }
 
-impl<'a> Truth<'a> {
+impl Truth {
     /// Reads all records of the accounts. `other` are addresses of tracks to ask for besides those that exist.
-    pub async fn read(accounts: &'a [Account], other: &BTreeSet<String>) -> Self {
-        let mut truth = Self {
-            accounts,
-            likes: BTreeMap::new(),
-            lists: BTreeMap::new(),
-            tracks: BTreeMap::new(),
-            likers: BTreeMap::new(),
-            absent: BTreeSet::new(),
-            handles_told: false,
-        };
+    pub async fn read(accounts: &[Account], other: &BTreeSet<String>) -> Self {
+        let mut truth = Self::default();
         for account in accounts {
-            let likes = account.list_records("fm.plyr.like").await;
-            for like in &likes {
-                truth.likers.entry(subject(like).0.to_owned()).or_default().insert(account.did.clone());
-            }
-            truth.likes.insert(account.did.clone(), likes);
-            truth.lists.insert(account.did.clone(), account.list_records("fm.plyr.list").await);
-            let tracks = account.list_records("fm.plyr.track").await;
-            truth.tracks.extend(tracks.into_iter().map(|track| (track.uri.clone(), track)));
+            let who = Who { did: account.did.clone(), handle: account.handle.clone() };
+            let mut records = account.list_records("fm.plyr.like").await;
+            records.extend(account.list_records("fm.plyr.list").await);
+            records.extend(account.list_records("fm.plyr.track").await);
+            truth.take(who, records);
         }
-        let liked = truth.likers.keys();
-        truth.absent = liked.chain(other).filter(|uri| !truth.tracks.contains_key(*uri)).cloned().collect();
+        truth.ask_for(other);
         truth
+    }
+
+    /// One more account, with its likes, lists and tracks.
+    pub fn take(&mut self, who: Who, records: Vec<Stored>) {
+        let (likes, lists) =
+            (self.likes.entry(who.did.clone()).or_default(), self.lists.entry(who.did.clone()).or_default());
+        for record in records {
+            match record.uri.split('/').nth(3) {
+                Some("fm.plyr.like") => {
+                    self.likers.entry(subject(&record).0.to_owned()).or_default().insert(who.did.clone());
+                    likes.push(record);
+                }
+                Some("fm.plyr.list") => lists.push(record),
+                Some("fm.plyr.track") => drop(self.tracks.insert(record.uri.clone(), record)),
+                _ => panic!("no record of ours: {record:?}"),
+            }
+        }
+        self.accounts.push(who);
+    }
+
+    /// Whatever is liked or named here and does not exist is asked for too.
+    pub fn ask_for(&mut self, other: &BTreeSet<String>) {
+        let liked = self.likers.keys();
+        self.absent = liked.chain(other).filter(|uri| !self.tracks.contains_key(*uri)).cloned().collect();
     }
 
     /// From now on every handle is expected: the stream has told each when the account was known already.
@@ -74,8 +95,9 @@ impl<'a> Truth<'a> {
         }
     }
 
-    async fn compare(&self, program: &Program) -> Result<(), String> {
-        for account in self.accounts {
+    /// Compares every view of the API, and says the first difference.
+    pub async fn compare(&self, program: &Program) -> Result<(), String> {
+        for account in &self.accounts {
             self.compare_actor_likes(program, account).await?;
             self.compare_statuses(program, account).await?;
             self.compare_lists(program, account).await?;
@@ -96,7 +118,7 @@ impl<'a> Truth<'a> {
         self.compare_track_views(program).await
     }
 
-    async fn compare_actor_likes(&self, program: &Program, account: &Account) -> Result<(), String> {
+    async fn compare_actor_likes(&self, program: &Program, account: &Who) -> Result<(), String> {
         let shown = all_pages(program, "fm.plyr.feed.getActorLikes", ("actor", &account.did), "likes").await?;
         let newest_first = shown.iter().map(|like| time(like, "createdAt")).collect::<Result<Vec<_>, _>>()?;
         ensure_that(newest_first.is_sorted_by(|newer, older| newer >= older), || {
@@ -116,7 +138,7 @@ impl<'a> Truth<'a> {
         ensure_same_rows(&format!("likes of {}", account.handle), &told, &expected)
     }
 
-    async fn compare_statuses(&self, program: &Program, account: &Account) -> Result<(), String> {
+    async fn compare_statuses(&self, program: &Program, account: &Who) -> Result<(), String> {
         let uris: Vec<&str> = self.tracks.keys().chain(&self.absent).map(String::as_str).collect();
         for asked in uris.chunks(URIS_MAX) {
             let mut query = vec![("actor", account.did.as_str())];
@@ -210,18 +232,18 @@ impl<'a> Truth<'a> {
         ensure_same_rows("views of the tracks", &told, &expected)
     }
 
-    async fn compare_lists(&self, program: &Program, account: &Account) -> Result<(), String> {
+    async fn compare_lists(&self, program: &Program, account: &Who) -> Result<(), String> {
         let shown = all_pages(program, "fm.plyr.graph.getActorLists", ("actor", &account.did), "lists").await?;
         let mut told = BTreeMap::new();
         for list in &shown {
-            let row = (word(list, "cid")?, word(list, "name")?, word(list, "listType")?, list["itemCount"].as_u64());
+            let row = (word(list, "cid")?, text(list, "name"), text(list, "listType"), list["itemCount"].as_u64());
             told.insert(word(list, "uri")?, row);
         }
         ensure_that(told.len() == shown.len(), || format!("a list of {} is shown twice", account.handle))?;
         let mut expected = BTreeMap::new();
         for list in &self.lists[&account.did] {
             let items = array(&list.value, "items")?;
-            let (name, list_type) = (word(&list.value, "name")?, word(&list.value, "listType")?);
+            let (name, list_type) = (text(&list.value, "name"), text(&list.value, "listType"));
             expected.insert(list.uri.clone(), (list.cid.clone(), name, list_type, Some(items.len() as u64)));
             let shown = all_pages(program, "fm.plyr.graph.getList", ("list", &list.uri), "items").await?;
             let in_order: Vec<&Value> = shown.iter().map(|item| &item["subject"]).collect();
@@ -232,7 +254,7 @@ impl<'a> Truth<'a> {
     }
 
     /// The REST view of what somebody likes, asked for by handle where it must be known: tracks that exist, and no others.
-    async fn compare_liked_tracks(&self, program: &Program, account: &Account) -> Result<(), String> {
+    async fn compare_liked_tracks(&self, program: &Program, account: &Who) -> Result<(), String> {
         let path = format!("/users/{}/likes", if self.handles_told { &account.handle } else { &account.did });
         let mut told = Vec::new();
         let mut cursor: Option<String> = None;
@@ -255,7 +277,7 @@ impl<'a> Truth<'a> {
         ensure_that(distinct.len() == told.len(), || format!("{path} shows a track twice: {told:?}"))
     }
 
-    fn owner_of(&self, uri: &str) -> Result<&Account, String> {
+    fn owner_of(&self, uri: &str) -> Result<&Who, String> {
         let did = uri.split('/').nth(2).unwrap_or_default();
         self.accounts.iter().find(|account| account.did == did).ok_or_else(|| format!("{uri} belongs to nobody here"))
     }
@@ -284,6 +306,11 @@ fn subject(like: &Stored) -> (&str, &str) {
 
 fn word(value: &Value, field: &str) -> Result<String, String> {
     value[field].as_str().map(str::to_owned).ok_or_else(|| format!("no {field} in {value}"))
+}
+
+/// What may be left out.
+fn text(value: &Value, field: &str) -> Option<String> {
+    value[field].as_str().map(str::to_owned)
 }
 
 fn time(value: &Value, field: &str) -> Result<DateTime<Utc>, String> {

@@ -94,7 +94,7 @@ async fn made_from(template: &str) -> TestDatabase {
     run(&mut server, format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.expect("a setting");
     server.close().await.expect("the connection closes");
     let url = url_of(&name);
-    let options = PgConnectOptions::from_str(&url).expect("the server's URL is valid");
+    let options = PgConnectOptions::from_str(&url).expect("the server's URL is valid").application_name("tests");
     let pool = PgPoolOptions::new().max_connections(8).connect_with(options).await.expect("the new database answers");
     TestDatabase { url, pool, name }
 }

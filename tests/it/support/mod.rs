@@ -12,6 +12,7 @@ pub mod program;
 pub mod repo;
 pub mod run;
 pub mod schema;
+pub mod server;
 pub mod upstream;
 pub mod world;
 

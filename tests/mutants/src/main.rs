@@ -10,18 +10,18 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use edits::{Edit, MUTANTS};
+use edits::Edit;
 use tree::{Outcome, Tree};
 
 const USAGE: &str = "\
-Usage: plyr-likes-mutants [--check | --list | --sample COUNT | --only NAME]
+Usage: plyr-likes-mutants [--check | --list | --sample COUNT | --only NAME...]
 
 Without an option all mutants are applied, one after the other, and the score is printed.
 
   --check         only look whether a mutant is stale
   --list          print the mutants and the failures that they model
   --sample COUNT  apply so many of them, others each day
-  --only NAME     apply this one
+  --only NAME...  apply these
 
 PLYR_TEST_SERVER_URL names a Postgres to make databases on, as for the tests, and DATABASE_URL one with the schema, since
 mutants of SQL are checked as any SQL is. `make mutants` provides both.";
@@ -42,11 +42,11 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
     check(&root)?;
     match words.as_slice() {
         ["--check"] => {
-            println!("{} mutants, none of them stale", MUTANTS.len());
+            println!("{} mutants, none of them stale", edits::all().len());
             Ok(())
         }
         ["--list"] => {
-            for edit in MUTANTS {
+            for edit in edits::all() {
                 println!("{:44} {}", edit.name, edit.models);
             }
             Ok(())
@@ -55,11 +55,8 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
             let count: usize = count.parse().context("--sample takes a number")?;
             hunt(&root, &sample(count)?)
         }
-        ["--only", name] => {
-            let edit = MUTANTS.iter().find(|edit| edit.name == *name).context("no mutant has this name; see --list")?;
-            hunt(&root, &[edit])
-        }
-        [] => hunt(&root, &MUTANTS.iter().collect::<Vec<_>>()),
+        ["--only", names @ ..] if !names.is_empty() => hunt(&root, &named(names)?),
+        [] => hunt(&root, &edits::all()),
         _ => bail!("{USAGE}"),
     }
 }
@@ -67,8 +64,8 @@ fn run(arguments: &[String]) -> anyhow::Result<()> {
 /// Fails when a mutant's text is not exactly once in its file, or a test that it names is not there.
 fn check(root: &std::path::Path) -> anyhow::Result<()> {
     let tests = tree::read_tests(root)?;
-    let mut stale = Vec::new();
-    for edit in MUTANTS {
+    let (all, mut stale) = (edits::all(), Vec::new());
+    for edit in &all {
         let text = std::fs::read_to_string(root.join(edit.file)).unwrap_or_default();
         let found = text.matches(edit.find).count();
         if found != 1 {
@@ -83,7 +80,7 @@ fn check(root: &std::path::Path) -> anyhow::Result<()> {
                 stale.push(format!("{}: there is no test {test}", edit.name));
             }
         }
-        let same_name = MUTANTS.iter().filter(|other| other.name == edit.name).count();
+        let same_name = all.iter().filter(|other| other.name == edit.name).count();
         ensure!(same_name == 1, "{} mutants are called {}", same_name, edit.name);
         ensure!(!edit.tests.is_empty(), "{}: it names no test", edit.name);
     }
@@ -91,13 +88,21 @@ fn check(root: &std::path::Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The mutants of these names.
+fn named(names: &[&str]) -> anyhow::Result<Vec<&'static Edit>> {
+    let all = edits::all();
+    let find = |name: &&str| all.iter().copied().find(|edit| edit.name == *name);
+    names.iter().map(|name| find(name).with_context(|| format!("no mutant is called {name}; see --list"))).collect()
+}
+
 /// So many mutants, spread over the list, beginning elsewhere each day.
 fn sample(count: usize) -> anyhow::Result<Vec<&'static Edit>> {
     ensure!(count > 0, "a sample has at least one");
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let day = usize::try_from(seconds / 86_400)?;
-    let stride = (MUTANTS.len() / count).max(1);
-    Ok((0..count.min(MUTANTS.len())).map(|at| &MUTANTS[(day + at * stride) % MUTANTS.len()]).collect())
+    let all = edits::all();
+    let stride = (all.len() / count).max(1);
+    Ok((0..count.min(all.len())).map(|at| all[(day + at * stride) % all.len()]).collect())
 }
 
 /// Applies each, and prints what became of it and the score. Fails unless all are killed.

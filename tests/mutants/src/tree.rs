@@ -1,6 +1,7 @@
 //! A copy of the tree, in which code may be broken.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -24,6 +25,11 @@ pub struct Tree {
     folder: PathBuf,
     target: PathBuf,
 }
+
+/// How long one build or one run of tests may take. With some mutants a test never ends, and that is noticed too.
+const TIME_MAX_S: &str = "900";
+
+const INSTALLED: &str = "tests/network/node_modules";
 
 /// The folder of the workspace.
 pub fn find_root() -> anyhow::Result<PathBuf> {
@@ -50,8 +56,12 @@ pub fn read_tests(root: &Path) -> anyhow::Result<String> {
 
 impl Tree {
     /// Copies what is committed or changed, and nothing that git ignores.
+    ///
+    /// The copy is of another version than the original: cargo tells what it has built apart by that and not by the folder, and
+    /// would otherwise take a mutant for the original.
     pub fn copy_of(root: &Path) -> anyhow::Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+        let target = std::path::absolute(target)?;
         let folder = target.join("mutants");
         let listed = Command::new("git")
             .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
@@ -60,11 +70,19 @@ impl Tree {
             .context("git lists the files to copy")?;
         ensure!(listed.status.success(), "git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
         let names = String::from_utf8(listed.stdout).context("names of files are UTF-8")?;
+        let mut wanted = HashSet::new();
         for name in names.split('\0').filter(|name| !name.is_empty()) {
             let (from, to) = (root.join(name), folder.join(name));
             if from.is_file() {
-                copy_if_other(&from, &to)?;
+                copy_if_other(&from, &to, matches!(name, "Cargo.toml" | "Cargo.lock"))?;
+                wanted.insert(to);
             }
+        }
+        remove_others(&folder, &wanted)?;
+        // Installed for the tests that make a network, and no part of the tree.
+        let (installed, link) = (root.join(INSTALLED), folder.join(INSTALLED));
+        if installed.exists() && !link.exists() {
+            std::os::unix::fs::symlink(&installed, &link).with_context(|| link.display().to_string())?;
         }
         Ok(Self { folder, target })
     }
@@ -96,8 +114,9 @@ impl Tree {
     }
 
     fn cargo(&self) -> Command {
-        let mut command = Command::new("cargo");
+        let mut command = Command::new("timeout");
         command
+            .args(["--kill-after=10", TIME_MAX_S, "cargo"])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("SQLX_OFFLINE", "false")
@@ -106,17 +125,38 @@ impl Tree {
     }
 }
 
+/// Removes what the original no longer has: a migration that is gone would still be applied. Links stay.
+fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            remove_others(&path, wanted)?;
+        } else if kind.is_file() && !wanted.contains(&path) {
+            std::fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// What follows on this is the version of the package whose code is broken, in its manifest and in the lock file.
+const VERSION_BEGINS: &str = "name = \"plyr-likes\"\nversion = \"";
+
 /// A file that is the same keeps its time, so that nothing is built anew for it.
-fn copy_if_other(from: &Path, to: &Path) -> anyhow::Result<()> {
-    let wanted = std::fs::read(from)?;
+fn copy_if_other(from: &Path, to: &Path, names_version: bool) -> anyhow::Result<()> {
+    let mut wanted = std::fs::read(from)?;
+    if names_version {
+        let text = String::from_utf8(wanted).context("a manifest is UTF-8")?;
+        let (before, version) = text.split_once(VERSION_BEGINS).context("the manifest names our version")?;
+        wanted = format!("{before}{VERSION_BEGINS}{}", version.replacen('"', "+mutant\"", 1)).into_bytes();
+    }
     if std::fs::read(to).is_ok_and(|held| held == wanted) {
         return Ok(());
     }
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::copy(from, to).with_context(|| to.display().to_string())?;
-    Ok(())
+    std::fs::write(to, wanted).with_context(|| to.display().to_string())
 }
 
 fn tail(output: &[u8]) -> String {

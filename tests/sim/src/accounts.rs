@@ -47,6 +47,11 @@ impl Accounts {
         status.is_some_and(|status| !["throttled", "desynchronized"].contains(&status))
     }
 
+    /// Whether the last that was said of this account is that it is deleted.
+    pub fn is_gone(&self, did: &str) -> bool {
+        self.said.get(did).is_some_and(|(_, status)| status.as_deref() == Some("deleted"))
+    }
+
     /// Whether a write is void, because its account was deleted after it.
     pub fn voids(&self, write: &Write) -> bool {
         self.deleted.get(&write.did).is_some_and(|deleted_us| write.rev >> 10 <= *deleted_us)

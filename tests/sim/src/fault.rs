@@ -200,6 +200,63 @@ impl Plan {
     }
 }
 
+/// What can go wrong with a read.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReadFault {
+    /// This status, with or without Retry-After.
+    Status {
+        /// Such as 429.
+        status: u16,
+        /// As the header says it, absurd or not.
+        retry_after: Option<String>,
+    },
+    /// Never an answer.
+    Hang,
+    /// Half of the body, and the end.
+    Truncate,
+    /// A page that names as the next one itself.
+    SameCursor,
+    /// The repo that is asked for moves on, just before the answer.
+    Move,
+    /// The document or answer is about another DID.
+    WrongDid,
+    /// The client is sent to this URL.
+    Redirect(String),
+    /// A DID document names this as the PDS.
+    WrongPds(String),
+    /// The PDS answers an empty page, as though the repo had no records.
+    Empty,
+}
+
+impl ReadFault {
+    /// The name by which it is counted.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Status { status, retry_after: None } => format!("read {status}"),
+            Self::Status { status, .. } => format!("read {status} retry-after"),
+            Self::Redirect(_) => "read redirect".to_owned(),
+            Self::WrongPds(_) => "read wrongpds".to_owned(),
+            other => format!("read {other:?}").to_lowercase(),
+        }
+    }
+}
+
+/// What goes wrong with the reads of a host.
+#[derive(Debug, Clone, Default)]
+pub struct ReadPlan {
+    /// For requests whose path or query holds this text, when (of requests: the host's so-manieth), what.
+    pub faults: Vec<(String, When, ReadFault)>,
+}
+
+impl ReadPlan {
+    /// One more fault.
+    #[must_use]
+    pub fn with(mut self, on: &str, when: When, fault: ReadFault) -> Self {
+        self.faults.push((on.to_owned(), when, fault));
+        self
+    }
+}
+
 /// How often each fault has struck.
 #[derive(Debug, Default)]
 pub struct Fired(Mutex<BTreeMap<String, u64>>);

@@ -177,8 +177,9 @@ impl Told<'_> {
         let Entry { seq, time_us, .. } = *self.entry;
         let did = self.did();
         match &self.event.what {
-            What::Account { status } => wire::firehose_account_as(did, *status, seq, time_us),
-            What::Identity { .. } => wire::firehose_identity(did, self.handle().as_deref(), seq, time_us),
+            // Relays hand these on with the time at which their PDS said so.
+            What::Account { status } => wire::firehose_account_as(did, *status, seq, self.event.time_us()),
+            What::Identity { .. } => wire::firehose_identity(did, self.handle().as_deref(), seq, self.event.time_us()),
             What::Sync { .. } => {
                 let fields = vec![
                     ("seq", Ipld::Integer(seq.into())),

@@ -147,7 +147,14 @@ async fn main() -> anyhow::Result<()> {
         arguments.rate,
         sim.url(0)
     );
-    println!("PLYR_SOURCES={} PLYR_DATA_DIR=./data-sim plyr-likes serve", sources.join(","));
+    // All that it would else ask of the real network.
+    println!(
+        "PLYR_SOURCES={} PLYR_PLC_URL={} PLYR_RELAY_URL={} PLYR_ALLOW_PRIVATE_HOSTS=true PLYR_DATA_DIR=./data-sim \\\n    \
+        cargo run --release -- serve",
+        sources.join(","),
+        sim.url(0),
+        sim.url(0)
+    );
     let mut ticks = tokio::time::interval(Duration::from_mins(1));
     ticks.reset();
     loop {

@@ -150,6 +150,14 @@ impl Model {
         &self.refused
     }
 
+    /// Every record that there is: whose, its collection, key and binary CID, and what it says.
+    pub fn records(&self) -> impl Iterator<Item = (&str, Kind, &str, &[u8], &Record)> {
+        self.paths.iter().filter_map(|((kind, did, rkey), (_, what))| match what {
+            What::Valid { cid, record } => Some((did.as_str(), *kind, rkey.as_str(), cid.as_slice(), record)),
+            What::Invalid | What::Deleted => None,
+        })
+    }
+
     /// Distinct actors with a live like, by subject.
     pub fn counts(&self) -> BTreeMap<String, i64> {
         let mut likers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();

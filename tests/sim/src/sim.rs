@@ -14,10 +14,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     dictionary::Dictionary,
-    fault::{Fault, Fired, Plan},
+    fault::{Fault, Fired, Plan, ReadPlan},
     host::{Habits, Log},
     random::Random,
-    reads::ReadPlan,
     server,
     world::{Shape, World},
 };
