@@ -130,6 +130,7 @@ impl Identities {
     /// was known serves, however old: see [`Identity::fetched_at`].
     pub async fn find(&self, did: &Did) -> Outcome {
         let stored = self.load(did).await?;
+        let is_new = stored.is_none();
         match stored.as_ref().and_then(|stored| read_stored(did, stored)) {
             Some(known) => {
                 let is_young = self.0.clock.now() < known.fetched_at.plus(self.0.options.age_max * 2);
@@ -142,6 +143,8 @@ impl Identities {
                     outcome => outcome,
                 }
             }
+            // Somebody new: there is nothing that stands against asking.
+            None if is_new => self.ask(did, None).await,
             None => self.refresh(did).await,
         }
     }

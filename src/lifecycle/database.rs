@@ -154,7 +154,10 @@ impl Database {
 
     /// A pool for reading repos, likewise: whoever reads many at a time does not keep the stream waiting.
     pub(super) fn open_repo_pool(&mut self) -> PgPool {
-        let pool = open_pool(self.options.clone(), REPO_CONNECTIONS_MAX);
+        // What is noted of people and repos may be lost in a crash of Postgres: it is asked for again. Records are not: their
+        // transactions wait for the disk, whatever the connection's default.
+        let options = self.options.clone().options([("synchronous_commit", "off")]);
+        let pool = open_pool(options, REPO_CONNECTIONS_MAX);
         self.others.push(pool.clone());
         pool
     }

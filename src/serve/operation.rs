@@ -209,7 +209,8 @@ pub struct GapStatus {
     /// When the first of them was noticed; null when there is none.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_at: Option<Timestamp>,
-    /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `blind`.
+    /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `chain`, `proof`,
+    /// `blind`.
     pub by_reason: std::collections::BTreeMap<String, i64>,
 }
 

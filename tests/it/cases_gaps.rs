@@ -602,7 +602,7 @@ async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
         .with("PLYR_READ_REPOS", "false");
     let program = Program::serve(&settings).await;
     until_as(&database.pool, &model([0])).await;
-    let none = json!({"open": 0, "oldest_at": null, "by_reason": {}});
+    let none = json!({"open": 0, "repairing": 0, "oldest_at": null, "by_reason": {}});
     assert_eq!(program.get("/status", &[]).await.expect("an answer")["gaps"], none);
     assert!(text(&settings, &["gaps"]).contains("there is no gap"));
     assert!(text(&settings, &["status"]).contains("no gap is open"));
