@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{ReconcileError, discover};
@@ -19,19 +20,22 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Gaps taken up at one look.
 const GAPS_MAX: i64 = 1_000;
+/// Between two attempts at a relay that does not answer.
+const RELAY_RETRY: Duration = Duration::from_mins(1);
 /// A repo that nobody has given for so long keeps no gap open: it stays to be read, and is counted as failed.
 const HOPELESS_AFTER: Duration = Duration::from_hours(24);
 
 /// Closes gaps, until told to stop: asks for every repo that one may concern to be read, and closes it when all have been.
 ///
-/// That are all repos that we know of, and those that the relay knows of, for a gap in a source; the one repo for a `#sync`.
+/// That are all repos that we know of, and those that the relay knows of, for a gap in a source; the one repo for a `#sync`. Where
+/// there is no relay, or it does not answer, nobody can tell whose first like fell into a gap of a source: it stays open.
 pub async fn mend_gaps(
     pool: PgPool,
     relay: Option<Server>,
     (collections, clock): (Collections, Clock),
     cancel: CancellationToken,
 ) {
-    let mut mender = Mender { pool, relay, collections, clock };
+    let mut mender = Mender { pool, relay, relay_from: Instant::now(), collections, clock };
     while !cancel.is_cancelled() {
         let look = mender.look();
         if let Some(Err(error)) = cancel.run_until_cancelled(look).await {
@@ -44,6 +48,8 @@ pub async fn mend_gaps(
 struct Mender {
     pool: PgPool,
     relay: Option<Server>,
+    /// The relay is not asked before.
+    relay_from: Instant,
     collections: Collections,
     clock: Clock,
 }
@@ -55,7 +61,7 @@ impl Mender {
         let (of_repos, of_sources): (Vec<_>, Vec<_>) =
             open.into_iter().filter(has_ended).partition(|gap| gap.did.is_some());
         self.take_up_repos(&mut connection, &of_repos).await?;
-        if !of_sources.is_empty() {
+        if !of_sources.is_empty() && Instant::now() >= self.relay_from {
             self.take_up_sources(&mut connection, &of_sources).await?;
         }
         self.close_mended(&mut connection).await
@@ -74,11 +80,20 @@ impl Mender {
     }
 
     /// The gaps are taken up before the repos are asked for: what is read from then on counts.
-    async fn take_up_sources(&self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ReconcileError> {
-        if let Some(relay) = &self.relay
-            && let Err(error) = discover(&self.pool, relay, (&self.collections, &self.clock), |_| {}).await
-        {
-            tracing::warn!(%error, "repos that only the relay knows of are not asked for");
+    async fn take_up_sources(
+        &mut self,
+        connection: &mut PgConnection,
+        found: &[StoredGap],
+    ) -> Result<(), ReconcileError> {
+        let Some(relay) = &self.relay else { return Ok(()) };
+        match discover(&self.pool, relay, (&self.collections, &self.clock), |_| {}).await {
+            Ok(_) => {}
+            Err(error @ ReconcileError::Relay { .. }) => {
+                tracing::warn!(%error, "gaps of sources stay open for now");
+                self.relay_from = Instant::now() + RELAY_RETRY;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
         let now = self.clock.now().utc();
         for gap in found {

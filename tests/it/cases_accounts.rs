@@ -715,7 +715,8 @@ async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() 
         );
         assert!(steps > 20, "in small steps: {steps}");
         assert!(looks > 0 && waits.len() > 20, "{looks} looks, {} batches", waits.len());
-        assert!(usual < Duration::from_millis(100), "the stream was held up: {usual:?}");
+        // How long it is held up is a figure of the machine; that it never waits for more than a few steps is not.
+        assert!(usual < took / 5, "the stream was held up: {usual:?} of {took:?}");
         for uri in &ends {
             assert_eq!(stage.likers(uri).await.len(), count);
         }

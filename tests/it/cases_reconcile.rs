@@ -163,6 +163,29 @@ async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
 }
 
 #[tokio::test]
+async fn a_gap_of_a_source_stays_open_where_nobody_tells_of_all_repos() {
+    let (network, database) = (Network::start().await, fresh().await);
+    people(&network, 1).await;
+    said(&of_network(&database, &network), &["backfill", "--discover"]);
+    change(
+        &database,
+        "INSERT INTO gaps (source, reason, did, detail, opened_at)
+        SELECT 'firehose+wss://relay.example', 'sync', max(did), 'it diverged', now() FROM actors
+        UNION ALL SELECT 'firehose+wss://relay.example', 'too_old', NULL, 'it kept too little', now()",
+    )
+    .await;
+    let program = Program::serve(&of_network(&database, &network).with("PLYR_RELAY_URL", "")).await;
+    // The one repo is read and its gap closes, so somebody has looked at both.
+    until(&database.pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'sync' AND closed_by = 'repair'").await;
+    let state: String = sqlx::query_scalar("SELECT state FROM gaps WHERE reason = 'too_old'")
+        .fetch_one(&database.pool)
+        .await
+        .expect("a gap");
+    assert_eq!(state, "open");
+    drop(program);
+}
+
+#[tokio::test]
 async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
     let (network, database) = (Network::start().await, fresh().await);
     let accounts = people(&network, 3).await;
