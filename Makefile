@@ -50,7 +50,7 @@ checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
-	@sh .ci/mutants.sh --sample 2
+	@sh .ci/mutants.sh --sample 1
 
 bench:
 	@sh .ci/install.sh test

@@ -28,14 +28,6 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["cases_lease::s4_the_other_takes_over_after_sigterm"],
     },
     Edit {
-        name: "positions_before_the_transaction",
-        file: "src/apply/mod.rs",
-        find: "        let mut transaction = store::begin_apply(connection",
-        replace: "        for reached in &batch.positions {\n            positions::write(connection, rows::position(reached), now).await?;\n        }\n        let mut transaction = store::begin_apply(connection",
-        models: "a crash between position and rows loses what lies between",
-        tests: &["cases_crash::t2_kill_9_while_following_an_upstream"],
-    },
-    Edit {
         name: "commit_error_swallowed",
         file: "src/apply/mod.rs",
         find: "transaction.commit().await?;",
@@ -50,21 +42,5 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "let due = !pending.has_room() || !open;",
         models: "a quiet network's single like is not committed",
         tests: &["cases_transport::t18_a_single_event_is_committed_promptly"],
-    },
-    Edit {
-        name: "ids_outlive_the_connection",
-        file: "src/apply/mod.rs",
-        find: "        self.ids = Ids::default();\n",
-        replace: "        self.hints = Hints::default();\n",
-        models: "after a restore of the database, rows name actors and tracks that it does not have",
-        tests: &["cases_order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
-    },
-    Edit {
-        name: "standby_writes",
-        file: "src/ingest/lease.rs",
-        find: "let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };",
-        replace: "let token = lease::take(connection, &indexer, found.token, LEASE_TIME).await?.unwrap_or(found.token);",
-        models: "who stands by works under the token of the holder",
-        tests: &["cases_lease::s4_two_daemons_one_works"],
     },
 ];
