@@ -19,6 +19,7 @@ use crate::{
         accounts,
         actors::{self, AccountHint, HintOutcome},
         lease::Token,
+        repos,
     },
 };
 
@@ -117,6 +118,8 @@ pub async fn settle(
             actors::write_answer(connection, id, (true, None), asked_at).await?;
             accounts::unbury(connection, id, *rev).await?;
             accounts::show(connection, &[id]).await?;
+            // While it was hidden, its server may have given nothing to whoever wanted to read the repo.
+            repos::ask_ungiven(connection, id, now.utc()).await?;
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);

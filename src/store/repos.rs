@@ -186,6 +186,20 @@ pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: D
     Ok(())
 }
 
+/// Asks for the repo of an actor whose last reading came to nothing, because nobody gave it then.
+pub async fn ask_ungiven(connection: &mut PgConnection, actor_id: i64, now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE repos SET state = 'pending', cause = $2, requested_at = $3, due_at = $3, tries = 0, error = NULL
+        WHERE did = (SELECT did FROM actors WHERE id = $1) AND state = 'done' AND read_rev IS NULL",
+        actor_id,
+        Cause::Account.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Asks for all repos that we know of.
 pub async fn ask_all(connection: &mut PgConnection, cause: Cause, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
