@@ -119,7 +119,7 @@ pub async fn settle(
             accounts::unbury(connection, id, *rev).await?;
             accounts::show(connection, &[id]).await?;
             // While it was hidden, its server may have given nothing to whoever wanted to read the repo.
-            repos::ask_ungiven(connection, id, now.utc()).await?;
+            repos::ask_ungiven(connection, &[check.did.as_str()], now.utc()).await?;
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);
@@ -162,6 +162,8 @@ pub(super) async fn take_hints(
     now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let outcomes = actors::update_accounts(connection, hints).await?;
+    let back: Vec<&str> = hints.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
+    repos::ask_ungiven(connection, &back, now).await?;
     let changed = |active: bool| -> Vec<i64> {
         let changed = outcomes.iter().filter(|outcome| outcome.applied && outcome.active == active);
         changed.filter(|outcome| outcome.was_active != active).map(|outcome| outcome.actor_id).collect()

@@ -186,12 +186,16 @@ pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: D
     Ok(())
 }
 
-/// Asks for the repo of an actor whose last reading came to nothing, because nobody gave it then.
-pub async fn ask_ungiven(connection: &mut PgConnection, actor_id: i64, now: DateTime<Utc>) -> sqlx::Result<()> {
+/// Asks for repos of accounts that have come back and whose last reading came to nothing, or is just coming to nothing, because
+/// nobody gave them then. Also of those who are no actors yet.
+pub async fn ask_ungiven(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<()> {
+    if dids.is_empty() {
+        return Ok(());
+    }
     sqlx::query!(
         "UPDATE repos SET state = 'pending', cause = $2, requested_at = $3, due_at = $3, tries = 0, error = NULL
-        WHERE did = (SELECT did FROM actors WHERE id = $1) AND state = 'done' AND read_rev IS NULL",
-        actor_id,
+        WHERE did = ANY ($1) AND read_rev IS NULL",
+        dids as &[&str],
         Cause::Account.as_str(),
         now
     )
