@@ -15,8 +15,7 @@ use crate::{
 /// What counts as an attempt that brought no answer.
 pub(super) const FAILED: &str = "failed";
 
-/// The first and the longest wait before somebody is asked about again.
-const RETRY_MIN: Duration = Duration::from_secs(4);
+/// The longest wait before somebody is asked about again.
 const RETRY_MAX: Duration = Duration::from_hours(6);
 
 /// Asks about one at a time; cloned for each.
@@ -95,8 +94,8 @@ impl Asker {
 
     /// When to look again at somebody of whom nothing was learnt: the longer that has been so, the later.
     pub fn later(&self, due: &DueProfile) -> PutOff {
-        let doublings = u32::try_from(due.tries).unwrap_or_default().min(16);
-        let wait = RETRY_MIN.saturating_mul(1 << doublings).min(RETRY_MAX);
+        let doublings = u32::try_from(due.tries).unwrap_or_default().min(20);
+        let wait = self.options.retry_min.saturating_mul(1 << doublings).min(RETRY_MAX);
         let due_at = self.clock.now().plus(spread(wait));
         PutOff { actor_id: due.actor_id, due_at, tries: due.tries.saturating_add(1) }
     }

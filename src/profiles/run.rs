@@ -34,6 +34,8 @@ pub struct Options {
     pub per_host: usize,
     /// Pause between two requests that begin.
     pub pace: Duration,
+    /// Somebody of whom nothing was learnt is looked at again after this long, and twice as long each further time.
+    pub retry_min: Duration,
     /// How often the table is asked who is due.
     pub tick: Duration,
     /// How often it is asked whom `#identity` events told of.
@@ -50,6 +52,7 @@ impl Options {
             in_all: 8,
             per_host: 2,
             pace: Duration::from_millis(50),
+            retry_min: Duration::from_secs(4),
             tick: Duration::from_secs(1),
             told_every: Duration::from_secs(15),
         }
@@ -57,11 +60,11 @@ impl Options {
 }
 
 /// Profiles taken from the table at once, and those that wait for their turn at one host. Of a host with more the others are put
-/// off, so that it does not stand in the way of others.
+/// off to when it will have time for them, so that it does not stand in the way of others.
 const TAKEN_MAX: usize = 64;
 const WAITING_PER_HOST_MAX: usize = 4;
-/// For about so long.
-const PUT_OFF: Duration = Duration::from_mins(2);
+/// But not for longer than this.
+const PUT_OFF_MAX: Duration = Duration::from_hours(1);
 /// What was taken comes again after this long, if whoever took it has died.
 const LEASE: Duration = Duration::from_mins(5);
 /// Actors listed in one statement.
@@ -112,16 +115,36 @@ struct Round {
     /// Those who were taken from the table and are not done, by the actor's id, with their attempts before.
     taken: HashMap<i64, i32>,
     hosts: HashMap<String, Host>,
-    /// Each gives the host that was asked, and about whom.
-    tasks: JoinSet<(String, i64)>,
+    /// Each gives the host that was asked, about whom, and how long it took.
+    tasks: JoinSet<(String, i64, Duration)>,
 }
 
-#[derive(Default)]
 struct Host {
     active: usize,
     waiting: VecDeque<DueProfile>,
     /// Which of all requests was the last to it.
     last_start: u64,
+    /// When it last answered, or began to be asked.
+    moved_at: Instant,
+    /// Between two of its answers, as of late.
+    pace: Duration,
+    /// Until then it has enough to do with those who were put off.
+    busy_until: Timestamp,
+}
+
+impl Host {
+    fn new(pace: Duration, now: Timestamp) -> Self {
+        Self { active: 0, waiting: VecDeque::new(), last_start: 0, moved_at: Instant::now(), pace, busy_until: now }
+    }
+
+    /// When it will have time for one more.
+    fn put_off(&mut self, per_host: usize, now: Timestamp) -> Timestamp {
+        let places = u32::try_from(per_host).unwrap_or(1).max(1);
+        // One that has not answered for long is not about to.
+        let pace = if self.active == 0 { self.pace } else { self.pace.max(self.moved_at.elapsed() / places) };
+        self.busy_until = self.busy_until.max(now).plus(pace).min(now.plus(PUT_OFF_MAX));
+        self.busy_until
+    }
 }
 
 impl Round {
@@ -168,10 +191,10 @@ impl Round {
         let limit = i64::try_from(TAKEN_MAX.saturating_sub(self.taken.len())).unwrap_or_default();
         let times = (now.utc(), now.plus(LEASE).utc());
         let due = bluesky_profiles::take_due(&mut connection, limit, times).await?;
-        let has_taken = !due.is_empty();
+        let is_full = i64::try_from(due.len()).is_ok_and(|count| count == limit);
         let put_off: Vec<PutOff> = due.into_iter().filter_map(|due| self.receive(due)).collect();
         bluesky_profiles::postpone(&mut connection, &put_off).await?;
-        Ok(has_listed || has_taken)
+        Ok(has_listed || is_full)
     }
 
     /// Has somebody wait for their host's turn, unless nobody is to be asked about them, or too many wait for that host.
@@ -180,9 +203,10 @@ impl Round {
         if self.taken.contains_key(&due.actor_id) {
             return None;
         }
-        let host = self.hosts.entry(name.clone()).or_default();
+        let (now, pace) = (self.asker.clock.now(), self.asker.options.pace);
+        let host = self.hosts.entry(name.clone()).or_insert_with(|| Host::new(pace, now));
         if host.waiting.len() >= WAITING_PER_HOST_MAX {
-            let due_at = self.asker.clock.now().plus(PUT_OFF.mul_f64(0.2 + rand::random::<f64>()));
+            let due_at = host.put_off(self.asker.options.per_host, now);
             return Some(PutOff { actor_id: due.actor_id, due_at, tries: due.tries });
         }
         self.taken.insert(due.actor_id, due.tries);
@@ -203,19 +227,22 @@ impl Round {
         }
         let Some(due) = host.waiting.pop_front() else { return false };
         self.starts += 1;
+        if host.active == 0 {
+            host.moved_at = Instant::now();
+        }
         (host.active, host.last_start) = (host.active + 1, self.starts);
         self.start_from = Instant::now() + pace;
         let (asker, name) = (self.asker.clone(), name.clone());
         self.tasks.spawn(async move {
-            let actor_id = due.actor_id;
+            let (actor_id, began) = (due.actor_id, Instant::now());
             asker.ask(due).await;
-            (name, actor_id)
+            (name, actor_id, began.elapsed())
         });
         true
     }
 
-    fn settle(&mut self, done: Result<(String, i64), JoinError>) {
-        let (name, actor_id) = match done {
+    fn settle(&mut self, done: Result<(String, i64, Duration), JoinError>) {
+        let (name, actor_id, took) = match done {
             Ok(done) => done,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
@@ -224,10 +251,14 @@ impl Round {
             },
         };
         self.taken.remove(&actor_id);
-        if let Entry::Occupied(mut host) = self.hosts.entry(name) {
-            host.get_mut().active -= 1;
-            if host.get().active == 0 && host.get().waiting.is_empty() {
-                host.remove();
+        let places = u32::try_from(self.asker.options.per_host).unwrap_or(1).max(1);
+        let now = self.asker.clock.now();
+        if let Entry::Occupied(mut entry) = self.hosts.entry(name) {
+            let host = entry.get_mut();
+            host.active -= 1;
+            (host.moved_at, host.pace) = (Instant::now(), (host.pace * 3 + took / places) / 4);
+            if host.active == 0 && host.waiting.is_empty() && host.busy_until <= now {
+                entry.remove();
             }
         }
     }

@@ -133,7 +133,8 @@ pub async fn take_due(
         ) AS artist ON true
         LEFT JOIN LATERAL (
             SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id AND h.is_hidden
-        ) AS hidden ON true",
+        ) AS hidden ON true
+        ORDER BY 1",
         now,
         limit,
         lease
