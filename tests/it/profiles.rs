@@ -195,7 +195,7 @@ impl Case {
 
     async fn write(&mut self, who: usize, operation: Operation) {
         self.revs += 1;
-        let rev = tid(self.hands.now().micros() - 1_000_000_000 + self.revs, 17);
+        let rev = tid(Clock::system().now().micros() - 1_000_000_000 + self.revs, 17);
         self.world.commit(&[Commit::new(&did(who), rev, vec![operation])]).await;
     }
 
