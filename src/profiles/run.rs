@@ -67,10 +67,10 @@ const WAITING_PER_HOST_MAX: usize = 4;
 const PUT_OFF_MAX: Duration = Duration::from_hours(1);
 /// What was taken comes again after this long, if whoever took it has died.
 const LEASE: Duration = Duration::from_mins(5);
-/// Actors listed in one statement.
+/// New actors listed in one statement.
 const ENROLL_MAX: i64 = 1_000;
 /// An id may become visible after a greater one: so far back it is looked again.
-const ENROLL_AGAIN: i64 = 1_000;
+const ENROLL_AGAIN: i64 = 200;
 /// `#identity` events become visible late: so far back before the last look it is looked again.
 const TOLD_AGAIN: Duration = Duration::from_mins(1);
 /// Between two attempts to reach a database that is away.
@@ -181,7 +181,7 @@ impl Round {
         let now = self.asker.clock.now();
         let mut connection = self.asker.pool.acquire().await?;
         let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
-        let last = bluesky_profiles::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
+        let last = bluesky_profiles::enroll(&mut connection, from, ENROLL_AGAIN + ENROLL_MAX, now.utc()).await?;
         let has_listed = last > Some(self.enrolled);
         self.enrolled = last.unwrap_or_default().max(self.enrolled);
         if self.told_from <= Instant::now() {

@@ -708,6 +708,18 @@ async fn b2_whoever_comes_back_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn everybody_is_listed_however_many_there_are() {
+    let mut case = Case::with_a_song().await;
+    sqlx::query("INSERT INTO actors (did) SELECT 'did:plc:number' || n FROM generate_series(1, 3000) AS n")
+        .execute(case.pool())
+        .await
+        .unwrap();
+    case.run();
+    until(case.pool(), "SELECT (SELECT count(*) FROM bluesky_profiles) = (SELECT count(*) FROM actors)").await;
+    case.stop().await;
+}
+
+#[tokio::test]
 async fn a_did_with_a_port_has_a_picture_too() {
     let mut case = Case::with_a_song().await;
     case.write(2, Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))).await;
