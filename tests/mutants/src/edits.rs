@@ -5,7 +5,6 @@ mod continuity;
 mod hosts;
 mod order;
 mod positions;
-mod profiles;
 mod repos;
 mod shown;
 mod sources;
@@ -36,7 +35,6 @@ pub fn all() -> Vec<&'static Edit> {
         hosts::EDITS,
         sources::EDITS,
         accounts::EDITS,
-        profiles::EDITS,
         repos::EDITS,
         shown::EDITS,
     ];
