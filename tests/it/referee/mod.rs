@@ -17,7 +17,7 @@ use std::{
 
 use plyr_likes_sim::{
     fault::{Fault, Plan, When},
-    sim::HostOptions,
+    sim::{HostOptions, Options},
 };
 use tokio::{runtime::Handle, task::JoinSet};
 
@@ -26,7 +26,7 @@ use crate::support::{
     server::Server,
 };
 use scene::{Scene, Store};
-use script::{Blow, LIVE, Script, harmful, survivable};
+use script::{Blow, COMING_AND_GOING, LIVE, Script, harmful, survivable};
 use verdict::Verdict;
 
 /// In continuous integration.
@@ -182,15 +182,11 @@ async fn s1_postgres_stops_and_starts_in_the_middle() {
 
 /// The world of a seed with a single host, asked in Jetstream v2.
 async fn before_one_host(plan: Plan) -> (Scene, TestDatabase) {
-    in_the_world_of(1, plan).await
+    before_one_host_of(Script::of(1).options, plan).await
 }
 
-/// A seed in whose world accounts come and go.
-const UNQUIET: u64 = 3;
-
-/// Likewise, of this seed.
-async fn in_the_world_of(seed: u64, plan: Plan) -> (Scene, TestDatabase) {
-    let mut options = Script::of(seed).options;
+/// Likewise, of this world.
+async fn before_one_host_of(mut options: Options, plan: Plan) -> (Scene, TestDatabase) {
     options.hosts.truncate(1);
     options.hosts[0] = HostOptions { plan, ..HostOptions::default() };
     let database = fresh().await;
@@ -220,7 +216,9 @@ async fn t6_what_every_host_has_forgotten_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn r5_somebody_hidden_who_is_shown_is_found() {
-    let (scene, _database) = in_the_world_of(UNQUIET, Plan::none()).await;
+    let mut options = Script::of(1).options;
+    options.shape.mix = COMING_AND_GOING;
+    let (scene, _database) = before_one_host_of(options, Plan::none()).await;
     let verdict = Verdict::of(&scene.sim);
     let (hidden, deleted) = verdict.hidden_count();
     assert!(hidden > deleted && deleted > 0, "{hidden} hidden, {deleted} of them deleted: choose another seed");
