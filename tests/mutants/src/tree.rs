@@ -148,6 +148,14 @@ impl Tree {
     }
 }
 
+impl Drop for Tree {
+    /// What lies there as the program is the last mutant, which nobody should run for the original; the next build puts that back.
+    fn drop(&mut self) {
+        // Nothing was built, or it is gone already.
+        let _ = std::fs::remove_file(self.target.join("debug/plyr-likes"));
+    }
+}
+
 /// Removes what the original no longer has: a migration that is gone would still be applied. Links stay.
 fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
