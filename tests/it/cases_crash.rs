@@ -179,8 +179,8 @@ async fn t2_kill_9_inside_a_transaction_with_a_position() {
         AND wait_event_type = 'Lock' AND xact_start IS NOT NULL AND query LIKE '%WITH ORDINALITY%JOIN likes%'";
     until(&database.pool, waits).await;
     let held = dump::positions(&database.pool).await;
-    assert_eq!(held, [], "the position is there, and what it stands for is not");
     kill_9(child);
+    assert_eq!(held, [], "the position is there, and what it stands for is not");
     transaction.rollback().await.expect("the lock is given back");
     assert_eq!(lines_in(&database.pool, &log).await, 0, "a transaction that never committed left something");
     assert_eq!(dump::positions(&database.pool).await, [], "it left its position");
