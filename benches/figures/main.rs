@@ -1,9 +1,8 @@
 //! The figures of the contract, measured in one run on one machine and printed with their parts.
 //!
 //! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- backfill`, `-- verify` or `-- freshness` one
-//! group (`make bench FIGURES=backfill`). Everything
-//! runs on a private Postgres of the bench, with the settings that the program gives its own; what is compared with
-//! Postgres is compared with the same server.
+//! group, as does `make bench FIGURES=backfill`. Everything runs on a private Postgres of the bench, with the settings that the program
+//! gives its own; what is compared with Postgres is compared with the same server.
 
 mod backfill;
 mod batch;
