@@ -55,11 +55,10 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     let used = Cpu::read(program.pid(), postmaster)?.since(before);
     let peak = resident_mb(program.pid(), "VmHWM")?;
-    let records: i64 = sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM likes) + (SELECT count(*) FROM tracks WHERE rev IS NOT NULL)",
-    )
-    .fetch_one(&mut connection)
-    .await?;
+    let records: i64 =
+        sqlx::query_scalar("SELECT (SELECT count(*) FROM likes) + (SELECT count(*) FROM tracks WHERE rev IS NOT NULL)")
+            .fetch_one(&mut connection)
+            .await?;
     println!(
         "backfill         {:.0} records/s: {records} records of {repos} repos on {HOSTS} hosts of a fake network in {seconds:.1} s, \
          {peak:.0} MB at the peak (`serve`; the network runs on the same machine)",
