@@ -1,11 +1,12 @@
 //! The figures of the contract, measured in one run on one machine and printed with their parts.
 //!
-//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- verify` or `-- freshness` one group. Everything
-//! runs on a private Postgres of the bench, with the settings that the program gives its own; what is compared with
-//! Postgres is compared with the same server.
+//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- backfill`, `-- verify` or `-- freshness` one
+//! group, as does `make bench FIGURES=backfill`. Everything runs on a private Postgres of the bench, with the settings that the program
+//! gives its own; what is compared with Postgres is compared with the same server.
 
 mod backfill;
 mod batch;
+mod cpu;
 mod footprint;
 mod freshness;
 #[path = "../../tests/it/support/http.rs"]
