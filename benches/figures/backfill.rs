@@ -67,10 +67,10 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     println!(
         "backfill CPU     ms a repo: {:.2} `serve`, {:.2} Postgres, {:.2} the fake network; meanwhile {:.2} of {} processors \
          were used by others",
-        ms_per(used.program_s, repos),
-        ms_per(used.postgres_s, repos),
-        ms_per(used.network_s, repos),
-        used.others_s() / seconds,
+        ms_per(used.program, repos),
+        ms_per(used.postgres, repos),
+        ms_per(used.network, repos),
+        used.others() / seconds,
         std::thread::available_parallelism()?
     );
     program.terminate();

@@ -5,17 +5,17 @@ use std::{fs, io};
 /// What the kernel counts in.
 const TICKS_PER_S: f64 = 100.0;
 
-/// Processor time of all that take part in a figure.
+/// Processor time of all that take part in a figure, in seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct Cpu {
     /// Of the program.
-    pub program_s: f64,
+    pub program: f64,
     /// Of the server, with the connections that have ended.
-    pub postgres_s: f64,
+    pub postgres: f64,
     /// Of the bench, in which the fake network runs.
-    pub network_s: f64,
+    pub network: f64,
     /// Of everything on the machine.
-    pub machine_s: f64,
+    pub machine: f64,
 }
 
 impl Cpu {
@@ -27,26 +27,26 @@ impl Cpu {
         let ticks: Vec<f64> = line.split_whitespace().skip(1).map_while(|field| field.parse().ok()).collect();
         let busy: f64 = ticks.iter().take(7).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, t)| t).sum();
         Ok(Self {
-            program_s: Process::read(program)?.own_s,
-            postgres_s: of_server(postmaster)?,
-            network_s: Process::read(std::process::id())?.own_s,
-            machine_s: busy / TICKS_PER_S,
+            program: Process::read(program)?.own_s,
+            postgres: of_server(postmaster)?,
+            network: Process::read(std::process::id())?.own_s,
+            machine: busy / TICKS_PER_S,
         })
     }
 
     /// What has been used since.
     pub fn since(self, before: Self) -> Self {
         Self {
-            program_s: self.program_s - before.program_s,
-            postgres_s: self.postgres_s - before.postgres_s,
-            network_s: self.network_s - before.network_s,
-            machine_s: self.machine_s - before.machine_s,
+            program: self.program - before.program,
+            postgres: self.postgres - before.postgres,
+            network: self.network - before.network,
+            machine: self.machine - before.machine,
         }
     }
 
     /// What others have used, who take no part.
-    pub fn others_s(self) -> f64 {
-        (self.machine_s - self.program_s - self.postgres_s - self.network_s).max(0.0)
+    pub fn others(self) -> f64 {
+        (self.machine - self.program - self.postgres - self.network).max(0.0)
     }
 }
 

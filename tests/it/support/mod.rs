@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod comparison;
+pub mod crowd;
 pub mod database;
 pub mod dump;
 pub mod host;
