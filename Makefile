@@ -44,12 +44,12 @@ endif
 
 test:
 	@sh .ci/install.sh test
-	cargo fmt --check
+	cargo fmt --all --check
 	@sh .ci/with_postgres.sh $(MAKE) --no-print-directory checks
 
 checks:
 	sh .ci/sql.sh
-	cargo clippy --locked --quiet --all-targets -- --deny warnings
+	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
 	@sh .ci/mutants.sh --sample 1
 
