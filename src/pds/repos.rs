@@ -255,9 +255,8 @@ impl Server {
         }
         // Some servers give a cursor with the last page too, and nothing for it.
         let mut page = RecordPage { cursor: raw.cursor.filter(|_| !raw.records.is_empty()), ..RecordPage::default() };
-        let prefix = prefix(query.did, query.collection);
         for record in raw.records {
-            match read_record(record, &prefix, (query.did, query.collection))? {
+            match read_record(record, query.did, query.collection)? {
                 Some(record) => page.records.push(record),
                 None => page.malformed += 1,
             }
@@ -270,7 +269,7 @@ impl Server {
         let AtUri { did, collection, rkey } = uri;
         let parameters = [("repo", did.as_str()), ("collection", collection.as_str()), ("rkey", rkey.as_str())];
         let raw: RawRecord = self.ask("com.atproto.repo.getRecord", &parameters).await?;
-        match read_record(raw, &prefix(did, collection), (did, collection))? {
+        match read_record(raw, did, collection)? {
             Some(record) if record.rkey == *rkey => Ok(record),
             _ => Err(XrpcError::Lied("it answers with another record")),
         }
@@ -355,22 +354,8 @@ impl Default for RepoBounds {
     }
 }
 
-/// What the URIs of a collection's records begin with.
-fn prefix(did: &Did, collection: &Nsid) -> String {
-    format!("at://{did}/{collection}/")
-}
-
 /// None for a record without a key or a CID.
-fn read_record(
-    raw: RawRecord,
-    prefix: &str,
-    (did, collection): (&Did, &Nsid),
-) -> Result<Option<ListedRecord>, XrpcError> {
-    // Nearly all records are the owner's, and of their URIs the key alone need be read.
-    let rkey = raw.uri.strip_prefix(prefix).and_then(|rkey| RecordKey::parse(rkey).ok());
-    if let (Some(rkey), Some(Ok(cid))) = (rkey, raw.cid.as_deref().map(Cid::parse)) {
-        return Ok(Some(ListedRecord { rkey, cid, value: raw.value }));
-    }
+fn read_record(raw: RawRecord, did: &Did, collection: &Nsid) -> Result<Option<ListedRecord>, XrpcError> {
     let (Ok(uri), Some(Ok(cid))) = (AtUri::parse(&raw.uri), raw.cid.as_deref().map(Cid::parse)) else {
         return Ok(None);
     };

@@ -186,7 +186,12 @@ async fn wrongly_shown(place: &Place) -> Vec<String> {
 async fn unbelieved(world: &World, lives: &Lives) -> Vec<String> {
     let hidden = dump::hidden(&world.database.pool).await;
     let is_right = |did: &&str| (lives.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(*did);
-    world.fates.known().filter(|did| !is_right(did)).map(|did| format!("{did} is shown, or not, against its server")).collect()
+    world
+        .fates
+        .known()
+        .filter(|did| !is_right(did))
+        .map(|did| format!("{did} is shown, or not, against its server"))
+        .collect()
 }
 
 /// The same once more, in one batch: nothing may change but what comes back of accounts that came back.
@@ -422,8 +427,7 @@ fn jetstream_messages_are_as_the_hosts_send_them() {
     let body = wire::like("at://did:plc:aaaaaaaaaaaaaaaaaaaaaaaa/fm.plyr.track/3l3pte3p2e325", "2025-01-01T00:00:00Z");
     let rev = tid_number("3l3qo2vutsw2b").expect("a TID");
     let commit = wire::Commit::new("did:plc:b", rev, vec![Operation::like("3l3qo2vuowo2b", body)]);
-    let read: Value =
-        serde_json::from_slice(&wire::v1_message(&commit, 0, 1_725_911_162_329_308)).expect("JSON");
+    let read: Value = serde_json::from_slice(&wire::v1_message(&commit, 0, 1_725_911_162_329_308)).expect("JSON");
     assert_eq!(read["kind"], "commit");
     assert_eq!(read["commit"]["rev"], "3l3qo2vutsw2b");
     assert_eq!(read["commit"]["operation"], "create");

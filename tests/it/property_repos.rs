@@ -61,7 +61,8 @@ fn shown(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 /// What is there of these alone, and the counts of all.
 fn shown_of(state: State, dids: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let is_theirs = |key: &str| key.starts_with("count ") || key.split(' ').nth(1).is_some_and(|did| dids.contains(did));
+    let is_theirs =
+        |key: &str| key.starts_with("count ") || key.split(' ').nth(1).is_some_and(|did| dids.contains(did));
     shown(state).into_iter().filter(|(key, _)| is_theirs(key)).collect()
 }
 
