@@ -4,6 +4,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
 };
+use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::judge::Judge;
@@ -132,7 +133,7 @@ impl Queue {
     }
 
     fn push(&mut self, delivery: Delivery) {
-        let bytes = delivery.messages.iter().map(|message| message.len()).sum();
+        let bytes = delivery.messages.iter().map(Bytes::len).sum();
         let judge = self.judge.clone();
         let heard = AbortOnDropHandle::new(tokio::spawn(async move { judge.hear(delivery).await }));
         self.waiting.push_back(Waiting { heard, bytes });

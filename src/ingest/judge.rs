@@ -1,6 +1,6 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sqlx::PgPool;
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_tungstenite::tungstenite::Bytes;
@@ -82,7 +82,7 @@ impl Judge {
 
     async fn judge(&self, did: &Did, message: &Bytes) -> Verdict {
         let Ok(_place) = self.places.acquire().await else { return pending().await };
-        judge(message, self.key(did, false), self.key(did, true)).await
+        judge(message, self.key(did, false).boxed(), || self.key(did, true).boxed()).await
     }
 
     /// The key, if it is to be had in time. A database that is away is waited for.
@@ -90,9 +90,8 @@ impl Judge {
         while self.lookups.len() < LOOKUPS_MAX {
             let (identities, cancel, asked) = (self.identities.clone(), self.cancel.clone(), did.clone());
             let lookup = self.lookups.spawn(async move {
-                let ask = async {
-                    if is_doubted { identities.refresh(&asked).await } else { identities.find(&asked).await }
-                };
+                let ask =
+                    async { if is_doubted { identities.refresh(&asked).await } else { identities.find(&asked).await } };
                 cancel.run_until_cancelled(ask).await
             });
             match timeout(KEY_MAX, lookup).await {

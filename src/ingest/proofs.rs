@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use metrics::counter;
 use sqlx::PgPool;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -121,8 +122,8 @@ impl Prover {
 
 impl Case {
     async fn settle(&self, claim: &Claim) {
-        let (find, refresh) = (self.identities.find(&claim.did), self.identities.refresh(&claim.did));
-        let verdict = judge(&claim.message, key(find), key(refresh)).await;
+        let (identities, did) = (&self.identities, &claim.did);
+        let verdict = judge(&claim.message, key(identities.find(did)), || key(identities.refresh(did))).await;
         count(verdict.as_str());
         if let Verdict::Refuted(error) = verdict {
             tracing::warn!(
@@ -170,14 +171,10 @@ impl Verdict {
 
 /// Holds a message against the key that is known; where it is the key that does not fit, against the one that the owner may
 /// have by now. Neither is asked for before it is needed.
-pub async fn judge(
-    message: &[u8],
-    known: impl Future<Output = Option<PublicKey>>,
-    anew: impl Future<Output = Option<PublicKey>>,
-) -> Verdict {
+pub async fn judge<'k>(message: &[u8], known: Key<'k>, anew: impl FnOnce() -> Key<'k>) -> Verdict {
     let Some(key) = known.await else { return Verdict::NoKey };
     match hold(message, &key) {
-        Verdict::Refuted(VerifyError::Signature) => anew.await.map_or(Verdict::NoKey, |key| hold(message, &key)),
+        Verdict::Refuted(VerifyError::Signature) => anew().await.map_or(Verdict::NoKey, |key| hold(message, &key)),
         verdict => verdict,
     }
 }
@@ -192,9 +189,12 @@ pub fn count(outcome: &'static str) {
     counter!("plyr_proofs_total", "outcome" => outcome).increment(1);
 }
 
-/// The key of an identity that is being looked up; none where it is not to be had.
-pub async fn key(asked: impl Future<Output = Result<Identity, IdentityError>>) -> Option<PublicKey> {
-    asked.await.ok()?.signing_key
+/// A key that is being looked up; none where it is not to be had.
+pub type Key<'k> = BoxFuture<'k, Option<PublicKey>>;
+
+/// The key of an identity that is being looked up.
+pub fn key<'k>(asked: impl Future<Output = Result<Identity, IdentityError>> + Send + 'k) -> Key<'k> {
+    async move { asked.await.ok()?.signing_key }.boxed()
 }
 
 fn hold(message: &[u8], key: &PublicKey) -> Verdict {

@@ -1,3 +1,4 @@
+use futures_util::FutureExt as _;
 use sqlx::{PgConnection, PgPool};
 
 use super::{
@@ -107,13 +108,14 @@ impl Retry {
     /// Nobody waits for this but a person: whoever could not be asked a moment ago is asked once more.
     async fn judge(&self, did: &Did, message: &[u8]) -> Verdict {
         let Some(identities) = &self.identities else { return Verdict::NoKey };
+        let insist = || key(identities.insist(did));
         let known = async {
             match key(identities.find(did)).await {
                 Some(key) => Some(key),
-                None => key(identities.insist(did)).await,
+                None => insist().await,
             }
         };
-        judge(message, known, key(identities.insist(did))).await
+        judge(message, known.boxed(), insist).await
     }
 }
 
