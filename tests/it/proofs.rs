@@ -178,7 +178,8 @@ async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo,
             let frames: Vec<Frame> =
                 part.iter().filter(|(seq, _)| *seq > cursor).map(|(_, bytes)| Frame::binary(bytes.clone())).collect();
             if !frames.is_empty() {
-                acts.extend([Act::Burst(frames), Act::WaitForGo]);
+                acts.extend((!acts.is_empty()).then_some(Act::WaitForGo));
+                acts.push(Act::Burst(frames));
             }
         }
         acts.push(Act::Stay);
