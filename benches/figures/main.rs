@@ -67,7 +67,7 @@ async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -
         hiding::measure(server).await?;
     }
     if wants("verify") {
-        verify::measure()?;
+        verify::measure(server).await?;
     }
     if wants("freshness") {
         measure_freshness(server).await?;

@@ -162,6 +162,11 @@ impl Identities {
         self.ask(did, None).await
     }
 
+    /// Likewise, however lately it was read or has failed: for a person who knows that it will be answered otherwise now.
+    pub async fn insist(&self, did: &Did) -> Outcome {
+        self.ask(did, Some(self.0.clock.now())).await
+    }
+
     /// What need not be asked for again: read or failed so lately. Looked up by whoever is the one to ask, so that those who come
     /// while the answer is being stored do not ask once more.
     async fn recent(&self, did: &Did) -> Result<Option<Outcome>, IdentityError> {
