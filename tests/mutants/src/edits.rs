@@ -5,6 +5,7 @@ mod continuity;
 mod hosts;
 mod order;
 mod positions;
+mod profiles;
 mod repos;
 mod shown;
 mod sources;
@@ -36,6 +37,7 @@ pub fn all() -> Vec<&'static Edit> {
         hosts::EDITS,
         sources::EDITS,
         accounts::EDITS,
+        profiles::EDITS,
         repos::EDITS,
         shown::EDITS,
         verify::EDITS,
