@@ -67,4 +67,12 @@ pub(super) const EDITS: &[Edit] = &[
         models: "after a restore of the database, rows name actors and tracks that it does not have",
         tests: &["cases_order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
     },
+    Edit {
+        name: "standby_writes",
+        file: "src/ingest/lease.rs",
+        find: "let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };",
+        replace: "let token = lease::take(connection, &indexer, found.token, LEASE_TIME).await?.unwrap_or(found.token);",
+        models: "who stands by works under the token of the holder",
+        tests: &["cases_lease::s4_two_daemons_one_works"],
+    },
 ];
