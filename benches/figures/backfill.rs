@@ -1,5 +1,6 @@
 //! Backfill: records a second that come in from the repos of the fake network, found through its relay and read from its PDSes by
-//! `serve` on an empty index; what that takes of memory; and a comparison of everything after it, which finds nothing.
+//! `serve` on an empty index; what that takes of memory and of the processors; and a comparison of everything after it, which
+//! finds nothing.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +8,10 @@ use plyr_likes_sim::{
     sim::{HostOptions, Options, Sim},
     world::{Mix, Shape},
 };
-
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use crate::{
+    cpu::{self, Cpu},
     footprint::resident_mb,
     program::{Program, Settings},
     server::Server,
@@ -23,6 +24,8 @@ const LIKES_PER_REPO: usize = 100;
 const PATIENCE: Duration = Duration::from_mins(10);
 /// PDSes that they are spread over.
 const HOSTS: usize = 16;
+/// Nothing listens there: what is in the index was read from repos.
+const NOWHERE: &str = "firehose+ws://127.0.0.1:9";
 
 /// Measures and prints.
 pub async fn measure(server: &Server) -> anyhow::Result<()> {
@@ -38,30 +41,38 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     let sim = Sim::start(Options { shape, hosts: vec![HostOptions::default(); HOSTS], web: 0, rate: 0 }).await?;
     let settings = Settings::new()
         .with("DATABASE_URL", server.fresh("backfill").await?)
+        .with("PLYR_SOURCES", NOWHERE)
         .with("PLYR_PLC_URL", sim.url(0))
         .with("PLYR_RELAY_URL", sim.url(0))
         .with("PLYR_ALLOW_PRIVATE_HOSTS", "true");
     let mut connection = server.connect("backfill").await?;
+    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await?;
+    let postmaster = cpu::parent(u32::try_from(backend)?)?;
     let began = Instant::now();
     let program = Program::serve(&settings).await;
-    loop {
-        let (done, likes): (i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FILTER (WHERE state = 'done') FROM repos), (SELECT count(*) FROM likes)",
-        )
-        .fetch_one(&mut connection)
-        .await?;
-        if usize::try_from(done)? == repos {
-            let (seconds, peak) = (began.elapsed().as_secs_f64(), resident_mb(program.pid(), "VmHWM")?);
-            println!(
-                "backfill         {:.0} records/s: {likes} likes of {repos} repos on {HOSTS} hosts of a fake network in {seconds:.1} s, \
-                 {peak:.0} MB at the peak (`serve`; the network runs on the same machine)",
-                per(likes, seconds)
-            );
-            break;
-        }
-        anyhow::ensure!(began.elapsed() < PATIENCE, "{done} of {repos} repos after {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let before = Cpu::read(program.pid(), postmaster)?;
+    wait_until_read(&mut connection, repos, began).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let used = Cpu::read(program.pid(), postmaster)?.since(before);
+    let peak = resident_mb(program.pid(), "VmHWM")?;
+    let records: i64 =
+        sqlx::query_scalar("SELECT (SELECT count(*) FROM likes) + (SELECT count(*) FROM tracks WHERE rev IS NOT NULL)")
+            .fetch_one(&mut connection)
+            .await?;
+    println!(
+        "backfill         {:.0} records/s: {records} records of {repos} repos on {HOSTS} hosts of a fake network in {seconds:.1} s, \
+         {peak:.0} MB at the peak (`serve`; the network runs on the same machine)",
+        per(records, seconds)
+    );
+    println!(
+        "backfill CPU     ms a repo: {:.2} `serve`, {:.2} Postgres, {:.2} the fake network; meanwhile {:.2} of {} processors \
+         were used by others",
+        ms_per(used.program, repos),
+        ms_per(used.postgres, repos),
+        ms_per(used.network, repos),
+        used.others() / seconds,
+        std::thread::available_parallelism()?
+    );
     program.terminate();
     let said = tokio::task::block_in_place(|| settings.run(&["reconcile"]));
     let said = String::from_utf8(said.stdout)?;
@@ -70,7 +81,26 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Waits until all repos have been read. Only the small table is asked: the question must cost next to nothing.
+async fn wait_until_read(connection: &mut PgConnection, repos: usize, began: Instant) -> anyhow::Result<()> {
+    loop {
+        let done: i64 = sqlx::query_scalar("SELECT count(*) FILTER (WHERE state = 'done') FROM repos")
+            .fetch_one(&mut *connection)
+            .await?;
+        if usize::try_from(done)? == repos {
+            return Ok(());
+        }
+        anyhow::ensure!(began.elapsed() < PATIENCE, "{done} of {repos} repos after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn per(count: i64, seconds: f64) -> f64 {
     count as f64 / seconds
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+fn ms_per(seconds: f64, repos: usize) -> f64 {
+    seconds * 1e3 / repos as f64
 }

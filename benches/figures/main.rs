@@ -1,13 +1,17 @@
 //! The figures of the contract, measured in one run on one machine and printed with their parts.
 //!
-//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- verify` or `-- freshness` one group. Everything
-//! runs on a private Postgres of the bench, with the settings that the program gives its own; what is compared with
-//! Postgres is compared with the same server.
+//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- backfill`, `-- hiding`, `-- verify` or `-- freshness` one
+//! group, as does `make bench FIGURES=backfill`. Everything runs on a private Postgres of the bench, with the settings that the program
+//! gives its own; what is compared with Postgres is compared with the same server.
 
 mod backfill;
 mod batch;
+mod cpu;
+#[path = "../../tests/it/support/crowd.rs"]
+mod crowd;
 mod footprint;
 mod freshness;
+mod hiding;
 #[path = "../../tests/it/support/http.rs"]
 mod http;
 mod load;
@@ -59,8 +63,11 @@ async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -
     if wants("backfill") {
         backfill::measure(server).await?;
     }
+    if wants("hiding") {
+        hiding::measure(server).await?;
+    }
     if wants("verify") {
-        verify::measure()?;
+        verify::measure(server).await?;
     }
     if wants("freshness") {
         measure_freshness(server).await?;

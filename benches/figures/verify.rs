@@ -1,6 +1,7 @@
-//! What it costs to prove a commit: signature, tree and operations, on one core.
+//! What it costs to prove a commit: signature, tree and operations, on one core; and what `PLYR_VERIFY` costs the whole, as events a
+//! second that `serve` takes in from a backlog of a firehose, all of them commits of ours, with each of its values.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ipld_core::ipld::Ipld;
@@ -13,16 +14,87 @@ use plyr_likes::{
     },
 };
 
-use super::repo::{Repo, Write, encode, map};
+use plyr_likes_sim::{
+    sim::{HostOptions, Options, Sim},
+    world::{Mix, Shape},
+};
+use sqlx::Connection;
+
+use super::{
+    program::{Program, Settings},
+    repo::{Repo, Write, encode, map},
+    server::Server,
+};
 
 /// Records of the repo before the commits that are measured.
 const RECORDS: usize = 3_000;
 const COMMITS: usize = 400;
 const REV: i64 = 0x6_0000_0000_0000;
+/// The backlog: likes, and owners of whom each has as many.
+const LIKES: usize = 20_000;
+const OWNERS: usize = 400;
+/// Each value is measured so often, in turns; the best counts, since what disturbs a run only makes it slower.
+const ROUNDS: usize = 3;
+/// How long one run may take.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Measures and prints.
+pub async fn measure(server: &Server) -> anyhow::Result<()> {
+    measure_proofs()?;
+    let shape =
+        Shape { actors: OWNERS, tracks: OWNERS / 5, events: LIKES, mix: Mix::LIKES, signed: true, ..Shape::default() };
+    let sim = Sim::start(Options { shape, hosts: vec![HostOptions::default()], web: 0, rate: 0 }).await?;
+    let values = ["off", "on", "reject"];
+    let mut rates = [0.0_f64; 3];
+    for _ in 0..ROUNDS {
+        for (value, best) in values.iter().zip(&mut rates) {
+            *best = best.max(follow(server, &sim, value).await?);
+        }
+    }
+    let [off, on, reject] = rates;
+    println!(
+        "PLYR_VERIFY      off {off:.0}, on {on:.0}, reject {reject:.0} likes/s from a backlog of a firehose: ratios to off {:.2} and \
+         {:.2} ({LIKES} likes of {OWNERS} owners, whose keys are looked up on the way; the fake network runs on the same machine)",
+        on / off,
+        reject / off
+    );
+    Ok(())
+}
+
+/// Likes that come in a second from the beginning of a firehose to its end.
+#[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
+async fn follow(server: &Server, sim: &Sim, value: &str) -> anyhow::Result<f64> {
+    let settings = Settings::new()
+        .with("DATABASE_URL", server.fresh("verify").await?)
+        .with("PLYR_SOURCES", format!("firehose+ws://{}", sim.address(0)))
+        .with("PLYR_PLC_URL", sim.url(0))
+        .with("PLYR_ALLOW_PRIVATE_HOSTS", "true")
+        .with("PLYR_READ_REPOS", "false")
+        .with("PLYR_VERIFY", value);
+    let mut connection = server.connect("verify").await?;
+    let began = Instant::now();
+    let program = Program::serve(&settings).await;
+    loop {
+        let (likes, rejects): (i64, i64) =
+            sqlx::query_as("SELECT (SELECT count(*) FROM likes), (SELECT count(*) FROM rejects)")
+                .fetch_one(&mut connection)
+                .await?;
+        anyhow::ensure!(rejects == 0, "{rejects} were refused with {value}");
+        if usize::try_from(likes)? == LIKES {
+            break;
+        }
+        anyhow::ensure!(began.elapsed() < PATIENCE, "{likes} of {LIKES} likes after {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    program.terminate();
+    connection.close().await?;
+    Ok(LIKES as f64 / seconds)
+}
 
 /// Prints commits proven in a second, beside those decoded in a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
-pub fn measure() -> anyhow::Result<()> {
+fn measure_proofs() -> anyhow::Result<()> {
     let mut repo = Repo::new("did:plc:ewvi7nxzyoun6zhxrhs64oiz", 7);
     let paths: Vec<String> = (0..RECORDS + COMMITS).map(|at| format!("fm.plyr.like/{:x}", at * 7_919)).collect();
     let (before, after) = paths.split_at(RECORDS);

@@ -82,6 +82,13 @@ pub enum GapChange {
         /// When, by the upstream.
         at: Option<Timestamp>,
     },
+    /// A commit was not applied, because it is not proven to be the owner's: the repo is to be read.
+    Unproven {
+        /// Whose repo.
+        did: Did,
+        /// Of the commit.
+        rev: Tid,
+    },
 }
 
 /// Where a reject came from.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::batch::{Applied, Gap, GapChange};
-use crate::store::gaps::{self, NewGap, NewSync, Reason};
+use crate::store::gaps::{self, NewBreak, NewGap, NewSync, Reason};
 
 /// Writes what was found out about gaps, in its order.
 pub async fn write(
@@ -31,11 +31,13 @@ pub async fn write(
             GapChange::ProvesAll { reason, note } => {
                 gaps::prove(connection, None, *reason, (note, now)).await?;
             }
-            GapChange::Syncs { .. } => {}
+            GapChange::Syncs { .. } | GapChange::Unproven { .. } => {}
         }
     }
     let opened = gaps::open_syncs(connection, &latest_syncs(found), now).await?;
     applied.add_gaps(Reason::Sync, opened);
+    let opened = gaps::open_repos(connection, Reason::Proof, &latest_unproven(found), now).await?;
+    applied.add_gaps(Reason::Proof, opened);
     Ok(())
 }
 
@@ -47,6 +49,19 @@ fn latest_syncs(found: &[Gap]) -> Vec<NewSync<'_>> {
             && latest.get(did.as_str()).is_none_or(|held| held.rev < *rev)
         {
             latest.insert(did.as_str(), NewSync { source, did, rev: *rev, at: *at });
+        }
+    }
+    latest.into_values().collect()
+}
+
+/// The last unproven commit of each repo.
+fn latest_unproven(found: &[Gap]) -> Vec<NewBreak<'_>> {
+    let mut latest: HashMap<&str, NewBreak<'_>> = HashMap::new();
+    for Gap { source, change } in found {
+        if let GapChange::Unproven { did, rev } = change
+            && latest.get(did.as_str()).is_none_or(|held| held.to < *rev)
+        {
+            latest.insert(did.as_str(), NewBreak { source, did, from: None, to: *rev });
         }
     }
     latest.into_values().collect()

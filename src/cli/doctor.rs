@@ -62,6 +62,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
 
 fn check_settings(settings: &Settings, sources: usize) -> anyhow::Result<String> {
     settings.serve_settings()?;
+    settings.check().map_err(anyhow::Error::msg)?;
     Ok(format!("{sources} sources, namespace {}", settings.index.namespace.namespace()))
 }
 

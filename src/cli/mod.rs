@@ -119,6 +119,9 @@ pub fn main() -> ExitCode {
     if let Err(sentence) = settings::check_variables(&Cli::command(), std::env::vars_os()) {
         return refuse(&sentence);
     }
+    if let (None | Some(Command::Serve | Command::Index), Err(sentence)) = (&cli.command, cli.settings.check()) {
+        return refuse(&sentence);
+    }
     match run(cli) {
         Ok(code) => code,
         Err(error) => {

@@ -9,7 +9,8 @@ use super::{
 use crate::{
     clock::Clock,
     decode::{RawFormat, Reason},
-    ingest, lifecycle,
+    ingest,
+    lifecycle::{self, Verify},
     store::{
         operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
         views::operation::list_expired_rejects,
@@ -39,7 +40,7 @@ enum Action {
         /// Its number in the list
         id: i64,
     },
-    /// Try rejects again, after the program has learnt to read them
+    /// Try rejects again, after the program has learnt to read them, or a key can be had that could not
     Retry {
         /// All of them
         #[arg(long, conflicts_with = "ids", required_unless_present = "ids")]
@@ -50,7 +51,7 @@ enum Action {
 }
 
 fn parse_reason(text: &str) -> Result<Reason, String> {
-    Reason::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or_else(|| {
+    Reason::parse(text).ok_or_else(|| {
         let words: Vec<&str> = Reason::ALL.map(Reason::as_str).into();
         format!("it must be one of {}", words.join(", "))
     })
@@ -73,8 +74,14 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             Ok(render_one(&reject, &raw))
         }
         Action::Retry { all: _, ids } => {
-            let collections = settings.index.namespace.clone();
-            let retried = ingest::retry_rejects(database.pool.clone(), collections, Clock::system(), &ids).await?;
+            let identities = settings.hosts.identities(database.pool.clone(), Clock::system())?;
+            let retry = ingest::Retry {
+                collections: settings.index.namespace.clone(),
+                clock: Clock::system(),
+                identities: Some(identities),
+                is_strict: settings.hosts.verify == Verify::Reject,
+            };
+            let retried = ingest::retry_rejects(database.pool.clone(), retry, &ids).await?;
             let ingest::Retried { applied, ignored, refused, cut } = retried;
             Ok(format!("applied={applied} ignored={ignored} refused={refused} cut={cut}\n"))
         }

@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Retention, comparison::Patience},
-    lifecycle::DatabaseSettings,
+    ingest::{self, Proofs, Retention, comparison::Patience},
+    lifecycle::{DatabaseSettings, Verify},
     serve::ServeSettings,
-    source::{Compression, Dictionary, SourceSpec, SpecError, Start, Tuning},
+    source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };
 
 /// Of settings to come, and so no mistakes.
@@ -165,6 +165,21 @@ impl IndexSettings {
 }
 
 impl super::Settings {
+    /// Refuses settings that contradict each other, for whoever follows the sources.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.hosts.verify != Verify::Reject {
+            return Ok(());
+        }
+        let spares = self.index.spares();
+        match self.index.sources.iter().chain(&spares).find(|source| source.dialect != Dialect::Firehose) {
+            Some(source) => Err(format!(
+                "PLYR_VERIFY (--verify) cannot be `reject` with {source}: only the commits of a firehose carry proofs, so \
+                 PLYR_SOURCES and PLYR_SPARE_SOURCES must be firehose+wss:// alone"
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// What the index half needs.
     pub(super) fn ingest_options(&self) -> ingest::Options {
         let start = match self.index.start {
@@ -182,7 +197,7 @@ impl super::Settings {
             start,
             tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
-            identities: None,
+            proofs: Proofs::Off,
             working: watch::Sender::default(),
             recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },

@@ -7,8 +7,9 @@ use crate::{
     clock::Clock,
     lifecycle,
     store::{
+        drift::{self, DriftCount},
         gaps::{self, OpenCount},
-        repos::{self, DriftCount, RepoCounts},
+        repos::{self, RepoCounts},
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{
@@ -29,7 +30,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         let sources = list_sources(&mut connection).await?;
         let gaps = gaps::count_open(&mut connection).await?;
         let indexers = list_indexers(&mut connection).await?;
-        let drift = repos::list_drift(&mut connection, DRIFT_SHOWN).await?;
+        let drift = drift::list(&mut connection, DRIFT_SHOWN).await?;
         let repos = render_repos(&repos::count(&mut connection).await?) + &render_drift(&drift);
         let rejects = count_rejects(&mut connection).await?;
         let expired = list_expired_rejects(&mut connection).await?;

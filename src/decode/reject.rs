@@ -117,11 +117,17 @@ pub enum Reason {
     NulCharacter,
     /// The database refused a row that the decoder let pass.
     NotStorable,
+    /// The commit is not signed by the key in its owner's DID document.
+    Signature,
+    /// The commit is not what its owner's repo proves: of another repo, incomplete, or not what happened to the tree.
+    Unproven,
+    /// Nobody tells by which key the commit must be signed.
+    KeyUnknown,
 }
 
 impl Reason {
     /// All of them, to register their counters at the start.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::FrameEncoding,
         Self::FrameBound,
         Self::Envelope,
@@ -136,6 +142,9 @@ impl Reason {
         Self::RecordKey,
         Self::NulCharacter,
         Self::NotStorable,
+        Self::Signature,
+        Self::Unproven,
+        Self::KeyUnknown,
     ];
 
     /// The word in table, logs and metrics.
@@ -155,6 +164,19 @@ impl Reason {
             Self::RecordKey => "record_key",
             Self::NulCharacter => "nul_character",
             Self::NotStorable => "not_storable",
+            Self::Signature => "signature",
+            Self::Unproven => "unproven",
+            Self::KeyUnknown => "key_unknown",
         }
+    }
+
+    /// Reads the word of the table.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+
+    /// Whether the message itself is in order, and only its proof is not: it may be applied as soon as it is proven.
+    pub fn is_about_proof(self) -> bool {
+        matches!(self, Self::Signature | Self::Unproven | Self::KeyUnknown)
     }
 }

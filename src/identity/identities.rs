@@ -129,30 +129,42 @@ impl Identities {
     /// Who somebody is: from the table while that is young enough, and otherwise from the network. When that does not answer, what
     /// was known serves, however old: see [`Identity::fetched_at`].
     pub async fn find(&self, did: &Did) -> Outcome {
-        let stored = self.load(did).await?;
-        let is_new = stored.is_none();
-        match stored.as_ref().and_then(|stored| read_stored(did, stored)) {
-            Some(known) => {
-                let is_young = self.0.clock.now() < known.fetched_at.plus(self.0.options.age_max * 2);
-                let is_told = stored.is_some_and(|stored| stored.told_at > stored.fetched_at);
-                if is_young && !is_told {
-                    return Ok(known);
-                }
-                match self.refresh(did).await {
-                    Err(IdentityError::Unresolved { failure, .. }) if !failure.is_definite() => Ok(known),
-                    outcome => outcome,
-                }
-            }
-            // Somebody new: there is nothing that stands against asking.
-            None if is_new => self.ask(did, None).await,
+        match self.load(did).await?.and_then(|stored| self.recall(did, &stored)) {
+            Some((known, true)) => Ok(known),
+            Some((known, false)) => match self.refresh(did).await {
+                Err(IdentityError::Unresolved { failure, .. }) if !failure.is_definite() => Ok(known),
+                outcome => outcome,
+            },
             None => self.refresh(did).await,
         }
+    }
+
+    /// Those of several whom [`Self::find`] would know without asking anybody.
+    pub async fn find_known(&self, dids: &[&Did]) -> Result<HashMap<Did, Identity>, IdentityError> {
+        let texts: Vec<&str> = dids.iter().map(|did| did.as_str()).collect();
+        let mut connection = self.acquire().await?;
+        let stored = identities::load(&mut connection, &texts).await?;
+        let known = stored.iter().filter_map(|(at, stored)| self.recall(dids.get(*at)?, stored));
+        Ok(known.filter(|(_, is_young)| *is_young).map(|(known, _)| (known.did.clone(), known)).collect())
+    }
+
+    /// What a row says, and whether that is young enough not to be asked for again.
+    fn recall(&self, did: &Did, stored: &StoredIdentity) -> Option<(Identity, bool)> {
+        let known = read_stored(did, stored)?;
+        let is_young = self.0.clock.now() < known.fetched_at.plus(self.0.options.age_max * 2);
+        let is_told = stored.told_at > stored.fetched_at;
+        Some((known, is_young && !is_told))
     }
 
     /// Who somebody is by now, from the network: for whoever has reason to doubt what the table says. What was read a few seconds
     /// ago is not read again, and a failure is not repeated before its time.
     pub async fn refresh(&self, did: &Did) -> Outcome {
         self.ask(did, None).await
+    }
+
+    /// Likewise, however lately it was read or has failed: for a person who knows that it will be answered otherwise now.
+    pub async fn insist(&self, did: &Did) -> Outcome {
+        self.ask(did, Some(self.0.clock.now())).await
     }
 
     /// What need not be asked for again: read or failed so lately. Looked up by whoever is the one to ask, so that those who come
@@ -226,9 +238,8 @@ impl Identities {
             signing_key: signing_key.map(|key| key.to_string()),
             handle: handle.as_ref(),
         };
-        identities::write_document(connection, &row, now.utc(), lease.map(Timestamp::utc)).await?;
-        let stored = identities::find(connection, &did).await?;
-        let is_confirmed = stored.is_some_and(|stored| stored.confirmed_at.is_some());
+        let lease = lease.map(Timestamp::utc);
+        let is_confirmed = identities::write_document(connection, &row, now.utc(), lease).await?;
         Ok(Identity { did, pds, signing_key, handle: handle.filter(|_| is_confirmed), fetched_at: now })
     }
 

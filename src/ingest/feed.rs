@@ -7,11 +7,12 @@ use tokio::{
 
 use super::{
     gaps::Continuities,
+    intake::Intake,
     lookout::Lookout,
     pending::{Feeder, Pending, Shipment},
     proofs::Claims,
 };
-use crate::{clock::Clock, decode::Collections, source::Delivery};
+use crate::{clock::Clock, decode::Collections};
 
 /// How often a position that stands for no rows is stored.
 const IDLE_POSITION: Duration = Duration::from_secs(5);
@@ -19,7 +20,7 @@ const IDLE_POSITION: Duration = Duration::from_secs(5);
 /// Decodes deliveries into batches, and ships a batch whenever the writer asks for one.
 pub struct Feed {
     /// What the sources hand over.
-    pub deliveries: mpsc::Receiver<Delivery>,
+    pub intake: Intake,
     /// To the writer.
     pub shipments: mpsc::Sender<Shipment>,
     /// Holds a permit while the writer waits for a shipment.
@@ -60,8 +61,8 @@ impl Feed {
                         return;
                     }
                 }
-                delivery = self.deliveries.recv(), if open && pending.has_room() => match delivery {
-                    Some(delivery) => pending.absorb(delivery, self.clock.now()),
+                heard = self.intake.next(), if open && pending.has_room() => match heard {
+                    Some(heard) => pending.absorb(heard, self.clock.now()),
                     None => open = false,
                 },
                 // After the deliveries: judged is only when all that waits has been heard.

@@ -14,10 +14,12 @@ use super::{
     counts,
     feed::Feed,
     gaps::{self, Continuities},
+    intake::Intake,
+    judge::Judge,
     lookout::{Lookout, Watched},
     meter::{Age, Ages},
     pending::Feeder,
-    proofs::{Claims, Prover},
+    proofs::{Claims, Proofs, Prover},
     retention::Retention,
     rotation::{Rotation, Seat},
     slot::Slot,
@@ -28,7 +30,6 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
-    identity::Identities,
     source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
@@ -54,8 +55,8 @@ pub struct Options {
     pub recounts_per_minute: u32,
     /// How long and how many rejects are kept.
     pub retention: Retention,
-    /// Who is asked for the keys by which commits of the raw firehose are proven; none where they are not.
-    pub identities: Option<Identities>,
+    /// Whether commits of the raw firehose are held against their proofs.
+    pub proofs: Proofs,
 }
 
 /// What runs, each with what it does and how it ended.
@@ -89,6 +90,7 @@ pub async fn run(
     for (index, (spec, stored)) in specs.into_iter().zip(stored).enumerate() {
         crew.add(&shared, (index, spec, stored), (&deliveries, &mut tasks));
     }
+    let (intake, claims) = prove(inlet, &shared, &mut tasks);
     let Crew { committed, seats, watched } = crew;
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); seats.len()]);
     let is_compared = seats.len() > 1;
@@ -101,11 +103,10 @@ pub async fn run(
     });
     let queue = deliveries.downgrade();
     drop(deliveries);
-    let claims = prove(options.identities, (&pool, &clock), &mut tasks, &cancel);
     let wanted = Arc::new(Semaphore::new(0));
     let (shipments, shipments_receiver) = mpsc::channel(1);
     let feed = Feed {
-        deliveries: inlet,
+        intake,
         shipments,
         wanted: wanted.clone(),
         collections: options.collections.clone(),
@@ -203,21 +204,32 @@ impl Crew {
     }
 }
 
-/// Begins to prove commits, if they are to be proven.
-fn prove(
-    identities: Option<Identities>,
-    (pool, clock): (&PgPool, &Clock),
-    tasks: &mut JoinSet<(&'static str, Result<(), IngestError>)>,
-    cancel: &CancellationToken,
-) -> Claims {
-    let Some(identities) = identities else { return Claims::default() };
-    let (claims, prover) = Prover::new(identities, pool.clone(), clock.clone());
-    let stop = cancel.clone();
-    tasks.spawn(async move {
-        prover.run(stop).await;
-        ("proves commits", Ok(()))
-    });
-    claims
+/// Begins to prove commits, if they are to be proven: beside the stream, or on their way in.
+fn prove(inlet: mpsc::Receiver<Delivery>, shared: &Shared<'_>, tasks: &mut Tasks) -> (Intake, Claims) {
+    let stop = shared.cancel.clone();
+    match &shared.options.proofs {
+        Proofs::Off => (Intake::of(inlet), Claims::default()),
+        Proofs::Beside(identities) => {
+            let (claims, prover) = Prover::new(identities.clone(), shared.pool.clone(), shared.clock.clone());
+            tasks.spawn(async move {
+                prover.run(stop).await;
+                ("proves commits", Ok(()))
+            });
+            (Intake::of(inlet), claims)
+        }
+        Proofs::Before(identities) => {
+            let with = (shared.pool.clone(), shared.options.collections.clone());
+            let judge = Judge::new(identities.clone(), with, stop.clone());
+            let lookups = judge.lookups();
+            tasks.spawn(async move {
+                stop.cancelled().await;
+                lookups.close();
+                lookups.wait().await;
+                ("looks keys up", Ok(()))
+            });
+            (Intake::judged(inlet, judge, shared.cancel.clone()), Claims::default())
+        }
+    }
 }
 
 /// Waits for all tasks. One that ends before it was told to takes the others down.

@@ -2,8 +2,9 @@
 //!
 //! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
 //! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
-//! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was
-//! read is committed. Of several pumps on one database one works and the others stand by: the lease.
+//! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. Where commits must be proven
+//! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
+//! several pumps on one database one works and the others stand by: the lease.
 
 pub mod comparison;
 pub mod continuity;
@@ -11,6 +12,8 @@ mod counts;
 mod feed;
 mod follow;
 mod gaps;
+mod intake;
+mod judge;
 mod lease;
 mod lookout;
 mod meter;
@@ -27,10 +30,10 @@ mod writer;
 pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
-pub use proofs::proof_outcomes;
+pub use proofs::{Proofs, proof_outcomes};
 pub use replay::{Summary, replay};
 pub use retention::Retention;
-pub use retry::{Retried, retry_rejects};
+pub use retry::{Retried, Retry, retry_rejects};
 
 use crate::apply::ApplyError;
 

@@ -4,6 +4,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{
     gaps::Continuities,
+    intake::{Heard, Read},
     lookout::Lookout,
     meter,
     proofs::{Claim, Claims},
@@ -12,7 +13,7 @@ use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
     decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
-    source::{Delivery, Dialect, PositionKind, SourceSpec},
+    source::{Dialect, PositionKind, SourceSpec},
 };
 
 /// Where deliveries come from.
@@ -140,11 +141,11 @@ impl Pending {
         !self.has_rows() && self.reached.iter().all(Option::is_none) && self.batch.rests.is_empty()
     }
 
-    /// Decodes a delivery into the batch.
+    /// Takes a delivery into the batch, and decodes what of it is not decoded yet.
     ///
     /// `now` bounds what is believed of microsecond positions: a host's stamp from the future would later be
     /// answered with silence.
-    pub fn absorb(&mut self, delivery: Delivery, now: Timestamp) {
+    pub fn absorb(&mut self, Heard { delivery, read }: Heard, now: Timestamp) {
         self.received_at.get_or_insert(delivery.received_at);
         self.now = now;
         if let Some(value) = delivery.rewound_to {
@@ -158,19 +159,28 @@ impl Pending {
             self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
         }
         let is_empty = delivery.messages.is_empty();
+        let mut read = read.into_iter();
         for message in delivery.messages {
             self.bytes += message.len();
-            let (read, format) = match delivery.dialect {
-                Dialect::JetstreamV1 => {
+            let (decoded, format) = match (read.next(), delivery.dialect) {
+                (Some(Read { message: decoded, unproven }), _) => {
+                    let source = &self.feeders[delivery.source].name;
+                    let gap = |(did, rev)| Gap { source: source.clone(), change: GapChange::Unproven { did, rev } };
+                    self.batch.gaps.extend(unproven.map(gap));
+                    (decoded, RawFormat::Firehose)
+                }
+                (None, Dialect::JetstreamV1) => {
                     let frame = jetstream_v1::decode_message(&self.collections, &message);
                     (decode::Message::Frame(frame), RawFormat::JetstreamV1)
                 }
-                Dialect::JetstreamV2 => {
+                (None, Dialect::JetstreamV2) => {
                     (jetstream_v2::decode_message(&self.collections, &message), RawFormat::JetstreamV2)
                 }
-                Dialect::Firehose => (firehose::decode_message(&self.collections, &message), RawFormat::Firehose),
+                (None, Dialect::Firehose) => {
+                    (firehose::decode_message(&self.collections, &message), RawFormat::Firehose)
+                }
             };
-            let frame = match read {
+            let frame = match decoded {
                 decode::Message::Frame(frame) => frame,
                 decode::Message::Info { name, message } => {
                     tracing::warn!(source = %self.feeders[delivery.source].name, name, message, "upstream says");
@@ -221,7 +231,7 @@ impl Pending {
                 }
                 Item::Reject(reject) => {
                     meter::rejected(reject.reason);
-                    is_legible &= reject.path.is_some();
+                    is_legible &= reject.path.is_some() || reject.reason.is_about_proof();
                     if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
                         lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
                     }

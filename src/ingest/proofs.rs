@@ -3,9 +3,11 @@
 //!
 //! A commit is applied whether it is proven or not. One that is not, though everybody needed could be asked, is counted and
 //! logged, and its repo is marked for reading anew: the repo is the truth. What waits when the pump stops is not proven.
+//! Where commits must be proven before they are applied, [`Judge`](super::judge::Judge) does it instead.
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use metrics::counter;
 use sqlx::PgPool;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -16,10 +18,10 @@ use crate::{
     atproto::{Did, PublicKey, Tid},
     clock::Clock,
     decode::{
-        firehose,
+        self, firehose,
         repo::{VerifyError, verify_commit},
     },
-    identity::{Identities, Identity},
+    identity::{Identities, Identity, IdentityError},
     store::gaps::{self, NewBreak, Reason},
 };
 
@@ -27,6 +29,18 @@ use crate::{
 const WAITING_MAX: usize = 2_000;
 /// Commits that are looked at at once: nearly all of that time is waiting for a host or for the table.
 const PARALLEL: usize = 8;
+
+/// Whether commits of the raw firehose are held against their proofs, and who is asked for the keys.
+#[derive(Debug, Clone, Default)]
+pub enum Proofs {
+    /// They are applied as they come.
+    #[default]
+    Off,
+    /// They are applied as they come, and proven beside the stream.
+    Beside(Identities),
+    /// They are applied when they are proven, and refused otherwise.
+    Before(Identities),
+}
 
 /// A commit that somebody sent.
 #[derive(Debug)]
@@ -62,8 +76,10 @@ struct Case {
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
+    /// It is its owner's.
     Proven,
+    /// It is not, or not as it was sent.
     Refuted(VerifyError),
     /// Nobody could be asked for the key, or there is none.
     NoKey,
@@ -106,7 +122,8 @@ impl Prover {
 
 impl Case {
     async fn settle(&self, claim: &Claim) {
-        let verdict = self.judge(claim).await;
+        let (identities, did) = (&self.identities, &claim.did);
+        let verdict = judge(&claim.message, key(identities.find(did)), || key(identities.refresh(did))).await;
         count(verdict.as_str());
         if let Verdict::Refuted(error) = verdict {
             tracing::warn!(
@@ -116,19 +133,6 @@ impl Case {
             if let Err(error) = self.mark(claim).await {
                 tracing::error!(%error, did = %claim.did, "a repo to be read anew could not be marked");
             }
-        }
-    }
-
-    async fn judge(&self, claim: &Claim) -> Verdict {
-        let Some(key) = key_of(self.identities.find(&claim.did).await.ok()) else { return Verdict::NoKey };
-        let verdict = hold(&claim.message, &key);
-        if verdict != Verdict::Refuted(VerifyError::Signature) {
-            return verdict;
-        }
-        // The owner may have another key by now.
-        match self.identities.refresh(&claim.did).await {
-            Ok(identity) => key_of(Some(identity)).map_or(Verdict::NoKey, |key| hold(&claim.message, &key)),
-            Err(_) => Verdict::NoKey,
         }
     }
 
@@ -142,12 +146,36 @@ impl Case {
 }
 
 impl Verdict {
-    fn as_str(self) -> &'static str {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Proven => "proven",
             Self::Refuted(error) => error.as_str(),
             Self::NoKey => "no_key",
         }
+    }
+
+    /// Why the commit is not to be applied, with one sentence; none where it is proven.
+    pub fn refusal(self) -> Option<(decode::Reason, String)> {
+        match self {
+            Self::Proven => None,
+            Self::Refuted(error @ VerifyError::Signature) => Some((decode::Reason::Signature, error.to_string())),
+            Self::Refuted(error) => Some((decode::Reason::Unproven, error.to_string())),
+            Self::NoKey => {
+                let sentence = "the key of the owner's DID document is not to be had".to_owned();
+                Some((decode::Reason::KeyUnknown, sentence))
+            }
+        }
+    }
+}
+
+/// Holds a message against the key that is known; where it is the key that does not fit, against the one that the owner may
+/// have by now. Neither is asked for before it is needed.
+pub async fn judge<'k>(message: &[u8], known: Key<'k>, anew: impl FnOnce() -> Key<'k>) -> Verdict {
+    let Some(key) = known.await else { return Verdict::NoKey };
+    match hold(message, &key) {
+        Verdict::Refuted(VerifyError::Signature) => anew().await.map_or(Verdict::NoKey, |key| hold(message, &key)),
+        verdict => verdict,
     }
 }
 
@@ -156,12 +184,17 @@ pub fn proof_outcomes() -> impl Iterator<Item = &'static str> {
     ["proven", "no_key", "skipped"].into_iter().chain(VerifyError::WORDS)
 }
 
-fn count(outcome: &'static str) {
+/// Counts what became of a commit.
+pub fn count(outcome: &'static str) {
     counter!("plyr_proofs_total", "outcome" => outcome).increment(1);
 }
 
-fn key_of(identity: Option<Identity>) -> Option<PublicKey> {
-    identity?.signing_key
+/// A key that is being looked up; none where it is not to be had.
+pub type Key<'k> = BoxFuture<'k, Option<PublicKey>>;
+
+/// The key of an identity that is being looked up.
+pub fn key<'k>(asked: impl Future<Output = Result<Identity, IdentityError>> + Send + 'k) -> Key<'k> {
+    async move { asked.await.ok()?.signing_key }.boxed()
 }
 
 fn hold(message: &[u8], key: &PublicKey) -> Verdict {

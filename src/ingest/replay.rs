@@ -9,6 +9,7 @@ use super::{
     feed::Feed,
     follow::DELIVERIES_MAX,
     gaps::Continuities,
+    intake::Intake,
     meter::Ages,
     pending::Feeder,
     proofs::Claims,
@@ -46,7 +47,7 @@ pub async fn replay(
     let wanted = Arc::new(Semaphore::new(0));
     let (shipments, shipments_receiver) = mpsc::channel(1);
     let feed = Feed {
-        deliveries: inlet,
+        intake: Intake::of(inlet),
         shipments,
         wanted: wanted.clone(),
         collections: collections.clone(),

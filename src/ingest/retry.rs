@@ -1,13 +1,33 @@
-use sqlx::PgPool;
+use futures_util::FutureExt as _;
+use sqlx::{PgConnection, PgPool};
 
-use super::IngestError;
+use super::{
+    IngestError,
+    judge::commit_of,
+    proofs::{Verdict, judge, key},
+};
 use crate::{
-    apply::{Applier, Batch},
+    apply::{Applier, Batch, Origin},
     atproto::{Cid, Did, RecordKey, Tid},
     clock::Clock,
-    decode::{self, Collections, Item, RawFormat, RecordPath},
+    decode::{self, Collections, Frame, Item, Message, RawFormat, Reason, RecordPath, firehose},
+    identity::Identities,
+    source::PositionKind,
     store::rejects::{self, StoredReject},
 };
+
+/// How rejects are tried again.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Which collections are ours.
+    pub collections: Collections,
+    /// The time.
+    pub clock: Clock,
+    /// Who is asked for the keys of what must be proven; without them it stays refused.
+    pub identities: Option<Identities>,
+    /// Every commit of the raw firehose must be proven, not only those that were refused because they were not.
+    pub is_strict: bool,
+}
 
 /// What became of the rejects that were tried again.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +46,9 @@ pub struct Retried {
 const PAGE: i64 = 100;
 
 /// Tries rejects again, oldest first, by the ordinary path: all of them, or those of `ids`.
-pub async fn retry_rejects(
-    pool: PgPool,
-    collections: Collections,
-    clock: Clock,
-    ids: &[i64],
-) -> Result<Retried, IngestError> {
+pub async fn retry_rejects(pool: PgPool, retry: Retry, ids: &[i64]) -> Result<Retried, IngestError> {
     let mut connection = pool.acquire().await?;
-    let mut applier = Applier::new(collections.clone(), clock);
+    let mut applier = Applier::new(retry.collections.clone(), retry.clock.clone());
     let mut retried = Retried::default();
     let mut after = 0;
     loop {
@@ -45,28 +60,85 @@ pub async fn retry_rejects(
                 retried.cut += 1;
                 continue;
             }
-            let Some(events) = decode_again(&collections, reject) else {
-                retried.refused += 1;
-                continue;
-            };
-            let applied = applier.apply(&mut connection, &Batch { events, ..Batch::default() }).await?;
-            rejects::delete(&mut connection, reject.id).await?;
-            if applied.applied > 0 { retried.applied += 1 } else { retried.ignored += 1 }
+            match retry.read(reject).await {
+                Some(batch) if apply(&mut connection, &mut applier, (reject.id, &batch)).await? => retried.applied += 1,
+                Some(_) => retried.ignored += 1,
+                None => retried.refused += 1,
+            }
         }
     }
 }
 
-/// The events of a reject, if all of it can be read now.
-fn decode_again(collections: &Collections, reject: &StoredReject) -> Option<Vec<decode::Event>> {
-    let format = RawFormat::parse(&reject.raw_format)?;
-    let path = path(collections, reject);
-    decode::decode_reject(collections, format, path.as_ref(), &reject.raw)
-        .into_iter()
-        .map(|item| match item {
+/// Applies what a reject holds, and removes it. Whether that changed anything.
+async fn apply(
+    connection: &mut PgConnection,
+    applier: &mut Applier,
+    (id, batch): (i64, &Batch),
+) -> Result<bool, IngestError> {
+    let applied = applier.apply(connection, batch).await?;
+    rejects::delete(connection, id).await?;
+    Ok(applied.applied > 0)
+}
+
+impl Retry {
+    /// What a reject holds, if it may be applied now.
+    async fn read(&self, reject: &StoredReject) -> Option<Batch> {
+        let format = RawFormat::parse(&reject.raw_format)?;
+        let lacks_proof = Reason::parse(&reject.reason).is_some_and(Reason::is_about_proof);
+        if format == RawFormat::Firehose && (lacks_proof || self.is_strict) {
+            let Message::Frame(frame) = firehose::decode_message(&self.collections, &reject.raw) else { return None };
+            if let Some((did, _)) = commit_of(&frame) {
+                if self.judge(&did, &reject.raw).await != Verdict::Proven {
+                    return None;
+                }
+                if lacks_proof && is_sound(&frame) {
+                    return Some(whole(frame, reject));
+                }
+            }
+        }
+        let path = path(&self.collections, reject);
+        let items = decode::decode_reject(&self.collections, format, path.as_ref(), &reject.raw);
+        let events = items.into_iter().map(|item| match item {
             Item::Event(event) => Some(event),
             Item::Reject(_) => None,
-        })
-        .collect()
+        });
+        Some(Batch { events: events.collect::<Option<_>>()?, ..Batch::default() })
+    }
+
+    /// Nobody waits for this but a person: whoever could not be asked a moment ago is asked once more.
+    async fn judge(&self, did: &Did, message: &[u8]) -> Verdict {
+        let Some(identities) = &self.identities else { return Verdict::NoKey };
+        let insist = || key(identities.insist(did));
+        let known = async {
+            match key(identities.find(did)).await {
+                Some(key) => Some(key),
+                None => insist().await,
+            }
+        };
+        judge(message, known.boxed(), insist).await
+    }
+}
+
+/// Whether what is wrong with a frame, if anything is, is wrong with single records, so that it needs no reject as a whole.
+fn is_sound(frame: &Frame) -> bool {
+    frame.items.iter().all(|item| !matches!(item, Item::Reject(reject) if reject.path.is_none()))
+}
+
+/// All of a commit that was refused as a whole: what is wrong with one of its records becomes a reject of its own.
+fn whole(frame: Frame, refused: &StoredReject) -> Batch {
+    let origin = Origin {
+        source: refused.source.as_str().into(),
+        kind: refused.kind.as_deref().and_then(PositionKind::parse).map(PositionKind::as_str),
+        position: refused.position,
+    };
+    let mut batch = Batch::default();
+    for item in frame.items {
+        match item {
+            Item::Event(event) => batch.events.push(event),
+            Item::Reject(reject) => batch.rejects.push((origin.clone(), *reject)),
+        }
+    }
+    batch
 }
 
 fn path(collections: &Collections, reject: &StoredReject) -> Option<RecordPath> {

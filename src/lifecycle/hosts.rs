@@ -23,6 +23,8 @@ pub enum Verify {
     Off,
     /// They are applied as they come; a repo with one that is not proven is marked to be read anew.
     On,
+    /// Those that are proven are applied; all others are rejects, and their repos are marked to be read.
+    Reject,
 }
 
 /// Who is asked about people and their repos.
@@ -73,13 +75,13 @@ pub struct HostSettings {
         global = true, hide_env = true, hide_default_value = true, hide_possible_values = true)]
     pub allow_private_hosts: bool,
 
-    /// Whether commits of the raw firehose are held against the keys of their owners; they are applied all the same
-    /// (`PLYR_VERIFY`, default on)
+    /// Whether commits of the raw firehose are held against the keys of their owners: those that are not proven are applied all
+    /// the same (on), or refused (reject); their repos are read anew (`PLYR_VERIFY`, default on)
     #[arg(
         long,
         env = "PLYR_VERIFY",
         value_enum,
-        value_name = "off|on",
+        value_name = "off|on|reject",
         default_value = "on",
         global = true,
         hide_env = true,

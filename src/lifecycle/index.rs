@@ -6,7 +6,9 @@ use super::{HostSettings, Verify, stages::Stage};
 use crate::{
     accounts,
     clock::Clock,
-    identity, ingest, profiles,
+    identity,
+    ingest::{self, Proofs},
+    profiles,
     reconcile::{self, Until},
 };
 
@@ -19,7 +21,11 @@ pub(super) fn spawn(
     clock: &Clock,
 ) -> anyhow::Result<()> {
     let identities = hosts.identities(repo_pool.clone(), clock.clone())?;
-    options.identities = (hosts.verify == Verify::On).then(|| identities.clone());
+    options.proofs = match hosts.verify {
+        Verify::Off => Proofs::Off,
+        Verify::On => Proofs::Beside(identities.clone()),
+        Verify::Reject => Proofs::Before(identities.clone()),
+    };
     let collections = options.collections.clone();
     let working = options.working.clone();
     let while_working = |cancel| Shift { working: working.subscribe(), cancel };

@@ -23,8 +23,7 @@ use crate::clock::Clock;
 
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
-/// Connections that are kept open without a request, for each host and no longer than this.
-const IDLE_PER_HOST: usize = 2;
+/// A connection without a request is kept open no longer than this.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Bytes of an error's body that are read, for its name.
 const ERROR_BYTES_MAX: usize = 16 << 10;
@@ -133,7 +132,7 @@ impl Client {
                 .referer(false)
                 .user_agent(USER_AGENT)
                 .connect_timeout(options.connect_max)
-                .pool_max_idle_per_host(IDLE_PER_HOST)
+                .pool_max_idle_per_host(options.per_host)
                 .pool_idle_timeout(IDLE_MAX)
                 .build()
                 .map_err(ClientError::Http)

@@ -6,7 +6,10 @@ use crate::{
     clock::Clock,
     decode::{Collection, Collections},
     pds::{Cursors, Server, XrpcError},
-    store::repos::{self, Cause},
+    store::{
+        discoveries,
+        repos::{self, Cause},
+    },
 };
 
 /// Whose repos a relay knows.
@@ -42,7 +45,7 @@ pub async fn discover(
         }
     }
     let mut connection = pool.acquire().await?;
-    repos::finish_discovery(&mut connection, &relay.url().to_string(), clock.now().utc()).await?;
+    discoveries::finish(&mut connection, &relay.url().to_string(), clock.now().utc()).await?;
     Ok(walk.found)
 }
 

@@ -10,7 +10,7 @@ use crate::{
     decode::Collections,
     pds::Server,
     store::{
-        accounts,
+        accounts, discoveries,
         repos::{self, Cause},
     },
 };
@@ -111,7 +111,7 @@ impl Roll {
         let Some(relay) = self.relay.as_ref().filter(|_| Instant::now() >= self.relay_from) else { return Ok(()) };
         let told_at = {
             let mut connection = self.pool.acquire().await?;
-            repos::find_discovery(&mut connection, &relay.url().to_string()).await?
+            discoveries::find(&mut connection, &relay.url().to_string()).await?
         };
         if told_at.is_some_and(|at| self.clock.now().utc() - at < discover_every(self.discover_every)) {
             self.relay_from = Instant::now() + RELAY_RETRY;

@@ -106,10 +106,7 @@ impl Mender {
 
     async fn close_mended(&self, connection: &mut PgConnection) -> Result<(), ReconcileError> {
         let now = self.clock.now().utc();
-        for gap in repairs::list_repairing(connection, now - HOPELESS_AFTER).await? {
-            if gap.unread > 0 {
-                continue;
-            }
+        for gap in repairs::list_mended(connection, now - HOPELESS_AFTER).await? {
             let note = match gap.given_up {
                 0 => "all repos that it may concern have been read since".to_owned(),
                 count => format!("all repos that it may concern have been read since, but {count} that no host gives"),

@@ -84,7 +84,8 @@ async fn list(
             for listed in page.records {
                 let path: Path = (collection, listed.rkey);
                 let is_known = ours.paths.get(&path).is_some_and(|held| held.head == Some(listed.cid.head()));
-                let json = if is_known { Vec::new() } else { listed.value.get().as_bytes().to_vec() };
+                let json =
+                    if is_known { Vec::new() } else { Box::<str>::from(listed.value).into_string().into_bytes() };
                 bytes += json.len();
                 theirs.records.insert(path, Record { cid: listed.cid, format: RawFormat::RecordJson, bytes: json });
             }

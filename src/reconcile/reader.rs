@@ -100,9 +100,14 @@ impl Reader {
     }
 
     /// Finds out where a repo lies. Somebody who is no more, or has no PDS, has no repo, and that is all there is to read.
-    pub async fn find(self, repo: TakenRepo) -> Step {
+    /// `known` is what is known of the owner already.
+    pub async fn find(self, repo: TakenRepo, known: Option<Identity>) -> Step {
         let began_at = self.clock.now();
-        let failure = match self.options.identities.find(&repo.did).await {
+        let found = match known {
+            Some(identity) => Ok(identity),
+            None => self.options.identities.find(&repo.did).await,
+        };
+        let failure = match found {
             Ok(identity) => match identity.pds.clone() {
                 Some(url) => {
                     let server = Server::of_stranger(self.options.client.clone(), url);

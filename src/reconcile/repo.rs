@@ -7,7 +7,7 @@ use crate::{
     apply::{Batch, Origin},
     atproto::Did,
     decode::{self, Body, Collections, Commit, Event, Item, Operation, RecordPath},
-    store::repos::{self, RepoRow},
+    store::repo_records::{self, RepoRecords, RepoRow},
 };
 
 /// What is to be written so that the index holds what a repo holds.
@@ -32,11 +32,10 @@ impl Repair {
 
 /// Loads all that the index holds of a repo.
 pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
-    let mut ours = Ours::default();
-    for RepoRow { collection, rkey, rev, head } in repos::load_rows(connection, did).await? {
-        ours.paths.insert((collection, rkey), Held { rev, head });
-    }
-    for (nsid, rkey, cid) in repos::load_refused(connection, did).await? {
+    let RepoRecords { rows, refused } = repo_records::load(connection, did).await?;
+    let held = rows.into_iter().map(|RepoRow { collection, rkey, rev, head }| ((collection, rkey), Held { rev, head }));
+    let mut ours = Ours { paths: held.collect(), ..Ours::default() };
+    for (nsid, rkey, cid) in refused {
         if let (Some(collection), Ok(rkey)) = (collections.find(&nsid), rkey.parse()) {
             ours.refused.insert(((collection, rkey), cid));
         }

@@ -18,6 +18,7 @@ use super::{
     write::Writer,
 };
 use crate::{
+    atproto::Did,
     clock::Clock,
     decode::Collections,
     identity::Identities,
@@ -199,10 +200,15 @@ impl Schedule {
                 self.audit.spend(taken.len());
             }
         }
+        drop(connection);
         let count = taken.len();
+        let dids: Vec<&Did> = taken.iter().map(|repo| &repo.did).collect();
+        // Who cannot be recalled together is looked up alone.
+        let mut known = self.options.identities.find_known(&dids).await.unwrap_or_default();
         for repo in taken {
+            let known = known.remove(&repo.did);
             self.finding += 1;
-            self.tasks.spawn(self.reader.clone().find(repo));
+            self.tasks.spawn(self.reader.clone().find(repo, known));
         }
         Ok(count)
     }

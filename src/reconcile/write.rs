@@ -12,6 +12,7 @@ use crate::{
     decode::Collections,
     store::{
         account_checks,
+        drift::{self, NewDrift},
         repos::{self, Cause, Reading, TakenRepo},
     },
 };
@@ -136,17 +137,7 @@ impl Writer {
         }
         let now = self.clock.now();
         let mut transaction = connection.begin().await?;
-        let mut drift: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
-        for prepared in together {
-            for (kind, count) in &prepared.repair.drift {
-                let host = prepared.host.as_deref().unwrap_or_default();
-                *drift.entry((prepared.cause, *kind, host)).or_default() += count;
-            }
-        }
-        for ((cause, kind, host), count) in drift {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            repos::add_drift(&mut transaction, (cause, kind.as_str(), host), count, now.utc()).await?;
-        }
+        drift::add(&mut transaction, &found(together), now.utc()).await?;
         let read: Vec<(&Did, bool)> = together.iter().map(|prepared| (&prepared.did, prepared.rev.is_some())).collect();
         account_checks::request_for_repos(&mut transaction, &read, now.utc()).await?;
         let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
@@ -166,6 +157,24 @@ impl Writer {
             }
         }
     }
+}
+
+/// The differences, by cause, kind and host.
+fn found(together: &[Prepared]) -> Vec<NewDrift<'_>> {
+    let mut counts: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
+    for prepared in together {
+        for (kind, count) in &prepared.repair.drift {
+            let host = prepared.host.as_deref().unwrap_or_default();
+            *counts.entry((prepared.cause, *kind, host)).or_default() += count;
+        }
+    }
+    let row = |((cause, kind, host), count): ((_, Drift, _), _)| NewDrift {
+        cause,
+        kind: kind.as_str(),
+        host,
+        count: i64::try_from(count).unwrap_or(i64::MAX),
+    };
+    counts.into_iter().map(row).collect()
 }
 
 /// What is to be written, in parts that each are a transaction.

@@ -6,7 +6,10 @@ use utoipa::ToSchema;
 
 use crate::{
     atproto::Timestamp,
-    store::repos::{self, RepoCounts},
+    store::{
+        drift,
+        repos::{self, RepoCounts},
+    },
 };
 
 /// Kinds of differences that are shown.
@@ -51,7 +54,7 @@ pub struct RepoDrift {
 /// Reads how it stands.
 pub async fn read_repos_status(connection: &mut PgConnection) -> sqlx::Result<ReposStatus> {
     let RepoCounts { pending, failed, done, oldest_at, newest_at } = repos::count(connection).await?;
-    let drift = repos::list_drift(connection, DRIFT_SHOWN).await?.into_iter().map(|found| RepoDrift {
+    let drift = drift::list(connection, DRIFT_SHOWN).await?.into_iter().map(|found| RepoDrift {
         cause: found.cause,
         kind: found.kind,
         host: found.host,

@@ -68,6 +68,34 @@ pub async fn find(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Opti
     .await
 }
 
+/// What is stored of several DIDs, each with its place among them; those that are not stored are left out.
+pub async fn load(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, StoredIdentity)>> {
+    let rows = sqlx::query!(
+        r#"SELECT d.place AS "place!", i.pds, i.signing_key, i.handle, i.fetched_at, i.confirmed_at, i.told_at, i.failure, i.detail,
+            i.tries, i.due_at
+        FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place) JOIN identities i ON i.did = d.did"#,
+        dids as &[&str]
+    )
+    .fetch_all(connection)
+    .await?;
+    let stored = rows.into_iter().map(|row| {
+        let stored = StoredIdentity {
+            pds: row.pds,
+            signing_key: row.signing_key,
+            handle: row.handle,
+            fetched_at: row.fetched_at,
+            confirmed_at: row.confirmed_at,
+            told_at: row.told_at,
+            failure: row.failure,
+            detail: row.detail,
+            tries: row.tries,
+            due_at: row.due_at,
+        };
+        (super::place(row.place), stored)
+    });
+    Ok(stored.collect())
+}
+
 /// Lists the actors with an id above `after` that have no identity as due at once, `limit` actors at most. Gives the id of the last
 /// one looked at; none when there were no more.
 pub async fn enroll(
@@ -122,20 +150,22 @@ pub async fn claim(
 }
 
 /// Stores what a document said. A handle that was confirmed stays so if the document still claims it. It is due at `lease` if
-/// somebody is about to see to its handle; otherwise when it was, or at once if the handle is another.
+/// somebody is about to see to its handle; otherwise when it was, or at once if the handle is another. Whether the handle is
+/// confirmed.
 pub async fn write_document(
     connection: &mut PgConnection,
     document: &NewDocument<'_>,
     now: DateTime<Utc>,
     lease: Option<DateTime<Utc>>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
+) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
         "INSERT INTO identities AS i (did, pds, signing_key, handle, fetched_at, due_at)
         VALUES ($1, $2, $3, $4, $5::timestamptz, coalesce($6, $5::timestamptz))
         ON CONFLICT (did) DO UPDATE SET pds = $2, signing_key = $3, handle = $4, fetched_at = $5, failure = NULL,
             detail = NULL, failed_at = NULL, tries = 0,
             confirmed_at = CASE WHEN i.handle = $4 THEN i.confirmed_at END,
-            due_at = coalesce($6, CASE WHEN i.handle = $4 THEN i.due_at ELSE $5::timestamptz END)",
+            due_at = coalesce($6, CASE WHEN i.handle = $4 THEN i.due_at ELSE $5::timestamptz END)
+        RETURNING confirmed_at IS NOT NULL AS \"is_confirmed!\"",
         document.did.as_str(),
         document.pds,
         document.signing_key,
@@ -143,9 +173,8 @@ pub async fn write_document(
         now,
         lease
     )
-    .execute(connection)
-    .await?;
-    Ok(())
+    .fetch_one(connection)
+    .await
 }
 
 /// Stores what came of confirming a handle, and when to look again: sooner if an event has told of a change since `begun_at`.

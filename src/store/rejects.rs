@@ -59,6 +59,7 @@ pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: D
 #[expect(missing_docs, reason = "the migration says what each column is")]
 pub struct StoredReject {
     pub id: i64,
+    pub reason: String,
     pub source: String,
     pub kind: Option<String>,
     pub position: Option<i64>,
@@ -81,7 +82,7 @@ pub async fn list_after(
 ) -> sqlx::Result<Vec<StoredReject>> {
     sqlx::query_as!(
         StoredReject,
-        "SELECT id, source, kind, position, did, collection, rkey, rev, cid, raw_format, raw, raw_length FROM rejects
+        "SELECT id, reason, source, kind, position, did, collection, rkey, rev, cid, raw_format, raw, raw_length FROM rejects
         WHERE id > $1 AND (cardinality($2::bigint[]) = 0 OR id = ANY ($2)) ORDER BY id LIMIT $3",
         after,
         ids,

@@ -3,11 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::views::{stored_cid, stored_did, stored_tid};
-use crate::{
-    atproto::{AtUri, Cid, Did, RecordKey, Tid},
-    decode::Collection,
-};
+use super::views::stored_did;
+use crate::atproto::{Did, Tid};
 
 /// Why a repo is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,19 +86,6 @@ pub struct RepoCounts {
     pub newest_at: Option<DateTime<Utc>>,
 }
 
-/// What the index holds of one repo, path by path.
-#[derive(Debug, Clone)]
-pub struct RepoRow {
-    /// Which collection.
-    pub collection: Collection,
-    /// The record's key.
-    pub rkey: RecordKey,
-    /// The rev that stands there.
-    pub rev: Tid,
-    /// The first eight bytes of the record's digest; none for a tombstone.
-    pub head: Option<i64>,
-}
-
 /// Asks for repos to be read from `due_at` on. One that is already to be read keeps its place; one that had failed is tried
 /// anew.
 pub async fn ask(
@@ -166,24 +150,6 @@ pub async fn ask_actors(
     )
     .fetch_one(connection)
     .await
-}
-
-/// When a relay last told of all repos, if it ever did.
-pub async fn find_discovery(connection: &mut PgConnection, relay: &str) -> sqlx::Result<Option<DateTime<Utc>>> {
-    sqlx::query_scalar!("SELECT finished_at FROM discoveries WHERE relay = $1", relay).fetch_optional(connection).await
-}
-
-/// Notes that a relay has told of all repos.
-pub async fn finish_discovery(connection: &mut PgConnection, relay: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO discoveries (relay, finished_at) VALUES ($1, $2)
-        ON CONFLICT (relay) DO UPDATE SET finished_at = EXCLUDED.finished_at",
-        relay,
-        now
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Asks for repos of accounts that have come back and whose last reading came to nothing, or is just coming to nothing, because
@@ -371,86 +337,6 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
     .await
 }
 
-/// Everything that the index holds of a repo, live or tombstone.
-pub async fn load_rows(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<RepoRow>> {
-    let rows = sqlx::query!(
-        "WITH actor AS (SELECT id FROM actors WHERE did = $1)
-        SELECT 'like' AS \"kind!\", l.rkey AS \"key?\", NULL::text AS \"uri?\", l.rev AS \"rev!\", l.cid AS \"head?\", NULL::bytea AS \"cid?\"
-            FROM likes l JOIN actor ON l.actor_id = actor.id
-        UNION ALL SELECT 'list', l.rkey, NULL, l.rev, NULL, l.cid FROM lists l JOIN actor ON l.actor_id = actor.id
-        UNION ALL SELECT 'track', NULL, t.uri, t.rev, NULL, t.cid FROM tracks t JOIN actor ON t.artist_id = actor.id
-            WHERE t.rev IS NOT NULL
-        UNION ALL SELECT 'profile', NULL, NULL, p.rev, NULL, p.cid FROM profiles p JOIN actor ON p.actor_id = actor.id",
-        did.as_str()
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let (collection, rkey) = match (row.kind.as_str(), row.key, row.uri) {
-                ("like", Some(key), _) => (Collection::Like, stored_tid(key)?.to_string()),
-                ("list", Some(key), _) => (Collection::List, stored_tid(key)?.to_string()),
-                ("track", _, Some(uri)) => (Collection::Track, stored_uri_key(&uri)?),
-                _ => (Collection::Profile, "self".to_owned()),
-            };
-            let rkey = RecordKey::parse(&rkey).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            let head = match row.cid {
-                Some(cid) => stored_cid(Some(&cid))?.map(|cid| cid.head()),
-                None => row.head,
-            };
-            Ok(RepoRow { collection, rkey, rev: stored_tid(row.rev)?, head })
-        })
-        .collect()
-}
-
-fn stored_uri_key(uri: &str) -> sqlx::Result<String> {
-    let uri = AtUri::parse(uri).map_err(|error| sqlx::Error::Decode(error.into()))?;
-    Ok(uri.rkey.to_string())
-}
-
-/// The records of a repo that are kept as rejects: NSID of the collection, key and CID.
-pub async fn load_refused(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<(String, String, Cid)>> {
-    let rows = sqlx::query!(
-        "SELECT collection AS \"collection!\", rkey AS \"rkey!\", cid AS \"cid!\" FROM rejects
-        WHERE did = $1 AND collection IS NOT NULL AND rkey IS NOT NULL AND cid IS NOT NULL",
-        did.as_str()
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let cid = Cid::from_bytes(&row.cid).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            Ok((row.collection, row.rkey, cid))
-        })
-        .collect()
-}
-
-/// Differences that were found, of one kind and for one cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DriftCount {
-    /// Why the repos were read.
-    pub cause: String,
-    /// `missing`, `extra` or `differing`.
-    pub kind: String,
-    /// The host that they were read from.
-    pub host: String,
-    /// How many, ever.
-    pub count: i64,
-    /// When the last was found.
-    pub last_at: DateTime<Utc>,
-}
-
-/// The differences that were ever found, the latest first, so many at most.
-pub async fn list_drift(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<DriftCount>> {
-    sqlx::query_as!(
-        DriftCount,
-        "SELECT cause, kind, host, count, last_at FROM drift ORDER BY last_at DESC, cause, kind, host LIMIT $1",
-        limit
-    )
-    .fetch_all(connection)
-    .await
-}
-
 /// The last failures, the latest first: whose repo, why, and when it is tried again.
 pub async fn list_failed(
     connection: &mut PgConnection,
@@ -464,25 +350,4 @@ pub async fn list_failed(
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.did, row.error, row.due_at)).collect())
-}
-
-/// Adds to the differences that were found.
-pub async fn add_drift(
-    connection: &mut PgConnection,
-    (cause, kind, host): (Cause, &str, &str),
-    count: i64,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO drift AS d (cause, kind, host, count, last_at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (cause, kind, host) DO UPDATE SET count = d.count + EXCLUDED.count, last_at = EXCLUDED.last_at",
-        cause.as_str(),
-        kind,
-        host,
-        count,
-        now
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     api::{Api, Known, ids, settings, start, tid as tid_of},
+    crowd::{Fan, MANY, like_many},
     dump,
     history::{START_US, did, key, tid, track_uri},
     http::client,
@@ -617,78 +618,15 @@ async fn assert_nothing_is_own(api: &Api, token: &str, [track, other]: [&Known; 
     }
 }
 
-const MANY: i64 = 20_000;
-
-/// Gives the listener many likes, of tracks that nobody else likes, and answers the URIs of the first and the last of them.
-async fn like_many(pool: &PgPool) -> [String; 2] {
-    let uri = |number: i64| format!("at://did:plc:many/fm.plyr.track/{}", tid_of(number));
-    sqlx::query(
-        "WITH added AS (
-            INSERT INTO tracks (uri, artist_id, rev, title, artist, file_type, sort_at, cid)
-            SELECT uri, 0, 1, 'One of many', 'The Wire', 'mp3', now(), $3 FROM UNNEST($1::text[]) AS u (uri) RETURNING id
-        ), counted AS (INSERT INTO track_counts (track_id) SELECT id FROM added)
-        SELECT $2",
-    )
-    .bind((0..MANY).map(uri).collect::<Vec<_>>())
-    .bind(0)
-    .bind(plyr_likes::atproto::Cid::of_record(b"one").to_bytes())
-    .execute(pool)
-    .await
-    .expect("tracks");
-    sqlx::query("UPDATE tracks SET artist_id = (SELECT id FROM actors WHERE did = $1) WHERE artist_id = 0")
-        .bind(did(2))
-        .execute(pool)
-        .await
-        .expect("an artist");
-    sqlx::query(
-        "INSERT INTO likes (actor_id, rkey, rev, indexed_at, subject_id, sort_at, created_at, cid)
-        SELECT a.id, t.id, 1, now(), t.id, now(), now(), 1 FROM actors a, tracks t
-        WHERE a.did = $1 AND t.title = 'One of many'",
-    )
-    .bind(did(1))
-    .execute(pool)
-    .await
-    .expect("likes");
-    sqlx::query("ANALYZE").execute(pool).await.expect("statistics");
-    [uri(0), uri(MANY - 1)]
-}
-
-/// Applies one like after the other until it is told to stop; how long each took.
-async fn stream(pool: PgPool, first: i64, stop: Arc<AtomicBool>) -> Vec<Duration> {
-    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
-    let mut connection = pool.acquire().await.expect("a connection");
-    let mut applier = Applier::new(collections.clone(), Clock::system());
-    let mut waits = Vec::new();
-    for number in first.. {
-        let commit = Commit::new(
-            &did(3),
-            rev(1_000 + number),
-            vec![Operation::like(&key(1, usize::try_from(number).expect("small")), like(&track_uri(2, 0), AT))],
-        );
-        let message = crate::support::wire::v1_message(&commit, 0, START_US + number);
-        let items = jetstream_v1::decode_message(&collections, &message).items;
-        let events =
-            items.into_iter().filter_map(|item| if let Item::Event(event) = item { Some(event) } else { None });
-        let batch = Batch { events: events.collect(), ..Batch::default() };
-        let started = Instant::now();
-        let applied = applier.apply(&mut connection, &batch).await.expect("the database takes it");
-        waits.push(started.elapsed());
-        assert_eq!(applied.applied, 1);
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    waits
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() {
     let mut stage = Stage::new().await;
-    let ends = like_many(stage.pool()).await;
+    let ends = like_many(stage.pool(), [&did(1), &did(2)]).await;
     for (round, (word, count)) in [((false, Some("deactivated")), 0), ((true, None), 1)].into_iter().enumerate() {
         let stop = Arc::new(AtomicBool::new(false));
         let round = i64::try_from(round).expect("small");
-        let flowing = tokio::spawn(stream(stage.pool().clone(), round * 1_000_000, stop.clone()));
+        let fan = Fan { did: did(3), track: track_uri(2, 0), first: round * 1_000_000 };
+        let flowing = tokio::spawn(fan.like_on(stage.pool().clone(), stop.clone()));
         let started = Instant::now();
         stage.say(1, word, 10 + round).await;
         let flipped = started.elapsed();

@@ -12,7 +12,7 @@ use crate::support::{
     database::fresh,
     dump,
     history::{History, Random, World as Shape},
-    model::{differences, shows},
+    model::{Kind, differences, shows},
     run::{Log, PATIENCE, command, figure, lines_from, until, until_as},
     upstream::{Act, Upstream},
 };
@@ -134,15 +134,10 @@ async fn t2_kill_9_inside_the_transaction() {
     holds_all_of(&database.pool, &log).await;
 }
 
-#[tokio::test]
-async fn t2_kill_9_while_following_an_upstream() {
-    let seed = u64::from(std::process::id());
-    println!("seed {seed}");
-    let mut random = Random::new(seed);
-    let database = fresh().await;
-    let log = Log::of(&a_long_history(seed));
+/// An upstream that sends from the cursor on what the log holds.
+async fn upstream_of(log: &Log) -> Upstream {
     let lines = log.lines.clone();
-    let upstream = Upstream::start(move |request| {
+    Upstream::start(move |request| {
         let mut acts: Vec<Act> = lines_from(&lines, request.cursor())
             .chunks(500)
             .map(|chunk| Act::Burst(chunk.iter().cloned().map(Frame::text).collect()))
@@ -150,20 +145,60 @@ async fn t2_kill_9_while_following_an_upstream() {
         acts.push(Act::Stay);
         acts
     })
-    .await;
-    let source = format!("jetstream+ws://{}", upstream.address);
+    .await
+}
+
+/// The program that follows an upstream.
+fn follow(database_url: &str, upstream: &Upstream, folder: &std::path::Path) -> Child {
+    command(database_url)
+        .arg("index")
+        .env("PLYR_SOURCES", format!("jetstream+ws://{}", upstream.address))
+        .env("PLYR_ADMIN_BIND", "127.0.0.1:0")
+        .env("PLYR_DATA_DIR", folder)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts")
+}
+
+#[tokio::test]
+async fn t2_kill_9_inside_a_transaction_with_a_position() {
+    let (database, folder) = (fresh().await, tempfile::tempdir().expect("a folder"));
+    // Its first line is a like, so that the first batch has one, however short it is.
+    let log = (7..)
+        .map(|seed| Log::of(&History::of(Shape { actors: 40, keys: 60, commits: 600 }, &mut Random::new(seed))))
+        .find(|log| log.writes[0].iter().any(|write| write.kind == Kind::Like))
+        .expect("likes are frequent");
+    let upstream = upstream_of(&log).await;
+    let mut holder = PgConnection::connect(&database.url).await.expect("a connection");
+    let mut transaction = holder.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE likes IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.expect("a lock");
+    let child = follow(&database.url, &upstream, folder.path());
+    // Who waits is the writer of a batch, and not one who counts.
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database()
+        AND wait_event_type = 'Lock' AND xact_start IS NOT NULL AND query LIKE '%WITH ORDINALITY%JOIN likes%'";
+    until(&database.pool, waits).await;
+    let held = dump::positions(&database.pool).await;
+    kill_9(child);
+    assert_eq!(held, [], "the position is there, and what it stands for is not");
+    transaction.rollback().await.expect("the lock is given back");
+    assert_eq!(lines_in(&database.pool, &log).await, 0, "a transaction that never committed left something");
+    assert_eq!(dump::positions(&database.pool).await, [], "it left its position");
+    let child = follow(&database.url, &upstream, folder.path());
+    until_as(&database.pool, &log.model()).await;
+    kill_9(child);
+}
+
+#[tokio::test]
+async fn t2_kill_9_while_following_an_upstream() {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let database = fresh().await;
+    let log = Log::of(&a_long_history(seed));
+    let upstream = upstream_of(&log).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let start = || {
-        command(&database.url)
-            .arg("index")
-            .env("PLYR_SOURCES", &source)
-            .env("PLYR_ADMIN_BIND", "127.0.0.1:0")
-            .env("PLYR_DATA_DIR", folder.path())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("the program starts")
-    };
+    let start = || follow(&database.url, &upstream, folder.path());
     for run in 0..5 {
         let before = count_likes(&database.pool).await;
         let mut child = start();

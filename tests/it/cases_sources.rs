@@ -6,7 +6,7 @@ use plyr_likes::{
     clock::Clock,
     ingest::{self, comparison::Patience},
     serve,
-    source::SourceSpec,
+    source::{SourceSpec, Tuning},
 };
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -102,6 +102,7 @@ fn foreign() -> (i64, String) {
 
 fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
     let names: Vec<String> = sources.iter().map(|host| host.source()).collect();
+    let options = Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>());
     ingest::Options {
         spares: spares.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
         patience: Patience {
@@ -110,7 +111,9 @@ fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
             rest_min: Duration::from_mins(10),
             ..Patience::default()
         },
-        ..Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>())
+        // Shorter than it takes to notice a blind host: who begins at the last proof or before was told to.
+        tuning: Tuning { rewind: Duration::from_millis(50), ..options.tuning },
+        ..options
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use plyr_likes::{clock::Clock, decode::Collections, ingest};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::support::{
@@ -18,7 +19,7 @@ use crate::support::{
     http,
     model::{What, differences},
     program::{Program, Settings},
-    run::{Log, lines_from, until, until_as},
+    run::{Log, PATIENCE, lines_from, until, until_as},
     server::Server,
     upstream::{Act, Upstream},
     wire::{Body, Commit, Operation, invalid, like, list, some_cid, track, updated},
@@ -141,8 +142,10 @@ async fn s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand() {
     let mut log = Log::of(&History { commits });
     let reader = std::fs::File::open(log.file.path()).expect("the log");
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
-    let summary = ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {})
+    let replay = ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {});
+    let summary = timeout(PATIENCE, replay)
         .await
+        .expect("the row that Postgres refuses must not stop what is behind it")
         .expect("the replay goes on");
     assert_eq!((summary.applied, summary.rejected), (4_999, 1), "{summary:?}");
     log.writes[2_500][0].what = What::Invalid;

@@ -75,7 +75,8 @@ async fn breaks_after(first: usize, events: Vec<(i64, String)>) -> Upstream {
     .await
 }
 
-/// Sends `first` events, waits until they are committed, breaks the connection, and expects the rest after the next one.
+/// Sends `first` events, waits until they are committed, breaks the connection, and expects the rest after the next one. The
+/// position is then that of the latest event which is not of the future, and nothing is taken for a gap.
 async fn survives_a_break(events: Vec<(i64, usize)>, first: usize) {
     let database = fresh().await;
     let told: Vec<(i64, (String, Vec<Write>))> =
@@ -90,6 +91,13 @@ async fn survives_a_break(events: Vec<(i64, usize)>, first: usize) {
     assert!(upstream.has_done("drop"), "the connection was not broken");
     assert!(upstream.requests().len() >= 2);
     pump.stop().await;
+    let now_us = chrono::Utc::now().timestamp_micros();
+    let latest = events.iter().map(|(time_us, _)| *time_us).filter(|time_us| *time_us <= now_us).max();
+    let positions: Vec<i64> = dump::positions(&database.pool).await.into_iter().map(|(_, _, value)| value).collect();
+    assert_eq!(positions, Vec::from_iter(latest), "the position is of none of the events that count");
+    let gaps: Vec<(String, String)> =
+        sqlx::query_as("SELECT reason, detail FROM gaps").fetch_all(&database.pool).await.expect("the table is there");
+    assert_eq!(gaps, [], "nothing was missed");
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ fn foreign_commits(repo: &mut Repo, revs: impl Iterator<Item = i64>) -> Vec<Ipld
 
 fn frame(host: usize, kind: &str, payload: &Ipld) -> Message {
     let bytes = message(&json!({"op": 1, "t": kind}), payload);
-    Message { host, dialect: Dialect::Firehose, position: 1, bytes, writes: Vec::new(), garbage: false }
+    Message { host, dialect: Dialect::Firehose, position: 1, bytes, writes: Vec::new(), said: None, garbage: false }
 }
 
 async fn deliver(world: &mut World, host: usize, payloads: &[Ipld]) {

@@ -273,6 +273,26 @@ async fn end_to_end() {
     world.compare(&program).await;
 }
 
+/// Nothing is read from the repos here: what is shown has been proven, commit by commit.
+#[tokio::test]
+async fn all_that_a_real_pds_sends_is_proven() {
+    let network = Network::start().await;
+    let settings = settings_for(&network).with("PLYR_VERIFY", "reject").with("PLYR_READ_REPOS", "false");
+    let mut world = World::create(&network).await;
+    world.play_round().await;
+    let program = Program::serve(&settings).await;
+    world.compare(&program).await;
+    world.play_round().await;
+    world.compare(&program).await;
+    let metrics = program.metrics().await;
+    let outcomes: Vec<&str> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("plyr_proofs_total{outcome=\""))
+        .filter(|line| !line.ends_with(" 0"))
+        .collect();
+    assert!(outcomes.len() == 1 && outcomes[0].starts_with("proven"), "{outcomes:?}");
+}
+
 /// An account deactivated, brought back and deleted: nothing of anybody else may be lost by it. What is seen of the account
 /// itself is only printed; rule 9 asks for more than the stream alone can say.
 async fn lose_accounts(network: &Network, program: &Program, world: &World) {

@@ -86,7 +86,11 @@ async fn a_reject_that_can_be_read_by_now_is_applied_and_gone() {
         .await
         .expect("the replay goes on");
     assert_eq!((summary.applied, summary.rejected), (0, 1), "{summary:?}");
-    let retry = || ingest::retry_rejects(database.pool.clone(), collections(), Clock::system(), &[]);
+    let retry = || {
+        let with =
+            ingest::Retry { collections: collections(), clock: Clock::system(), identities: None, is_strict: false };
+        ingest::retry_rejects(database.pool.clone(), with, &[])
+    };
     let still = retry().await.expect("an answer");
     assert_eq!((still.applied, still.refused, dump::count_rejects(&database.pool).await), (0, 1, 1));
 

@@ -1,7 +1,9 @@
 //! Commits of the raw firehose, held against keys that a directory tells: by the real program.
 
+mod refusing;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -26,32 +28,82 @@ const REV: i64 = 0x6_0000_0000_0000;
 /// A PLC directory that knows some keys, and counts how often it is asked about whom.
 struct Directory {
     url: String,
-    keys: Arc<Mutex<BTreeMap<String, String>>>,
-    asked: Arc<Mutex<BTreeMap<String, usize>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: BTreeMap<String, String>,
+    asked: BTreeMap<String, usize>,
+    /// About whom it gives no answer, good or bad.
+    silent: BTreeSet<String>,
+    /// How many questions wait for an answer that does not come.
+    waiting: usize,
+    /// It answers 503 to everything.
+    is_away: bool,
+}
+
+/// A question that waits as long as its sender does.
+struct Question(Arc<Mutex<Known>>);
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().waiting -= 1;
+    }
 }
 
 impl Directory {
     async fn start() -> Self {
-        let (keys, asked) = (Arc::<Mutex<BTreeMap<_, _>>>::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
-        let (known, counted) = (keys.clone(), asked.clone());
+        let known = Arc::<Mutex<Known>>::default();
+        let asked = known.clone();
         let answer = async move |Path(did): Path<String>| {
-            *counted.lock().unwrap().entry(did.clone()).or_insert(0) += 1;
-            let key: Option<String> = known.lock().unwrap().get(&did).cloned();
+            let (key, is_silent, is_away) = {
+                let mut known = asked.lock().unwrap();
+                *known.asked.entry(did.clone()).or_insert(0) += 1;
+                let is_silent = known.silent.contains(&did);
+                known.waiting += usize::from(is_silent);
+                (known.keys.get(&did).cloned(), is_silent, known.is_away)
+            };
+            if is_silent {
+                let _question = Question(asked.clone());
+                std::future::pending::<()>().await;
+            }
+            if is_away {
+                return Err(StatusCode::SERVICE_UNAVAILABLE);
+            }
             key.map(|key| Json(document(&did, &key))).ok_or(StatusCode::NOT_FOUND)
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().route("/{did}", get(answer));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, keys, asked }
+        Self { url, known }
     }
 
     fn tell(&self, repo: &Repo) {
-        self.keys.lock().unwrap().insert(repo.did.clone(), repo.multikey());
+        self.known.lock().unwrap().keys.insert(repo.did.clone(), repo.multikey());
     }
 
     fn asked(&self, did: &str) -> usize {
-        self.asked.lock().unwrap().get(did).copied().unwrap_or(0)
+        self.known.lock().unwrap().asked.get(did).copied().unwrap_or(0)
+    }
+
+    /// Leaves questions about somebody unanswered, or no longer so.
+    fn keep_silent(&self, did: &str, is_silent: bool) {
+        let mut known = self.known.lock().unwrap();
+        if is_silent {
+            known.silent.insert(did.to_owned())
+        } else {
+            known.silent.remove(did)
+        };
+    }
+
+    fn waiting(&self) -> usize {
+        self.known.lock().unwrap().waiting
+    }
+
+    fn go_away(&self, is_away: bool) {
+        self.known.lock().unwrap().is_away = is_away;
     }
 }
 
@@ -77,13 +129,27 @@ fn like(repo: &mut Repo, rev: i64, collection: &str) -> Ipld {
     repo.commit(rev, &[(&path, Some(encode(&record)))])
 }
 
+/// What the program runs on.
+struct Scene {
+    database: TestDatabase,
+    upstream: Upstream,
+    settings: Settings,
+}
+
 /// The program over a database that knows some keys, each read so long ago, at an upstream that sends these payloads.
 async fn serve(
     payloads: Vec<Ipld>,
     directory: &Directory,
     known: &[(&Repo, &str)],
     verify: &str,
-) -> (Program, sqlx::PgPool, (TestDatabase, Upstream)) {
+) -> (Program, sqlx::PgPool, Scene) {
+    let scene = stage(vec![payloads], directory, known, verify).await;
+    (Program::serve(&scene.settings).await, scene.database.pool.clone(), scene)
+}
+
+/// A database that knows some keys, each read so long ago, and an upstream that sends these payloads: the first of them at once,
+/// and more when it is told to.
+async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo, &str)], verify: &str) -> Scene {
     let database = fresh().await;
     for (repo, age) in known {
         sqlx::query(
@@ -97,17 +163,27 @@ async fn serve(
         .await
         .unwrap();
     }
-    let frames: Vec<(i64, Vec<u8>)> = (1..)
-        .zip(payloads)
-        .map(|(seq, mut payload)| {
-            set(&mut payload, "seq", Ipld::Integer(seq.into()));
-            (seq, message(&json!({"op": 1, "t": "#commit"}), &payload))
-        })
-        .collect();
+    let mut seq = 0_i64;
+    let mut number = |mut payload: Ipld| {
+        seq += 1;
+        set(&mut payload, "seq", Ipld::Integer(seq.into()));
+        (seq, message(&json!({"op": 1, "t": "#commit"}), &payload))
+    };
+    let parts: Vec<Vec<(i64, Vec<u8>)>> =
+        payloads.into_iter().map(|part| part.into_iter().map(&mut number).collect()).collect();
     let upstream = Upstream::start(move |request| {
         let cursor = request.cursor().unwrap_or(0);
-        let frames = frames.iter().filter(|(seq, _)| *seq > cursor);
-        vec![Act::Burst(frames.map(|(_, bytes)| Frame::binary(bytes.clone())).collect()), Act::Stay]
+        let mut acts = Vec::new();
+        for part in &parts {
+            let frames: Vec<Frame> =
+                part.iter().filter(|(seq, _)| *seq > cursor).map(|(_, bytes)| Frame::binary(bytes.clone())).collect();
+            if !frames.is_empty() {
+                acts.extend((!acts.is_empty()).then_some(Act::WaitForGo));
+                acts.push(Act::Burst(frames));
+            }
+        }
+        acts.push(Act::Stay);
+        acts
     })
     .await;
     let settings = Settings::new()
@@ -116,8 +192,7 @@ async fn serve(
         .with("PLYR_PLC_URL", &directory.url)
         .with("PLYR_ALLOW_PRIVATE_HOSTS", "true")
         .with("PLYR_VERIFY", verify);
-    let program = Program::serve(&settings).await;
-    (program, database.pool.clone(), (database, upstream))
+    Scene { database, upstream, settings }
 }
 
 /// The counters of proofs that are not zero.

@@ -4,14 +4,22 @@
 //! that still fail.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
 use crate::support::{
+    api,
+    asking::Asked,
     dump,
-    history::{Dialect, History, Message, Random, World as Shape, deliver, some_garbage},
-    model::{Kind, Model, What, differences, tid_number, tid_text},
+    fates::artist_of,
+    history::{Dialect, History, Message, Random, World as Shape, deliver, deliver_lives, some_garbage},
+    http,
+    lives::{Lives, Standing, Word},
+    model::{Kind, Model, Record, What, tid_number, tid_text},
     wire::{self, Body, Operation},
     world::World,
 };
@@ -20,18 +28,83 @@ pub fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a whole number"))
 }
 
+/// A history, how it is delivered, and by which chance the rest happens.
+struct Case {
+    lives: Lives,
+    batches: Vec<Vec<Message>>,
+    seed: u64,
+}
+
+impl Case {
+    fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let lives = Lives::of(Shape::small(&mut random), &mut random);
+        let batches = deliver_lives(&lives, &mut random);
+        Self { lives, batches, seed }
+    }
+}
+
+/// Where things are run, and the API over it.
+struct Place {
+    world: World,
+    url: String,
+    client: reqwest::Client,
+    stop: CancellationToken,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let (url, stop) = api::start(world.database.pool.clone(), api::settings()).await;
+        Self { world, url, client: http::client(Duration::from_secs(30)), stop }
+    }
+
+    async fn ask(&self, method: &str, parameters: &[(&str, &str)]) -> Value {
+        let url = format!("{}/xrpc/fm.plyr.{method}", self.url);
+        let answer = self.client.get(url).query(parameters).send().await.expect("an answer");
+        answer.error_for_status().expect("it is answered").json().await.expect("JSON")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
 /// Runs one delivery and says what is wrong afterwards.
-async fn run(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
+async fn run(place: &mut Place, case: &Case) -> Vec<String> {
+    let world = &mut place.world;
     world.clear().await;
+    world.play();
     let mut ids: BTreeMap<String, i64> = BTreeMap::new();
-    for (number, batch) in batches.iter().enumerate() {
+    let mut asked: Vec<Asked> = Vec::new();
+    for (number, batch) in case.batches.iter().enumerate() {
+        let mut random = Random::new(case.seed ^ ((number as u64 + 1) << 32));
         let applied = world.deliver(batch).await;
         if applied.anomalies > 0 {
             return vec![format!("batch {number}: {} anomalies, and no two records share a rev", applied.anomalies)];
         }
+        let mut wrong = wrongly_hidden(world).await;
+        // What was asked a while ago is answered, and others are asked about; purges come when they come.
+        random.shuffle(&mut asked);
+        for asked in asked.split_off(random.below(asked.len() + 1)) {
+            world.answer(asked).await;
+        }
+        wrong.extend(wrongly_hidden(world).await);
+        if random.percent(30) {
+            asked.extend(world.ask(&case.lives, &mut random).await);
+        }
+        if random.percent(30) {
+            world.follow().await;
+        }
+        if !wrong.is_empty() {
+            return wrong.into_iter().map(|line| format!("batch {number}: {line}")).collect();
+        }
         // A restart in the middle loses what the program remembered, not what it knows.
         if number % 7 == 6 {
             world.restart();
+            asked.clear();
             let now = dump::track_ids(&world.database.pool).await;
             if ids.iter().any(|(uri, id)| now.get(uri) != Some(id)) {
                 return vec![format!("batch {number}: a track's id changed")];
@@ -39,36 +112,116 @@ async fn run(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
             ids = now;
         }
     }
-    let mut wrong = world.disagreements().await;
+    for asked in asked {
+        world.answer(asked).await;
+    }
+    wrong_in_the_end(place, case).await
+}
+
+/// What is wrong when nothing more comes: before all doubts are cleared, and after.
+async fn wrong_in_the_end(place: &mut Place, case: &Case) -> Vec<String> {
+    place.world.follow().await;
+    let mut wrong = wrong_now(place).await;
     if wrong.is_empty() {
-        wrong = run_again(world, batches).await;
+        place.world.answer_all(&case.lives, &mut Random::new(case.seed)).await;
+        place.world.follow().await;
+        wrong = wrong_now(place).await;
+        wrong.extend(unbelieved(&place.world, &case.lives).await);
+    }
+    if wrong.is_empty() {
+        wrong = run_again(&mut place.world, &case.batches).await;
     }
     wrong
 }
 
-/// The same once more, in one batch: nothing may change.
+/// What index and referee disagree about, in the tables and in what is shown.
+async fn wrong_now(place: &Place) -> Vec<String> {
+    let mut wrong = place.world.disagreements().await;
+    wrong.extend(wrongly_hidden(&place.world).await);
+    let syncs = dump::syncs(&place.world.database.pool).await;
+    if &syncs != place.world.fates.syncs() {
+        wrong.push(format!("repos told of by #sync: {syncs:?}, and not {:?}", place.world.fates.syncs()));
+    }
+    wrong.extend(wrongly_shown(place).await);
+    wrong
+}
+
+async fn wrongly_hidden(world: &World) -> Vec<String> {
+    let (found, expected) = (dump::hidden(&world.database.pool).await, world.fates.hidden());
+    let line = format!("{found:?} are hidden, and not {expected:?}");
+    if found == expected { Vec::new() } else { vec![line] }
+}
+
+/// What everybody is shown otherwise than the referee says: hidden actors nowhere, all others completely.
+async fn wrongly_shown(place: &Place) -> Vec<String> {
+    let (model, hidden) = (&place.world.model, place.world.fates.hidden());
+    let mut likers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut likes: BTreeMap<&str, usize> = place.world.fates.known().map(|did| (did, 0)).collect();
+    for (did, _, _, _, record) in model.records() {
+        let Record::Like(like) = record else { continue };
+        let (likers, likes) = (likers.entry(&like.subject).or_default(), likes.entry(did).or_default());
+        if !hidden.contains(did) && !hidden.contains(artist_of(&like.subject)) {
+            likers.insert(did);
+            *likes += 1;
+        }
+    }
+    let mut wrong = Vec::new();
+    for (uri, likers) in likers.into_iter().filter(|(uri, _)| !uri.ends_with('~')) {
+        let answer = place.ask("feed.getTrackLikes", &[("uri", uri)]).await;
+        let found = answer["likes"].as_array().expect("likes").iter().map(|like| like["actor"]["did"].as_str());
+        if found.collect::<Option<BTreeSet<&str>>>().as_ref() != Some(&likers) || answer["count"] != likers.len() {
+            wrong.push(format!("{uri} is shown as liked by {answer}, and not {likers:?}"));
+        }
+    }
+    for (did, count) in likes {
+        let found = place.ask("feed.getActorLikes", &[("actor", did)]).await;
+        if found["likes"].as_array().map(Vec::len) != Some(count) {
+            wrong.push(format!("{did} is shown with {found}, and not with {count} likes"));
+        }
+    }
+    wrong
+}
+
+/// Who is not shown as the account's own server says, although nobody is in doubt any more.
+async fn unbelieved(world: &World, lives: &Lives) -> Vec<String> {
+    let hidden = dump::hidden(&world.database.pool).await;
+    let is_right = |did: &&str| (lives.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(*did);
+    world
+        .fates
+        .known()
+        .filter(|did| !is_right(did))
+        .map(|did| format!("{did} is shown, or not, against its server"))
+        .collect()
+}
+
+/// The same once more, in one batch: nothing may change but what comes back of accounts that came back.
 async fn run_again(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
     let pool = world.database.pool.clone();
-    let before = (dump::state(&pool).await, dump::track_ids(&pool).await, dump::count_rejects(&pool).await);
-    let commits = batches.iter().flatten().filter(|message| !message.writes.is_empty()).cloned().collect::<Vec<_>>();
-    let applied = world.deliver(&commits).await;
-    let after = (dump::state(&pool).await, dump::track_ids(&pool).await, dump::count_rejects(&pool).await);
-    let mut wrong = differences(&before.0, &after.0);
-    if applied.applied > 0 {
+    let (expected, rejects) = (world.model.state(), dump::count_rejects(&pool).await);
+    let ids = dump::track_ids(&pool).await;
+    let messages = batches.iter().flatten().filter(|message| !message.garbage).cloned().collect::<Vec<_>>();
+    let applied = world.deliver(&messages).await;
+    world.follow().await;
+    let mut wrong = world.disagreements().await;
+    wrong.extend(wrongly_hidden(world).await);
+    if expected == world.model.state() && applied.applied > 0 {
         wrong.push(format!("the second time {} operations were applied", applied.applied));
     }
-    if before.1 != after.1 {
+    let again = dump::track_ids(&pool).await;
+    if ids.iter().any(|(uri, id)| again.get(uri) != Some(id)) {
         wrong.push("the second time ids changed".to_owned());
     }
-    if before.2 != after.2 {
-        wrong.push(format!("the second time there are {} rejects after {}", after.2, before.2));
+    let found = dump::count_rejects(&pool).await;
+    if expected == world.model.state() && found != rejects {
+        wrong.push(format!("the second time there are {found} rejects after {rejects}"));
     }
     wrong
 }
 
 /// The fewest messages that still fail, as far as leaving out ever smaller runs of them finds.
-async fn shrink(world: &mut World, batches: Vec<Vec<Message>>) -> Vec<Vec<Message>> {
-    let mut fewest = batches;
+async fn shrink(place: &mut Place, case: Case) -> Case {
+    let Case { lives, batches: mut fewest, seed } = case;
+    let mut case = Case { lives, batches: Vec::new(), seed };
     let mut size = fewest.iter().map(Vec::len).sum::<usize>() / 2;
     let limit = Instant::now() + Duration::from_mins(1);
     while size > 0 && Instant::now() < limit {
@@ -76,9 +229,9 @@ async fn shrink(world: &mut World, batches: Vec<Vec<Message>>) -> Vec<Vec<Messag
         let mut from = 0;
         let mut smaller = None;
         while from < total && smaller.is_none() {
-            let candidate = without(&fewest, from..from + size);
-            if !run(world, &candidate).await.is_empty() {
-                smaller = Some(candidate);
+            case.batches = without(&fewest, from..from + size);
+            if !run(place, &case).await.is_empty() {
+                smaller = Some(case.batches.clone());
             }
             from += size;
         }
@@ -87,7 +240,7 @@ async fn shrink(world: &mut World, batches: Vec<Vec<Message>>) -> Vec<Vec<Messag
             None => size /= 2,
         }
     }
-    fewest
+    Case { batches: fewest, ..case }
 }
 
 fn without(batches: &[Vec<Message>], range: std::ops::Range<usize>) -> Vec<Vec<Message>> {
@@ -112,7 +265,7 @@ fn without(batches: &[Vec<Message>], range: std::ops::Range<usize>) -> Vec<Vec<M
 fn show(batches: &[Vec<Message>]) -> String {
     let message = |message: &Message| match message.dialect {
         Dialect::JetstreamV1 => String::from_utf8_lossy(&message.bytes).chars().take(600).collect(),
-        Dialect::Firehose => format!("firehose: {:?}", message.writes),
+        Dialect::Firehose => format!("firehose: {:?} {:?}", message.writes, message.said),
     };
     let batch = |batch: &Vec<Message>| batch.iter().map(message).collect::<Vec<String>>().join("\n");
     batches.iter().map(batch).collect::<Vec<_>>().join("\n--- next batch ---\n")
@@ -123,22 +276,27 @@ async fn s3_any_delivery_of_a_history_ends_as_the_model_says() {
     let cases = setting("PLYR_CASES").unwrap_or(100);
     let first = setting("PLYR_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003);
     println!("{cases} histories from PLYR_SEED={first}");
-    let mut world = World::new().await;
-    let (mut messages, mut commits) = (0, 0);
+    let mut place = Place::new().await;
+    let (mut messages, mut commits, mut turns) = (0, 0, 0);
     for seed in first..first + cases {
-        let mut random = Random::new(seed);
-        let history = History::of(Shape::small(&mut random), &mut random);
-        let batches = deliver(&history, &mut random);
-        commits += history.commits.len();
-        messages += batches.iter().map(Vec::len).sum::<usize>();
-        let wrong = run(&mut world, &batches).await;
+        let case = Case::of(seed);
+        commits += case.lives.history.commits.len();
+        turns += case.lives.turns.len();
+        messages += case.batches.iter().map(Vec::len).sum::<usize>();
+        let wrong = run(&mut place, &case).await;
         if !wrong.is_empty() {
-            let fewest = shrink(&mut world, batches).await;
-            let still = run(&mut world, &fewest).await;
-            panic!("PLYR_SEED={seed} PLYR_CASES=1 fails:\n{}\nafter\n{}", still.join("\n"), show(&fewest));
+            let fewest = shrink(&mut place, case).await;
+            let still = run(&mut place, &fewest).await;
+            let turns = fewest.lives.turns.iter().map(|(_, turn)| format!("{turn:?}")).collect::<Vec<_>>().join("\n");
+            let still = if still.is_empty() { wrong } else { still };
+            panic!(
+                "PLYR_SEED={seed} PLYR_CASES=1 fails:\n{}\nafter\n{}\nin\n{turns}",
+                still.join("\n"),
+                show(&fewest.batches)
+            );
         }
     }
-    println!("{commits} commits in {messages} messages");
+    println!("{commits} commits and {turns} turns in {messages} messages");
 }
 
 #[test]
@@ -164,7 +322,8 @@ fn histories_hold_what_they_are_made_for() {
     let mut see = |what| *seen.entry(what).or_default() += 1;
     for seed in 0..100 {
         let mut random = Random::new(seed);
-        let history = History::of(Shape::small(&mut random), &mut random);
+        let lives = Lives::of(Shape::small(&mut random), &mut random);
+        let history = &lives.history;
         let mut model = Model::default();
         for commit in &history.commits {
             if commit.operations.len() > 1 {
@@ -191,16 +350,33 @@ fn histories_hold_what_they_are_made_for() {
         if i64::try_from(likes).expect("few") > counted {
             see("histories that end with two likes by one actor on one track");
         }
-        for message in deliver(&history, &mut random).iter().flatten() {
+        for (_, turn) in &lives.turns {
+            see(match turn.standing {
+                Some(Standing::Active) if turn.is_wiped => "returns to an empty repo",
+                Some(Standing::Active) => "returns",
+                Some(Standing::Inactive(_)) => "accounts that go for a while",
+                Some(Standing::Deleted) => "deletions",
+                None => "words that change nothing",
+            });
+        }
+        for message in deliver_lives(&lives, &mut random).iter().flatten() {
             see(match (message.garbage, message.dialect) {
                 (true, _) => "garbage",
                 (false, Dialect::Firehose) => "firehose messages",
                 (false, Dialect::JetstreamV1) => "Jetstream messages",
             });
+            see(match message.said.as_ref().map(|said| said.word) {
+                None => continue,
+                Some(Word::Identity) => "said: identity",
+                Some(Word::Sync(_)) => "said: sync",
+                Some(Word::Account(true, _)) => "said: active",
+                Some(Word::Account(false, None)) => "said: inactive without a reason",
+                Some(Word::Account(false, Some(status))) => status,
+            });
         }
     }
     println!("{seen:#?}");
-    assert!(seen.len() == 12 && seen.values().all(|count| *count >= 10), "too few of something: {seen:#?}");
+    assert!(seen.len() == 28 && seen.values().all(|count| *count >= 10), "too few of something: {seen:#?}");
 }
 
 #[test]
@@ -251,12 +427,11 @@ fn jetstream_messages_are_as_the_hosts_send_them() {
     let body = wire::like("at://did:plc:aaaaaaaaaaaaaaaaaaaaaaaa/fm.plyr.track/3l3pte3p2e325", "2025-01-01T00:00:00Z");
     let rev = tid_number("3l3qo2vutsw2b").expect("a TID");
     let commit = wire::Commit::new("did:plc:b", rev, vec![Operation::like("3l3qo2vuowo2b", body)]);
-    let read: serde_json::Value =
-        serde_json::from_slice(&wire::v1_message(&commit, 0, 1_725_911_162_329_308)).expect("JSON");
+    let read: Value = serde_json::from_slice(&wire::v1_message(&commit, 0, 1_725_911_162_329_308)).expect("JSON");
     assert_eq!(read["kind"], "commit");
     assert_eq!(read["commit"]["rev"], "3l3qo2vutsw2b");
     assert_eq!(read["commit"]["operation"], "create");
     assert!(read["commit"]["cid"].as_str().is_some_and(|cid| cid.starts_with("bafyrei")));
     let garbage = some_garbage(&mut Random::new(1));
-    assert!(serde_json::from_slice::<serde_json::Value>(&garbage).is_err());
+    assert!(serde_json::from_slice::<Value>(&garbage).is_err());
 }

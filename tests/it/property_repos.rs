@@ -1,9 +1,11 @@
 //! Repos are read at any moment of a random history, at any rev that they ever had, and held against what the index held before or
-//! after other events came: whatever order it is, the index ends with what the repos hold.
+//! after other events came, while their accounts come and go and are asked about: whatever order it is, the index ends with what
+//! the repos hold and their servers say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plyr_likes::{
+    apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
     decode::{Collections, RawFormat},
     reconcile::{Ours, Record, Theirs},
@@ -11,19 +13,22 @@ use plyr_likes::{
 
 use super::{cases_backfill::live_only, property::setting};
 use crate::support::{
+    asking::Asked,
     dump,
-    history::{History, Random, World as Shape, deliver},
-    model::{differences, tid_text},
-    wire::{self, Body, Commit},
+    history::{Random, World as Shape, deliver_lives, did},
+    lives::{Lives, Repo, Standing},
+    model::{Model, State, differences, tid_text},
+    wire::{self, Body},
     world::World,
 };
 
-/// A repo after its first commits, as its PDS would list it.
-fn theirs(commits: &[&Commit], random: &mut Random) -> Theirs {
+/// A repo as its PDS would list it, if it gives it.
+fn theirs(repo: &Repo<'_>, random: &mut Random) -> Option<Theirs> {
+    let head = repo.rev.filter(|_| repo.standing == Standing::Active)?;
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
-    let rev = Tid::parse(&tid_text(commits.last().expect("some commits").rev)).expect("a TID");
+    let rev = Tid::parse(&tid_text(head)).expect("a TID");
     let mut records = BTreeMap::new();
-    for operation in commits.iter().flat_map(|commit| &commit.operations) {
+    for operation in repo.commits.iter().flat_map(|commit| &commit.operations) {
         let (Some(collection), Ok(rkey)) = (collections.find(&operation.collection), RecordKey::parse(&operation.rkey))
         else {
             continue;
@@ -42,7 +47,7 @@ fn theirs(commits: &[&Commit], random: &mut Random) -> Theirs {
         };
         records.insert(path, Record { cid, format, bytes });
     }
-    Theirs { rev, records }
+    Some(Theirs { rev, records })
 }
 
 /// What is there, without what a listing does not tell: the revs, and the times that follow from them.
@@ -54,44 +59,165 @@ fn shown(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
     live_only(state).into_iter().map(|(key, value)| (key, without_time(value))).collect()
 }
 
+/// What is there of these alone, and the counts of all.
+fn shown_of(state: State, dids: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let is_theirs =
+        |key: &str| key.starts_with("count ") || key.split(' ').nth(1).is_some_and(|did| dids.contains(did));
+    shown(state).into_iter().filter(|(key, _)| is_theirs(key)).collect()
+}
+
 /// A repo that is being read: loaded, and not compared yet.
 struct Reading {
     did: Did,
-    theirs: Theirs,
+    theirs: Option<Theirs>,
     ours: Ours,
 }
 
-struct Run<'h> {
+struct Run<'l> {
     world: World,
-    by_did: BTreeMap<&'h str, Vec<&'h Commit>>,
+    lives: &'l Lives,
+    actors: usize,
     under_way: Vec<Reading>,
+    asked: Vec<Asked>,
     mended: usize,
+    purged: usize,
 }
 
 impl Run<'_> {
     /// Ends readings that are under way, in any order, and begins others.
     async fn read_some(&mut self, random: &mut Random) {
         random.shuffle(&mut self.under_way);
-        for _ in 0..random.below(self.under_way.len() + 1) {
-            let Some(Reading { did, theirs, ours }) = self.under_way.pop() else { break };
-            self.mended += self.world.repair(&did, &theirs, &ours).await;
+        for reading in self.under_way.split_off(random.below(self.under_way.len() + 1)) {
+            self.finish(reading).await;
         }
         for _ in 0..random.below(3) {
-            let dids: Vec<&str> = self.by_did.keys().copied().collect();
-            let name = *random.pick(&dids);
-            let commits = &self.by_did[name];
-            let theirs = theirs(&commits[..=random.below(commits.len())], random);
-            let did = Did::parse(name).expect("a DID");
-            let ours = self.world.ours(&did).await;
-            self.under_way.push(Reading { did, theirs, ours });
+            let did = did(random.below(self.actors));
+            // A server is ahead of what streams tell; a reading may have begun long ago, too.
+            let own = self.lives.history.commits.iter().filter(|commit| commit.did == did).collect::<Vec<_>>();
+            let Some(last) = own.get(random.below(own.len() + 1)) else { continue };
+            self.world.advance_to(last.rev >> 10);
+            let reading = self.begin((&did, last.rev >> 10), random).await;
+            self.under_way.push(reading);
         }
     }
 
-    /// What the index holds otherwise than the model.
-    async fn wrong(&self) -> Vec<String> {
-        let mut wrong =
-            differences(&shown(self.world.model.state()), &shown(dump::state(&self.world.database.pool).await));
-        wrong.extend(dump::miscounted(&self.world.database.pool).await);
+    async fn begin(&mut self, (did, at_us): (&str, i64), random: &mut Random) -> Reading {
+        let theirs = theirs(&self.lives.repo(did, at_us), random);
+        let did = Did::parse(did).expect("a DID");
+        let ours = self.world.ours(&did).await;
+        Reading { did, theirs, ours }
+    }
+
+    async fn finish(&mut self, Reading { did, theirs, ours }: Reading) -> usize {
+        let mended = match &theirs {
+            Some(theirs) => self.world.repair(&did, theirs, &ours).await,
+            None => 0,
+        };
+        self.world.note_given(&did, theirs.is_some()).await;
+        self.mended += mended;
+        mended
+    }
+
+    /// Answers some questions, and puts others.
+    async fn ask_some(&mut self, random: &mut Random) {
+        random.shuffle(&mut self.asked);
+        for asked in self.asked.split_off(random.below(self.asked.len() + 1)) {
+            self.purged += usize::from(self.world.answer(asked).await == Decision::Remove);
+        }
+        if random.percent(40) {
+            let asked = self.world.ask(self.lives, random).await;
+            self.asked.extend(asked);
+        }
+        if random.percent(30) {
+            self.world.follow().await;
+        }
+    }
+
+    /// Lets everything come to its end that is under way, and reads those who came back.
+    async fn end(&mut self, random: &mut Random) {
+        while !self.under_way.is_empty() || !self.asked.is_empty() {
+            self.read_some_last(random).await;
+        }
+        self.clear_doubts(random).await;
+    }
+
+    async fn read_some_last(&mut self, random: &mut Random) {
+        for reading in std::mem::take(&mut self.under_way) {
+            self.finish(reading).await;
+        }
+        self.ask_some(random).await;
+    }
+
+    /// Nobody is in doubt, and whoever came back after a deletion has been read.
+    async fn clear_doubts(&mut self, random: &mut Random) {
+        loop {
+            self.world.answer_all(self.lives, random).await;
+            let back = self.world.take_to_read().await;
+            if back.is_empty() {
+                break;
+            }
+            for did in back {
+                let reading = self.begin((did.as_str(), i64::MAX), random).await;
+                self.finish(reading).await;
+            }
+        }
+        self.world.follow().await;
+    }
+
+    /// Everybody is read. Answers how many paths differed.
+    async fn audit(&mut self, random: &mut Random) -> usize {
+        let mut differed = 0;
+        for actor in 0..self.actors {
+            let reading = self.begin((&did(actor), i64::MAX), random).await;
+            differed += self.finish(reading).await;
+        }
+        self.clear_doubts(random).await;
+        differed
+    }
+
+    /// What is true in the end of those whose server shows them; only of those whom it has always shown what they wrote, unless
+    /// of all.
+    fn truth(&self, all: bool) -> (BTreeSet<String>, State) {
+        let repos = (0..self.actors).map(|actor| (did(actor), self.lives.repo(&did(actor), i64::MAX)));
+        let active: Vec<_> = repos.filter(|(_, repo)| repo.standing == Standing::Active).collect();
+        let writes: Vec<_> =
+            active.iter().flat_map(|(_, repo)| &repo.commits).flat_map(|commit| commit.writes()).collect();
+        let kept = active.into_iter().filter(|(_, repo)| all || !repo.was_wiped).map(|(did, _)| did).collect();
+        (kept, Model::of(&writes).state())
+    }
+
+    /// What the index holds otherwise than the repos.
+    async fn wrong(&self, all: bool) -> Vec<String> {
+        let pool = &self.world.database.pool;
+        let (dids, truth) = self.truth(all);
+        let without_counts = |mut state: BTreeMap<String, String>| {
+            state.retain(|key, _| all || !key.starts_with("count "));
+            state
+        };
+        let (expected, found) = (shown_of(truth, &dids), shown_of(dump::state(pool).await, &dids));
+        let mut wrong = differences(&without_counts(expected), &without_counts(found));
+        wrong.extend(dump::miscounted(pool).await);
+        if all {
+            wrong.extend(self.wrongly_there().await);
+        }
+        wrong
+    }
+
+    /// Who is shown, or not, against the word of their server, and what is left of those who are gone.
+    async fn wrongly_there(&self) -> Vec<String> {
+        let pool = &self.world.database.pool;
+        let (hidden, state) = (dump::hidden(pool).await, shown(dump::state(pool).await));
+        let mut wrong = Vec::new();
+        for did in dump::actors(pool).await {
+            let standing = self.lives.repo(&did, i64::MAX).standing;
+            if hidden.contains(&did) != (standing != Standing::Active) {
+                wrong.push(format!("{did} is {standing:?}, and hidden are {hidden:?}"));
+            }
+            let left = state.keys().filter(|key| key.split(' ').nth(1) == Some(&did)).collect::<Vec<_>>();
+            if standing == Standing::Deleted && !left.is_empty() {
+                wrong.push(format!("{did} is gone, and this is left: {left:?}"));
+            }
+        }
         wrong
     }
 }
@@ -101,36 +227,35 @@ async fn b1_repos_read_at_any_moment_of_a_history_end_as_the_model_says() {
     let cases = setting("PLYR_CASES").unwrap_or(40);
     let first = setting("PLYR_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003);
     println!("{cases} histories from PLYR_SEED={first}");
-    let (mut world, mut mended) = (World::new().await, 0);
+    let (mut world, mut mended, mut purged) = (World::new().await, 0, 0);
     for seed in first..first + cases {
         let mut random = Random::new(seed);
-        let history = History::of(Shape::small(&mut random), &mut random);
-        let batches = deliver(&history, &mut random);
-        let mut by_did: BTreeMap<&str, Vec<&Commit>> = BTreeMap::new();
-        for commit in &history.commits {
-            by_did.entry(&commit.did).or_default().push(commit);
-        }
+        let shape = Shape::small(&mut random);
+        let lives = Lives::of(shape, &mut random);
+        let batches = deliver_lives(&lives, &mut random);
         world.clear().await;
-        let mut run = Run { world, by_did, under_way: Vec::new(), mended: 0 };
+        world.play();
+        let (under_way, asked) = (Vec::new(), Vec::new());
+        let mut run = Run { world, lives: &lives, actors: shape.actors, under_way, asked, mended: 0, purged: 0 };
         for batch in &batches {
             run.read_some(&mut random).await;
+            run.ask_some(&mut random).await;
             run.world.deliver(batch).await;
         }
-        // Whatever was read too early or too late, nothing comes of it.
-        while !run.under_way.is_empty() {
-            run.read_some(&mut random).await;
-        }
-        let wrong = run.wrong().await;
-        assert!(wrong.is_empty(), "PLYR_SEED={seed} PLYR_CASES=1 fails:\n{}", wrong.join("\n"));
-        // A last reading of every repo finds nothing.
-        for (name, commits) in run.by_did.clone() {
-            let (did, last) = (Did::parse(name).expect("a DID"), theirs(&commits, &mut random));
-            let ours = run.world.ours(&did).await;
-            assert_eq!(run.world.repair(&did, &last, &ours).await, 0, "PLYR_SEED={seed} PLYR_CASES=1: {name}");
-        }
+        // Whatever was read or asked too early or too late, nothing comes of it.
+        run.end(&mut random).await;
+        let fails = format!("PLYR_SEED={seed} PLYR_CASES=1 fails");
+        let wrong = run.wrong(false).await;
+        assert!(wrong.is_empty(), "{fails}:\n{}", wrong.join("\n"));
+        // A repo that was emptied in silence takes a reading; after it another finds nothing.
+        run.audit(&mut random).await;
+        let wrong = run.wrong(true).await;
+        assert!(wrong.is_empty(), "{fails} when all were read:\n{}", wrong.join("\n"));
+        assert_eq!(run.audit(&mut random).await, 0, "{fails}: a last reading finds something");
         mended += run.mended;
+        purged += run.purged;
         world = run.world;
     }
-    println!("{mended} paths differed when their repos were read");
-    assert!(mended > 100, "the readings had nothing to do");
+    println!("{mended} paths differed when their repos were read; {purged} accounts were purged");
+    assert!(mended > 100 && purged > 10, "too little happened: {mended}, {purged}");
 }

@@ -133,9 +133,13 @@ async fn rejects_tried_again_do_not_undo_what_came_later() {
         let (database, _log) = refused_then(later).await;
         assert_eq!(dump::count_rejects(&database.pool).await, 1);
         let before = dump::state(&database.pool).await;
-        let collections = Collections::of_namespace("fm.plyr").unwrap();
-        let retried =
-            ingest::retry_rejects(database.pool.clone(), collections, Clock::system(), &[]).await.expect("an answer");
+        let retry = ingest::Retry {
+            collections: Collections::of_namespace("fm.plyr").unwrap(),
+            clock: Clock::system(),
+            identities: None,
+            is_strict: false,
+        };
+        let retried = ingest::retry_rejects(database.pool.clone(), retry, &[]).await.expect("an answer");
         assert_eq!((retried.applied, retried.ignored, retried.refused, retried.cut), (0, 1, 0, 0));
         assert_eq!(before, dump::state(&database.pool).await);
         assert_eq!(dump::count_rejects(&database.pool).await, 0);

@@ -306,3 +306,132 @@ async fn what_cannot_be_read_says_why() {
     let active = reader.actors().iter().filter(|(_, _, standing)| *standing != Standing::Inactive("deleted")).count();
     assert!((active - 5..=active).contains(&(3 + rest["repos"].as_array().unwrap().len())), "{active}: {rest}");
 }
+
+/// A host on which this goes wrong with every read that holds a text, and somebody on it who likes something.
+async fn with_fault(on: &str, fault: ReadFault) -> (Reader, String) {
+    with_plan(ReadPlan::default().with(on, When::Every(1), fault)).await
+}
+
+async fn with_plan(reads: ReadPlan) -> (Reader, String) {
+    let shape = Shape { mix: Mix::LIFE, signed: false, ..a_world() };
+    let reader = Reader::start(shape, vec![HostOptions { reads, ..HostOptions::default() }]).await;
+    let model = Model::of(&reader.sim.state().world.writes().collect::<Vec<_>>()).state();
+    let likes = |did: &str| model.keys().any(|line| line.starts_with(&format!("like {did} ")));
+    let somebody = reader.actors().into_iter().find(|(_, did, _)| did.starts_with("did:plc:") && likes(did));
+    let (_, did, _) = somebody.expect("somebody likes something");
+    (reader, did)
+}
+
+fn likes_of(did: &str) -> String {
+    format!("/xrpc/com.atproto.repo.listRecords?repo={did}&collection=fm.plyr.like&limit=100")
+}
+
+fn latest_of(did: &str) -> String {
+    format!("/xrpc/com.atproto.sync.getLatestCommit?did={did}")
+}
+
+fn count(page: &(u16, Value)) -> usize {
+    assert_eq!(page.0, 200, "{page:?}");
+    page.1["records"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn a_read_that_is_never_answered() {
+    let (reader, did) = with_fault("getLatestCommit", ReadFault::Hang).await;
+    let request = reader.client.get(format!("{}{}", reader.sim.url(0), latest_of(&did)));
+    let error = request.timeout(Duration::from_millis(300)).send().await.expect_err("there is no answer");
+    assert!(error.is_timeout(), "{error:?}");
+    assert_eq!(reader.sim.fired()["read hang"], 1);
+    assert!(count(&reader.get(0, &likes_of(&did)).await) > 0, "other reads are answered");
+}
+
+#[tokio::test]
+async fn a_read_that_is_refused_without_saying_for_how_long() {
+    let fault = ReadFault::Status { status: 503, retry_after: None };
+    let (reader, did) = with_fault("getLatestCommit", fault).await;
+    let answer = reader.client.get(format!("{}{}", reader.sim.url(0), latest_of(&did))).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().get("retry-after")), (503, None));
+    assert_eq!(reader.sim.fired()["read 503"], 1);
+}
+
+#[tokio::test]
+async fn a_read_that_is_sent_elsewhere() {
+    let inside = "http://169.254.169.254/latest";
+    let (reader, did) = with_fault("getLatestCommit", ReadFault::Redirect(inside.to_owned())).await;
+    let client = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let answer = client.get(format!("{}{}", reader.sim.url(0), latest_of(&did))).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["location"].to_str().unwrap()), (302, inside));
+    assert_eq!(reader.sim.fired()["read redirect"], 1);
+}
+
+#[tokio::test]
+async fn a_repo_that_moves_on_while_it_is_read() {
+    let (reader, did) = with_fault("getLatestCommit", ReadFault::Move).await;
+    let before = count(&reader.get(0, &likes_of(&did)).await);
+    let mut revs = Vec::new();
+    for read in 1..=3 {
+        let (status, latest) = reader.get(0, &latest_of(&did)).await;
+        assert_eq!(status, 200, "{latest}");
+        revs.push(latest["rev"].as_str().unwrap().to_owned());
+        assert_eq!(count(&reader.get(0, &likes_of(&did)).await), before + read);
+    }
+    assert!(revs.is_sorted_by(|earlier, later| earlier < later), "{revs:?}");
+    assert_eq!(reader.sim.fired()["read move"], 3);
+}
+
+#[tokio::test]
+async fn a_document_and_a_listing_about_somebody_else() {
+    let (reader, did) = with_fault("did:plc:", ReadFault::WrongDid).await;
+    let (_, document) = reader.get(0, &format!("/{did}")).await;
+    assert!(document["id"].as_str().is_some_and(|named| named.starts_with("did:plc:") && named != did), "{document}");
+    let (_, page) = reader.get(0, &likes_of(&did)).await;
+    let records = page["records"].as_array().unwrap();
+    let is_theirs = |record: &Value| record["uri"].as_str().unwrap().starts_with(&format!("at://{did}/"));
+    assert!(!records.is_empty() && !records.iter().any(is_theirs), "{page}");
+    assert_eq!(reader.sim.fired()["read wrongdid"], 2);
+}
+
+#[tokio::test]
+async fn a_document_that_names_another_server() {
+    let inside = "http://127.0.0.1:9";
+    let (reader, did) = with_fault("did:plc:", ReadFault::WrongPds(inside.to_owned())).await;
+    let (_, document) = reader.get(0, &format!("/{did}")).await;
+    assert_eq!((&document["id"], &document["service"][0]["serviceEndpoint"]), (&did.as_str().into(), &inside.into()));
+    let (_, of_log) = reader.get(0, &format!("/{did}/data")).await;
+    assert_eq!(of_log["services"]["atproto_pds"]["endpoint"], inside);
+    assert_eq!(reader.sim.fired()["read wrongpds"], 2);
+}
+
+#[tokio::test]
+async fn a_server_that_has_lost_the_records() {
+    let (reader, did) = with_fault("listRecords", ReadFault::Empty).await;
+    let page = reader.get(0, &likes_of(&did)).await;
+    assert_eq!((count(&page), &page.1["cursor"]), (0, &Value::Null));
+    assert_eq!(reader.sim.fired()["read empty"], 1);
+    let (status, record) = reader.get(0, &format!("/xrpc/com.atproto.sync.getRepo?did={did}")).await;
+    assert_eq!(status, 200, "the repo is there all the same: {record}");
+}
+
+#[tokio::test]
+async fn read_faults_strike_when_they_are_planned() {
+    let refusal = |status| ReadFault::Status { status, retry_after: None };
+    let reads = ReadPlan::default()
+        .with("describeServer", When::At(1), refusal(500))
+        .with("_health", When::Every(3), refusal(502))
+        .with("listRepos", When::OneIn(4), refusal(504));
+    let (reader, _) = with_plan(reads).await;
+    let statuses = async |path: &str, count: usize| {
+        let mut statuses = Vec::new();
+        for _ in 0..count {
+            statuses.push(reader.get(0, path).await.0);
+        }
+        statuses
+    };
+    assert_eq!(statuses("/xrpc/com.atproto.server.describeServer", 3).await, [200, 500, 200]);
+    assert_eq!(statuses("/xrpc/_health", 3).await, [200, 200, 502]);
+    let by_chance = statuses("/xrpc/com.atproto.sync.listRepos", 100).await;
+    let struck = by_chance.iter().filter(|status| **status == 504).count();
+    assert!((5..=60).contains(&struck) && by_chance.contains(&200), "{by_chance:?}");
+    let fired = reader.sim.fired();
+    assert_eq!((fired["read 500"], fired["read 502"], fired["read 504"]), (1, 1, struck as u64));
+}

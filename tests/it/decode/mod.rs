@@ -6,7 +6,7 @@ mod jetstream_messages;
 mod jetstream_v2_messages;
 mod records;
 mod rejects;
-mod verify;
+pub mod verify;
 
 use ipld_core::ipld::Ipld;
 use plyr_likes::decode::{

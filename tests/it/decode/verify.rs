@@ -465,7 +465,7 @@ fn without_a_block(payload: &Ipld, which: prop::sample::Index) -> Ipld {
 }
 
 /// The blocks of a CAR whose sections are shorter than 16 KiB and have CIDs of 36 bytes.
-fn blocks_of(car: &[u8]) -> Vec<Vec<u8>> {
+pub fn blocks_of(car: &[u8]) -> Vec<Vec<u8>> {
     let mut rest = car;
     let mut blocks = Vec::new();
     while let Some((low, behind)) = rest.split_first() {

@@ -4,6 +4,7 @@
 //! Each run comes from a seed, is short, and has a database of its own. `PLYR_SEEDS` says how many, `PLYR_SEED` which is the
 //! first. Over enough seeds each fault and each blow must have struck, or nothing is proven.
 
+mod hidden;
 mod scene;
 mod script;
 mod soak;
@@ -16,7 +17,7 @@ use std::{
 
 use plyr_likes_sim::{
     fault::{Fault, Plan, When},
-    sim::HostOptions,
+    sim::{HostOptions, Options},
 };
 use tokio::{runtime::Handle, task::JoinSet};
 
@@ -25,7 +26,7 @@ use crate::support::{
     server::Server,
 };
 use scene::{Scene, Store};
-use script::{Blow, LIVE, Script, harmful, survivable};
+use script::{Blow, COMING_AND_GOING, LIVE, Script, harmful, survivable};
 use verdict::Verdict;
 
 /// In continuous integration.
@@ -83,8 +84,13 @@ async fn run(seed: u64) -> Struck {
         std::mem::take(&mut scene.fallen).into_iter().map(|(name, count)| (format!("blow: {name}"), count)),
     );
     add(&mut struck, gaps(&scene).await);
+    let (hidden, deleted) = verdict.hidden_count();
+    add(&mut struck, [(HIDDEN[0].to_owned(), hidden as u64), (HIDDEN[1].to_owned(), deleted as u64)]);
     struck
 }
+
+/// Those who must not be seen at the end.
+const HIDDEN: [&str; 2] = ["hidden accounts", "deleted accounts"];
 
 /// Gaps by reason.
 async fn gaps(scene: &Scene) -> Struck {
@@ -132,7 +138,7 @@ fn missing(struck: &Struck) -> Vec<String> {
     let names = faults.map(|fault: Fault| fault.name()).chain(requests);
     let blows = blows.iter().map(|blow| format!("blow: {}", blow.name()));
     let gaps = ["too_old", "reset", "sync"].map(|reason| format!("gap: {reason}"));
-    let wanted = names.chain(blows).chain(gaps);
+    let wanted = names.chain(blows).chain(gaps).chain(HIDDEN.map(str::to_owned));
     wanted.filter(|name| struck.get(name).is_none_or(|count| *count == 0)).collect()
 }
 
@@ -176,7 +182,11 @@ async fn s1_postgres_stops_and_starts_in_the_middle() {
 
 /// The world of a seed with a single host, asked in Jetstream v2.
 async fn before_one_host(plan: Plan) -> (Scene, TestDatabase) {
-    let mut options = Script::of(1).options;
+    before_one_host_of(Script::of(1).options, plan).await
+}
+
+/// Likewise, of this world.
+async fn before_one_host_of(mut options: Options, plan: Plan) -> (Scene, TestDatabase) {
     options.hosts.truncate(1);
     options.hosts[0] = HostOptions { plan, ..HostOptions::default() };
     let database = fresh().await;
@@ -202,4 +212,18 @@ async fn t6_what_every_host_has_forgotten_is_a_gap() {
     let complaint = Verdict::of(&scene.sim).fall_on(&scene, GLANCE).await.expect_err("something is lost");
     let gaps = gaps(&scene).await;
     assert!(gaps.contains_key("gap: too_old"), "{gaps:?} {complaint}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn r5_somebody_hidden_who_is_shown_is_found() {
+    let mut options = Script::of(1).options;
+    options.shape.mix = COMING_AND_GOING;
+    let (scene, _database) = before_one_host_of(options, Plan::none()).await;
+    let verdict = Verdict::of(&scene.sim);
+    let (hidden, deleted) = verdict.hidden_count();
+    assert!(hidden > deleted && deleted > 0, "{hidden} hidden, {deleted} of them deleted: choose another seed");
+    verdict.fall_on(&scene, PATIENCE).await.expect("nothing has gone wrong yet");
+    sqlx::query("UPDATE hidden_actors SET is_hidden = false").execute(&scene.store.pool).await.expect("the table");
+    let complaint = verdict.compare_hidden(&scene).await.expect_err("somebody is shown");
+    assert!(complaint.contains("is hidden, and"), "{complaint}");
 }

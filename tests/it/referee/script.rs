@@ -18,6 +18,9 @@ const BLOWS: usize = 2;
 const FAULTS: usize = 3;
 const DIALECTS: [&str; 3] = ["jetstream", "jetstream2", "firehose"];
 
+/// A life in which somebody is hidden, and somebody deleted, nearly always.
+pub const COMING_AND_GOING: Mix = Mix { accounts: 40, ..Mix::UNREST };
+
 /// When the program is killed, seen from its database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
@@ -158,7 +161,7 @@ impl Script {
         };
         let hosts: Vec<HostOptions> = (0..hosts).map(host).collect();
         // In one of four worlds accounts come and go.
-        let mix = if seed % 4 == 3 { Mix::UNREST } else { Mix { accounts: 0, ..Mix::UNREST } };
+        let mix = if seed % 4 == 3 { COMING_AND_GOING } else { Mix { accounts: 0, ..Mix::UNREST } };
         let shape = Shape { seed, actors: 10, tracks: TRACKS, events: PAST, mix, ..Shape::default() };
         Self { options: Options { shape, hosts, ..Options::default() }, dialects, blows }
     }

@@ -7,14 +7,14 @@ use std::{
 
 use plyr_likes_sim::{
     accounts::Accounts,
-    model::{Kind, Model, Record, State, Write, differences},
+    model::{Kind, Model, Record, State, What, Write, differences},
     sim::Sim,
     wire::time_text,
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::scene::Scene;
+use super::{hidden::Hidden, scene::Scene};
 use crate::support::{
     comparison::{Truth, Who},
     dump,
@@ -28,6 +28,8 @@ pub struct Verdict {
     held: State,
     refused: BTreeSet<(String, String, i64)>,
     truth: Truth,
+    hidden: Vec<Hidden>,
+    tracks: Vec<String>,
 }
 
 impl Verdict {
@@ -44,10 +46,21 @@ impl Verdict {
         held.retain(|key, _| !key.starts_with("count "));
         held.retain(|key, _| !key.split(' ').any(|part| accounts.is_gone(part)));
         held.extend(seen.state().into_iter().filter(|(key, _)| key.starts_with("count ")));
-        let mut truth = Truth::default();
+        let (mut truth, mut hidden) = (Truth::default(), Vec::new());
         for number in 0..u32::try_from(world.actor_count()).expect("few actors") {
             let did = world.did(number);
             if accounts.hides(did) {
+                let theirs = || writes.iter().filter(|write| write.did == did);
+                let lists = theirs().filter(|write| write.kind == Kind::List);
+                let lists: BTreeSet<String> =
+                    lists.map(|write| format!("at://{did}/fm.plyr.list/{}", write.rkey)).collect();
+                hidden.push(Hidden {
+                    did: did.to_owned(),
+                    handle: world.handle(number),
+                    is_deleted: accounts.is_gone(did),
+                    has_written: theirs().any(|write| matches!(write.what, What::Valid { .. })),
+                    lists: lists.into_iter().collect(),
+                });
                 continue;
             }
             // What is liked of somebody hidden is not shown either.
@@ -58,10 +71,11 @@ impl Verdict {
             let records = seen.records().filter(|(owner, .., record)| *owner == did && shows(record));
             truth.take(Who { did: did.to_owned(), handle: world.handle(number) }, records.filter_map(stored).collect());
         }
-        truth.ask_for(&world.track_uris().collect::<BTreeSet<String>>());
+        let tracks: Vec<String> = world.track_uris().collect();
+        truth.ask_for(&tracks.iter().cloned().collect());
         let mut refused = model.refused().clone();
         refused.retain(|(did, ..)| !accounts.is_gone(did));
-        Self { held, refused, truth }
+        Self { held, refused, truth, hidden, tracks }
     }
 
     /// How many likes there are, to show that something was compared.
@@ -69,9 +83,28 @@ impl Verdict {
         self.truth.like_count()
     }
 
+    /// How many accounts must not be seen, and how many of them because they were deleted.
+    pub fn hidden_count(&self) -> (usize, usize) {
+        (self.hidden.len(), self.hidden.iter().filter(|hidden| hidden.is_deleted).count())
+    }
+
     /// What the database holds otherwise.
     async fn differences(&self, pool: &PgPool, sim: &Sim) -> Vec<String> {
-        differences(&self.held, &found(pool, sim).await)
+        let mut wrong = differences(&self.held, &found(pool, sim).await);
+        let query = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id WHERE h.is_hidden";
+        let held: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.expect("the tables are there");
+        let known = self.hidden.iter().filter(|hidden| hidden.has_written);
+        let seen = known.filter(|hidden| !held.contains(&hidden.did));
+        wrong.extend(seen.map(|hidden| format!("{} is not hidden", hidden.did)));
+        wrong
+    }
+
+    /// Asks for everybody of whom nothing may be shown.
+    pub async fn compare_hidden(&self, scene: &Scene) -> Result<(), String> {
+        for hidden in &self.hidden {
+            hidden.compare(scene.program(), &self.tracks).await?;
+        }
+        Ok(())
     }
 
     /// Waits, not for ever, until the index holds this, then holds against it everything that is shown, and each count against a recount.
@@ -88,6 +121,7 @@ impl Verdict {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         self.truth.compare(scene.program()).await?;
+        self.compare_hidden(scene).await?;
         let miscounted = dump::miscounted(pool).await;
         if !miscounted.is_empty() {
             return Err(format!("counts differ from a recount:\n{}", miscounted.join("\n")));

@@ -185,3 +185,20 @@ pub async fn positions(pool: &PgPool) -> Vec<(String, String, i64)> {
     let found = rows(pool, "SELECT source, kind, value FROM positions ORDER BY source").await;
     found.into_iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
+
+/// Of whom nothing is shown.
+pub async fn hidden(pool: &PgPool) -> BTreeSet<String> {
+    let hidden = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id WHERE h.is_hidden";
+    rows(pool, hidden).await.into_iter().map(|row| row.get(0)).collect()
+}
+
+/// The last head of each repo that a `#sync` told of.
+pub async fn syncs(pool: &PgPool) -> BTreeMap<String, i64> {
+    let told = "SELECT did, max(to_value) FROM gaps WHERE reason = 'sync' GROUP BY did";
+    rows(pool, told).await.into_iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Everybody whom the index knows.
+pub async fn actors(pool: &PgPool) -> Vec<String> {
+    rows(pool, "SELECT did FROM actors").await.into_iter().map(|row| row.get(0)).collect()
+}

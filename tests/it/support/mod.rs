@@ -1,7 +1,9 @@
 //! What the tests stand on: real upstreams and those that misbehave on purpose, and real programs.
 
 pub mod api;
+pub mod asking;
 pub mod comparison;
+pub mod crowd;
 pub mod database;
 pub mod dump;
 pub mod host;
@@ -16,4 +18,4 @@ pub mod server;
 pub mod upstream;
 pub mod world;
 
-pub use plyr_likes_sim::{history, model, wire};
+pub use plyr_likes_sim::{fates, history, lives, model, wire};

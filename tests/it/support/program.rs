@@ -52,6 +52,11 @@ impl Settings {
         self
     }
 
+    /// What is set.
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
     /// Runs one of the short commands to its end, which may be a bad one.
     pub fn try_run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program starts")

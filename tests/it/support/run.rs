@@ -50,7 +50,7 @@ impl Pump {
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             working: tokio::sync::watch::Sender::default(),
             retention: ingest::Retention::default(),
-            identities: None,
+            proofs: ingest::Proofs::Off,
         }
     }
 

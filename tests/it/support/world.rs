@@ -1,12 +1,18 @@
 //! Decode and apply over a real database, with the referee beside them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use plyr_likes::{
-    apply::{Applied, Applier, Batch, Origin, Reached},
-    atproto::Did,
+    apply::{Applied, Applier, Batch, Gap, GapChange, Origin, Reached},
+    atproto::{Did, Timestamp},
     clock::Clock,
-    decode::{Collections, Frame, Item, firehose, jetstream_v1},
+    decode::{Body, Collections, Frame, Item, firehose, jetstream_v1},
     reconcile::{Ours, Theirs, load_ours, plan},
 };
 use sqlx::PgConnection;
@@ -14,6 +20,7 @@ use sqlx::PgConnection;
 use super::{
     database::{TestDatabase, fresh},
     dump,
+    fates::Fates,
     history::{Dialect, Message},
     model::{Model, Write, differences},
     wire::{self, Commit},
@@ -23,11 +30,24 @@ use super::{
 pub struct World {
     pub database: TestDatabase,
     pub model: Model,
+    pub fates: Fates,
+    pub(super) connection: PgConnection,
+    pub(super) clock: Clock,
+    /// What the clock says; zero: what the machine's says.
+    pub(super) now_us: Arc<AtomicI64>,
     collections: Collections,
     applier: Applier,
-    connection: PgConnection,
     positions: BTreeMap<usize, i64>,
     time_us: i64,
+}
+
+/// A clock that says this, or while it is zero what the machine's says.
+fn a_clock(now_us: Arc<AtomicI64>) -> Clock {
+    let machine = Clock::system();
+    Clock::of(move || match now_us.load(Ordering::Relaxed) {
+        0 => machine.now(),
+        now_us => Timestamp::from_micros(now_us).expect("a moment of our days"),
+    })
 }
 
 fn collections() -> Collections {
@@ -38,10 +58,34 @@ impl World {
     pub async fn new() -> Self {
         let database = fresh().await;
         let connection = database.pool.acquire().await.expect("a connection").detach();
-        let applier = Applier::new(collections(), Clock::system());
+        let now_us = Arc::new(AtomicI64::new(0));
+        let clock = a_clock(now_us.clone());
+        let applier = Applier::new(collections(), clock.clone());
         let time_us = super::history::START_US;
-        let (model, positions) = (Model::default(), BTreeMap::new());
-        Self { database, model, collections: collections(), applier, connection, positions, time_us }
+        let (model, fates, positions) = (Model::default(), Fates::default(), BTreeMap::new());
+        Self {
+            database,
+            model,
+            fates,
+            connection,
+            clock,
+            now_us,
+            collections: collections(),
+            applier,
+            positions,
+            time_us,
+        }
+    }
+
+    /// From here on the clock says the time of the last that was delivered.
+    pub fn play(&mut self) {
+        self.now_us.store(super::history::START_US, Ordering::Relaxed);
+    }
+
+    /// The clock goes on, if it is not that of the machine, and never back.
+    pub fn advance_to(&self, at_us: i64) {
+        let go = |now_us| (0 < now_us && now_us < at_us).then_some(at_us);
+        self.now_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, go).ok();
     }
 
     /// Forgets everything, as if the database were new and the program had just started.
@@ -61,7 +105,7 @@ impl World {
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
              DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
-             DELETE FROM repo_chains; DELETE FROM gaps;
+             DELETE FROM repo_chains; DELETE FROM gaps; DELETE FROM repos; DELETE FROM identities;
              DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks;
              DELETE FROM bluesky_profiles; DELETE FROM actors",
         )
@@ -69,26 +113,35 @@ impl World {
         .await
         .expect("the tables are there");
         self.model = Model::default();
+        self.fates = Fates::default();
+        self.now_us.store(0, Ordering::Relaxed);
         self.positions.clear();
     }
 
     /// A new program over the same database: what the old one remembered is lost.
     pub fn restart(&mut self) {
-        self.applier = Applier::new(collections(), Clock::system());
+        self.applier = Applier::new(collections(), self.clock.clone());
+        self.fates.forget_strangers();
     }
 
     /// Decodes and applies messages as one batch.
     pub async fn deliver(&mut self, messages: &[Message]) -> Applied {
         let mut batch = Batch::default();
         for message in messages {
-            message.writes.iter().for_each(|write| self.model.take(write));
+            self.take(message);
             let source: Arc<str> = format!("host {}", message.host).into();
             let (frame, kind) = decode(&self.collections, message);
             let origin = Origin { source, kind: Some(kind), position: frame.position };
             batch.links.extend(frame.link.map(|link| (origin.source.clone(), link)));
             for item in frame.items {
                 match item {
-                    Item::Event(event) => batch.events.push(event),
+                    Item::Event(event) => {
+                        if let Body::Sync { rev } = event.body {
+                            let change = GapChange::Syncs { did: event.did.clone(), rev, at: frame.time };
+                            batch.gaps.push(Gap { source: origin.source.clone(), change });
+                        }
+                        batch.events.push(event);
+                    }
                     Item::Reject(reject) => batch.rejects.push((origin.clone(), *reject)),
                 }
             }
@@ -98,7 +151,23 @@ impl World {
             batch.positions.retain(|earlier| earlier.source != origin.source);
             batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
+        let said = messages.iter().filter_map(|message| message.said.as_ref());
+        said.for_each(|said| self.fates.hear(said));
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
+    }
+
+    /// What the referee makes of a message's writes; words are heard when all that came with them has been met.
+    fn take(&mut self, message: &Message) {
+        for write in &message.writes {
+            self.advance_to((write.rev >> 10) + 1);
+            self.fates.meet(write);
+            if !self.fates.voids(write) {
+                self.model.take(write);
+            }
+        }
+        if let Some(said) = &message.said {
+            self.advance_to(said.at_us + 1);
+        }
     }
 
     /// What the index holds of a repo, as a reader loads it before it reads.
@@ -138,6 +207,7 @@ impl World {
                     position: self.time_us,
                     bytes: wire::v1_message(commit, at, self.time_us),
                     writes: commit.write(at).into_iter().collect(),
+                    said: None,
                     garbage: false,
                 });
             }
@@ -149,7 +219,7 @@ impl World {
     pub async fn raw(&mut self, bytes: Vec<u8>, writes: Vec<Write>) -> Applied {
         self.time_us += 1;
         let (position, dialect) = (self.time_us, Dialect::JetstreamV1);
-        self.deliver(&[Message { host: 0, dialect, position, bytes, writes, garbage: false }]).await
+        self.deliver(&[Message { host: 0, dialect, position, bytes, writes, said: None, garbage: false }]).await
     }
 
     /// The commit as one firehose message, in a batch of its own.
@@ -157,12 +227,22 @@ impl World {
         self.time_us += 1;
         let bytes = wire::firehose_message(commit, self.time_us, self.time_us);
         let (position, writes) = (self.time_us, commit.writes());
-        self.deliver(&[Message { host: 1, dialect: Dialect::Firehose, position, bytes, writes, garbage: false }]).await
+        self.deliver(&[Message {
+            host: 1,
+            dialect: Dialect::Firehose,
+            position,
+            bytes,
+            writes,
+            said: None,
+            garbage: false,
+        }])
+        .await
     }
 
     /// What index and referee disagree about, in lines.
     pub async fn disagreements(&self) -> Vec<String> {
-        let mut lines = differences(&self.model.state(), &dump::state(&self.database.pool).await);
+        let mut lines =
+            differences(&self.model.state_without(&self.fates.hidden()), &dump::state(&self.database.pool).await);
         lines.extend(dump::miscounted(&self.database.pool).await);
         let refused = dump::refused(&self.database.pool).await;
         let missing = self.model.refused().difference(&refused).map(|path| format!("no reject for {path:?}"));

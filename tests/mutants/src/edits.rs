@@ -8,6 +8,7 @@ mod positions;
 mod repos;
 mod shown;
 mod sources;
+mod verify;
 
 /// One edit.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub fn all() -> Vec<&'static Edit> {
         accounts::EDITS,
         repos::EDITS,
         shown::EDITS,
+        verify::EDITS,
     ];
     rooms.into_iter().flatten().collect()
 }

@@ -11,7 +11,7 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use edits::Edit;
-use tree::{Outcome, Tree};
+use tree::{MANY_TESTS_MAX, Outcome, TESTS_MAX, Tree};
 
 const USAGE: &str = "\
 Usage: plyr-likes-mutants [--check | --list | --sample COUNT | --only NAME...]
@@ -105,31 +105,38 @@ fn sample(count: usize) -> anyhow::Result<Vec<&'static Edit>> {
     Ok((0..count.min(all.len())).map(|at| all[(day + at * stride) % all.len()]).collect())
 }
 
+/// A test failed.
+const KILLED: &str = "killed";
+/// A test did not end.
+const KILLED_BY_TIME: &str = "killed (time)";
+
 /// Applies each, and prints what became of it and the score. Fails unless all are killed.
 fn hunt(root: &std::path::Path, mutants: &[&Edit]) -> anyhow::Result<()> {
     let tree = Tree::copy_of(root)?;
     let mut wanted: Vec<&str> = mutants.iter().flat_map(|edit| edit.tests).copied().collect();
     wanted.sort_unstable();
     wanted.dedup();
-    match tree.test(&wanted)? {
+    match tree.test(&wanted, MANY_TESTS_MAX)? {
         Outcome::Passed => println!("{} tests pass on the code as it is", wanted.len()),
         Outcome::Failed(log) => bail!("the tests must pass before mutants can be judged:\n{log}"),
+        Outcome::TimedOut(log) => bail!("the tests must end in time before mutants can be judged:\n{log}"),
         Outcome::NotBuilt(log) => bail!("the code as it is does not build:\n{log}"),
     }
     let mut alive = Vec::new();
     for edit in mutants {
         let began = Instant::now();
-        let outcome = tree.with(edit, || tree.test(edit.tests))?;
+        let outcome = tree.with(edit, || tree.test(edit.tests, TESTS_MAX))?;
         let (word, log) = match outcome {
-            Outcome::Failed(_) => ("killed", None),
+            Outcome::Failed(_) => (KILLED, None),
+            Outcome::TimedOut(_) => (KILLED_BY_TIME, None),
             Outcome::Passed => ("ALIVE", None),
             Outcome::NotBuilt(log) => ("does not build", Some(log)),
         };
-        println!("{word:8} {:44} {:3} s  {}", edit.name, began.elapsed().as_secs(), edit.models);
+        println!("{word:13} {:44} {:3} s  {}", edit.name, began.elapsed().as_secs(), edit.models);
         if let Some(log) = log {
             println!("{log}");
         }
-        if word != "killed" {
+        if ![KILLED, KILLED_BY_TIME].contains(&word) {
             alive.push(edit.name);
         }
     }

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -16,6 +17,8 @@ pub enum Outcome {
     Passed,
     /// At least one failed; the end of what was printed.
     Failed(String),
+    /// They did not end in time; the end of what was printed.
+    TimedOut(String),
     /// The code was not even built; the end of what was printed.
     NotBuilt(String),
 }
@@ -26,8 +29,15 @@ pub struct Tree {
     target: PathBuf,
 }
 
-/// How long one build or one run of tests may take. With some mutants a test never ends, and that is noticed too.
-const TIME_MAX_S: &str = "900";
+/// How long a build may take.
+const BUILD_MAX: Duration = Duration::from_mins(15);
+/// How long many tests may take that are known to end.
+pub const MANY_TESTS_MAX: Duration = Duration::from_mins(15);
+/// How long the few tests of a mutant may take. With some mutants a test never ends, and that is noticed too.
+pub const TESTS_MAX: Duration = Duration::from_mins(4);
+
+/// What `timeout` ends with when the time is over, and when it had to kill.
+const TIME_IS_OVER: [i32; 2] = [124, 137];
 
 const INSTALLED: &str = "tests/network/node_modules";
 
@@ -97,31 +107,52 @@ impl Tree {
         done
     }
 
-    /// Builds, and runs the tests of these names; each must exist.
-    pub fn test(&self, tests: &[&str]) -> anyhow::Result<Outcome> {
-        let built = self.cargo().args(["test", "--locked", "--quiet", "--test", "it", "--no-run"]).output()?;
+    /// Builds, and runs the tests of these names for so long at most; each must exist.
+    pub fn test(&self, tests: &[&str], time_max: Duration) -> anyhow::Result<Outcome> {
+        let built = self.cargo(BUILD_MAX).args(["test", "--locked", "--quiet", "--test", "it", "--no-run"]).output()?;
         if !built.status.success() {
             return Ok(Outcome::NotBuilt(tail(&built.stderr)));
         }
-        let mut command = self.cargo();
+        let mut command = self.cargo(time_max);
         command.args(["test", "--locked", "--quiet", "--test", "it", "--", "--exact"]).args(tests);
-        // Property tests look further than in an ordinary run, so that a subtle mutant does not live by luck.
-        let ran = command.env("PLYR_CASES", "300").stdin(Stdio::null()).output()?;
+        // Property tests look further than in an ordinary run, and from the same place each time, so that no mutant lives by luck.
+        let ran = command.envs([("PLYR_CASES", "300"), ("PLYR_SEED", "1")]).stdin(Stdio::null()).output()?;
         let said = String::from_utf8_lossy(&ran.stdout);
         let count = said.lines().find_map(|line| line.strip_prefix("running ")?.split(' ').next()?.parse().ok());
         ensure!(count == Some(tests.len()), "of {tests:?} only {count:?} were run: their paths must be exact");
-        Ok(if ran.status.success() { Outcome::Passed } else { Outcome::Failed(tail(&ran.stdout)) })
+        Ok(match ran.status.code() {
+            Some(0) => Outcome::Passed,
+            Some(code) if TIME_IS_OVER.contains(&code) => Outcome::TimedOut(tail(&ran.stdout)),
+            _ => Outcome::Failed(tail(&ran.stdout)),
+        })
     }
 
-    fn cargo(&self) -> Command {
+    fn cargo(&self, time_max: Duration) -> Command {
         let mut command = Command::new("timeout");
         command
-            .args(["--kill-after=10", TIME_MAX_S, "cargo"])
+            .args(["--kill-after=10", &time_max.as_secs().to_string(), "cargo"])
             .current_dir(&self.folder)
             .env("CARGO_TARGET_DIR", &self.target)
             .env("SQLX_OFFLINE", "false")
             .env("RUST_BACKTRACE", "0");
+        // Who is run by cargo knows of the package that it is. Build scripts watch these, and would run again, each time for the
+        // original and for the copy.
+        let of_this_package =
+            |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|prefix| name.starts_with(prefix));
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(of_this_package) {
+                command.env_remove(name);
+            }
+        }
         command
+    }
+}
+
+impl Drop for Tree {
+    /// What lies there as the program is the last mutant, which nobody should run for the original; the next build puts that back.
+    fn drop(&mut self) {
+        // Nothing was built, or it is gone already.
+        let _ = std::fs::remove_file(self.target.join("debug/plyr-likes"));
     }
 }
 

@@ -257,11 +257,11 @@ impl ReadPlan {
     }
 }
 
-/// How often each fault has struck.
+/// How often each of several things has happened.
 #[derive(Debug, Default)]
-pub struct Fired(Mutex<BTreeMap<String, u64>>);
+pub struct Tally(Mutex<BTreeMap<String, u64>>);
 
-impl Fired {
+impl Tally {
     /// Notes one.
     pub fn note(&self, name: &str) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -273,7 +273,7 @@ impl Fired {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How often a fault of this name has struck.
+    /// How often the one of this name has happened.
     pub fn count(&self, name: &str) -> u64 {
         self.counts().get(name).copied().unwrap_or_default()
     }

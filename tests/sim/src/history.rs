@@ -1,10 +1,13 @@
-//! Histories of a few repos, and how two hosts deliver them. All from one seed.
+//! Histories of a few repos, all from one seed.
 
 use serde_json::{Value, json};
 
-pub use crate::random::Random;
+pub use crate::{
+    delivery::{Dialect, Message, deliver, deliver_lives, some_garbage},
+    random::Random,
+};
 use crate::{
-    model::{List, Track, Write, tid_text},
+    model::{List, Track, tid_text},
     wire::{self, Body, Commit, Operation, some_cid, time_text, updated},
 };
 
@@ -64,20 +67,25 @@ impl History {
         let mut clocks = vec![START_US; world.actors];
         let commits = (0..world.commits).map(|_| {
             let actor = random.below(world.actors);
-            clocks[actor] += random.between(1, 10_000_000);
-            let rev = tid(clocks[actor], random.between(0, 1023));
-            let mut operations: Vec<Operation> = Vec::new();
-            for _ in 0..*random.pick(&[1, 1, 1, 1, 2, 3, 6]) {
-                let operation = an_operation(world, (actor, clocks[actor]), random);
-                let path = (&operation.collection, &operation.rkey);
-                if operations.iter().all(|other| (&other.collection, &other.rkey) != path) {
-                    operations.push(operation);
-                }
-            }
-            Commit { did: did(actor), rev, operations }
+            a_commit(world, (actor, &mut clocks[actor]), random)
         });
         Self { commits: commits.collect() }
     }
+}
+
+/// The next commit of an actor, some time after what its clock says.
+pub(crate) fn a_commit(world: World, (actor, clock): (usize, &mut i64), random: &mut Random) -> Commit {
+    *clock += random.between(1, 10_000_000);
+    let rev = tid(*clock, random.between(0, 1023));
+    let mut operations: Vec<Operation> = Vec::new();
+    for _ in 0..*random.pick(&[1, 1, 1, 1, 2, 3, 6]) {
+        let operation = an_operation(world, (actor, *clock), random);
+        let path = (&operation.collection, &operation.rkey);
+        if operations.iter().all(|other| (&other.collection, &other.rkey) != path) {
+            operations.push(operation);
+        }
+    }
+    Commit { did: did(actor), rev, operations }
 }
 
 /// A time as some client wrote it, around `now_us`.
@@ -239,137 +247,5 @@ fn a_broken_record(kind: &str, at: &str, world: World, random: &mut Random) -> V
             json!({"$type": "fm.plyr.track", "title": 7, "artist": "a", "fileType": "mp3", "createdAt": at})
         }
         _ => json!({"$type": format!("fm.plyr.{kind}"), "createdAt": "yesterday"}),
-    }
-}
-
-/// How a host speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// JSON, a message for each operation.
-    JetstreamV1,
-    /// DAG-CBOR, a message for each commit.
-    Firehose,
-}
-
-/// One message of one host.
-#[derive(Debug, Clone)]
-pub struct Message {
-    /// 0 or 1.
-    pub host: usize,
-    /// What the host speaks.
-    pub dialect: Dialect,
-    /// Its number in the host's log.
-    pub position: i64,
-    /// As it is sent.
-    pub bytes: Vec<u8>,
-    /// What it means to the referee.
-    pub writes: Vec<Write>,
-    /// Whether it is neither a commit nor anything else that the index knows.
-    pub garbage: bool,
-}
-
-/// Delivers a history over two hosts: each misses some commits that the other has, orders as it likes, says things twice
-/// and ranges again; the messages of both arrive interleaved, cut into batches.
-pub fn deliver(history: &History, random: &mut Random) -> Vec<Vec<Message>> {
-    let loss = *random.pick(&[0, 10, 30]);
-    let mut kept = [Vec::new(), Vec::new()];
-    for at in 0..history.commits.len() {
-        let (first, second) = (!random.percent(loss), !random.percent(loss));
-        let host = random.below(2);
-        if first || (!second && host == 0) {
-            kept[0].push(at);
-        }
-        if second || (!first && host == 1) {
-            kept[1].push(at);
-        }
-    }
-    let mut streams: Vec<std::vec::IntoIter<Message>> = Vec::new();
-    for (host, mut order) in kept.into_iter().enumerate() {
-        match random.below(3) {
-            0 => {}
-            1 => order.chunks_mut(8).for_each(|chunk| random.shuffle(chunk)),
-            _ => random.shuffle(&mut order),
-        }
-        let mut messages = stream_of(history, host, &order, random);
-        say_again(&mut messages, random);
-        streams.push(messages.into_iter());
-    }
-    let mut merged = Vec::new();
-    while streams.iter().any(|stream| stream.len() > 0) {
-        let host = random.below(2);
-        let run = 1 + random.below(20);
-        merged.extend(streams[host].by_ref().take(run));
-    }
-    cut(merged, random)
-}
-
-fn stream_of(history: &History, host: usize, order: &[usize], random: &mut Random) -> Vec<Message> {
-    let dialect = *random.pick(&[Dialect::JetstreamV1, Dialect::Firehose]);
-    let mut messages = Vec::new();
-    let mut time_us = START_US;
-    for &at in order {
-        let commit = &history.commits[at];
-        // Several messages may share one number.
-        time_us += random.between(0, 2) * 1_000;
-        let mut say = |bytes, writes, garbage| {
-            messages.push(Message { host, dialect, position: time_us, bytes, writes, garbage });
-        };
-        match dialect {
-            Dialect::JetstreamV1 => (0..commit.operations.len()).for_each(|op| {
-                say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), false);
-            }),
-            Dialect::Firehose => say(wire::firehose_message(commit, time_us, time_us), commit.writes(), false),
-        }
-        let handle = random.percent(50).then(|| *random.pick(&["alice.test", "bob.test"]));
-        match (dialect, random.below(40)) {
-            (Dialect::JetstreamV1, 0) => say(wire::v1_identity(&commit.did, handle, time_us), Vec::new(), false),
-            (Dialect::JetstreamV1, 1) => say(wire::v1_account(&commit.did, time_us), Vec::new(), false),
-            (Dialect::Firehose, 0) => {
-                say(wire::firehose_identity(&commit.did, handle, time_us, time_us), Vec::new(), false);
-            }
-            (Dialect::Firehose, 1) => say(wire::firehose_account(&commit.did, time_us, time_us), Vec::new(), false),
-            (_, 2) => say(some_garbage(random), Vec::new(), true),
-            _ => {}
-        }
-    }
-    messages
-}
-
-/// Bytes that are no message of any dialect.
-pub fn some_garbage(random: &mut Random) -> Vec<u8> {
-    match random.below(5) {
-        0 => Vec::new(),
-        1 => b"{\"did\":\"did:plc:".to_vec(),
-        2 => (0..64).map(|_| u8::try_from(random.below(256)).expect("a byte")).collect(),
-        3 => b"[[[[[[[[[[[[[[[[".repeat(600),
-        _ => vec![0xa1; 200],
-    }
-}
-
-fn say_again(messages: &mut Vec<Message>, random: &mut Random) {
-    for _ in 0..random.below(4) {
-        if messages.is_empty() {
-            return;
-        }
-        let from = random.below(messages.len());
-        let to = from + 1 + random.below((messages.len() - from).min(40));
-        let range: Vec<Message> = messages[from..to.min(messages.len())].to_vec();
-        let place = from + random.below(messages.len() - from + 1);
-        messages.splice(place..place, range);
-    }
-}
-
-fn cut(messages: Vec<Message>, random: &mut Random) -> Vec<Vec<Message>> {
-    // Single messages only where there are few: each batch costs a dozen statements.
-    let small = if messages.len() < 60 { 1 } else { 8 };
-    let size_max = *random.pick(&[small, 20, 100, 1_000]);
-    let mut batches = Vec::new();
-    let mut rest = messages.into_iter();
-    loop {
-        let batch: Vec<Message> = rest.by_ref().take(1 + random.below(size_max)).collect();
-        if batch.is_empty() {
-            return batches;
-        }
-        batches.push(batch);
     }
 }

@@ -5,13 +5,16 @@
 //! code with the program that it tests.
 
 pub mod accounts;
+pub mod delivery;
 mod dictionary;
 pub mod event;
+pub mod fates;
 pub mod fault;
 mod frames;
 pub mod history;
 pub mod host;
 pub mod http;
+pub mod lives;
 mod making;
 pub mod model;
 pub mod random;

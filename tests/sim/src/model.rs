@@ -30,7 +30,7 @@ impl Kind {
     }
 
     /// Whether a record of this collection may have this key.
-    fn takes_key(self, rkey: &str) -> bool {
+    pub(crate) fn takes_key(self, rkey: &str) -> bool {
         match self {
             Self::Profile => rkey == "self",
             Self::Like | Self::List | Self::Track => tid_number(rkey).is_some(),
@@ -160,17 +160,41 @@ impl Model {
 
     /// Distinct actors with a live like, by subject.
     pub fn counts(&self) -> BTreeMap<String, i64> {
+        self.counts_without(&BTreeSet::new())
+    }
+
+    /// Likewise, without those who are hidden.
+    fn counts_without(&self, hidden: &BTreeSet<String>) -> BTreeMap<String, i64> {
         let mut likers: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for ((_, did, _), (_, what)) in &self.paths {
-            if let What::Valid { record: Record::Like(like), .. } = what {
+            if let What::Valid { record: Record::Like(like), .. } = what
+                && !hidden.contains(did)
+            {
                 likers.entry(like.subject.clone()).or_default().insert(did);
             }
         }
         likers.into_iter().map(|(subject, dids)| (subject, i64::try_from(dids.len()).expect("few actors"))).collect()
     }
 
+    /// The greatest rev of an actor's paths, zero without any.
+    pub fn last_rev(&self, did: &str) -> i64 {
+        let own = self.paths.iter().filter(|((_, of, _), _)| of == did);
+        own.map(|(_, (rev, _))| *rev).max().unwrap_or_default()
+    }
+
+    /// Nothing up to this rev is left of an actor.
+    pub fn forget(&mut self, did: &str, rev: i64) {
+        self.paths.retain(|(_, of, _), (at, _)| of != did || *at > rev);
+        self.refused.retain(|(of, _, at)| of != did || *at > rev);
+    }
+
     /// Everything, to compare.
     pub fn state(&self) -> State {
+        self.state_without(&BTreeSet::new())
+    }
+
+    /// Everything, with counts that leave out those who are hidden.
+    pub fn state_without(&self, hidden: &BTreeSet<String>) -> State {
         let mut state = State::new();
         for ((kind, did, rkey), (rev, what)) in &self.paths {
             match what {
@@ -179,7 +203,7 @@ impl Model {
                 What::Deleted => gone(&mut state, *kind, (did, rkey), "deleted", *rev),
             }
         }
-        for (subject, count) in self.counts() {
+        for (subject, count) in self.counts_without(hidden) {
             state.insert(format!("count {subject}"), count.to_string());
         }
         state

@@ -28,6 +28,9 @@ pub(crate) fn answer(shared: &Shared, host: usize, request: &Request) -> Reply {
         return Reply::Answer(answer);
     }
     let number = shared.hosts[host].requests.fetch_add(1, Ordering::Relaxed);
+    if let Some(method) = request.path.strip_prefix("/xrpc/") {
+        shared.asked.note(method);
+    }
     let fault = due(shared, host, (request, number));
     if let Some(fault) = &fault {
         shared.fired.note(&fault.name());

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use ipld_core::cid::Cid;
@@ -91,17 +91,22 @@ pub(crate) struct Folded(Mutex<HashMap<u32, Arc<Repo>>>);
 impl Folded {
     /// The repo as it is now.
     pub fn repo(&self, world: &World, actor: u32) -> Arc<Repo> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(repo) = kept.get(&actor)
+        if let Some(repo) = self.lock().get(&actor)
             && repo.events == world.actor(actor).events.len()
         {
             return Arc::clone(repo);
         }
+        // Others are not kept waiting: should somebody fold the same repo now, it comes to the same.
         let repo = Arc::new(Repo::fold(world, actor));
+        let mut kept = self.lock();
         if kept.len() >= FOLDED_MAX {
             kept.clear();
         }
         kept.insert(actor, Arc::clone(&repo));
         repo
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Arc<Repo>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

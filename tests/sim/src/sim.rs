@@ -14,7 +14,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     dictionary::Dictionary,
-    fault::{Fault, Fired, Plan, ReadPlan},
+    fault::{Fault, Plan, ReadPlan, Tally},
     host::{Habits, Log},
     random::Random,
     server,
@@ -154,7 +154,8 @@ impl Host {
 pub(crate) struct Shared {
     state: RwLock<State>,
     pub hosts: Vec<Host>,
-    pub fired: Fired,
+    pub fired: Tally,
+    pub asked: Tally,
     pub changes: watch::Sender<u64>,
     pub dictionaries: Mutex<Vec<Dictionary>>,
     pub folded: crate::repo::Folded,
@@ -262,7 +263,8 @@ impl Sim {
         let shared = Arc::new(Shared {
             state: RwLock::new(State { world, logs }),
             hosts: hosts.collect(),
-            fired: Fired::default(),
+            fired: Tally::default(),
+            asked: Tally::default(),
             changes: watch::Sender::new(0),
             dictionaries: Mutex::new(vec![Dictionary::train(seed)]),
             folded: crate::repo::Folded::default(),
@@ -375,6 +377,11 @@ impl Sim {
     /// How often each fault has struck.
     pub fn fired(&self) -> BTreeMap<String, u64> {
         self.shared.fired.counts()
+    }
+
+    /// How often each method was asked for, on all hosts together, such as `com.atproto.repo.listRecords`.
+    pub fn asked(&self) -> BTreeMap<String, u64> {
+        self.shared.asked.counts()
     }
 }
 

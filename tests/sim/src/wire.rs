@@ -277,7 +277,11 @@ pub fn v1_identity(did: &str, handle: Option<&str>, time_us: i64) -> Vec<u8> {
     json!({"did": did, "time_us": time_us, "kind": "identity", "identity": identity}).to_string().into_bytes()
 }
 
-pub fn v1_account(did: &str, time_us: i64) -> Vec<u8> {
-    let account = json!({"active": true, "did": did, "seq": time_us, "time": time_text(time_us)});
+/// What is said of an account: whether it is active and why not; when it happened, and when the host tells of it.
+pub fn v1_account(did: &str, (active, status): (bool, Option<&str>), (at_us, time_us): (i64, i64)) -> Vec<u8> {
+    let mut account = json!({"active": active, "did": did, "seq": time_us, "time": time_text(at_us)});
+    if let Some(status) = status {
+        account["status"] = status.into();
+    }
     json!({"did": did, "time_us": time_us, "kind": "account", "account": account}).to_string().into_bytes()
 }

@@ -1,6 +1,6 @@
 //! The world: actors, what they did, and what they do next. All from one seed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::{
     event::{Event, What},
@@ -162,6 +162,7 @@ pub struct World {
     pub shape: Shape,
     pub(crate) random: Random,
     dids: Vec<Box<str>>,
+    numbers: HashMap<Box<str>, u32>,
     pub(crate) actors: Vec<Actor>,
     pub(crate) tracks: Vec<Track>,
     pub(crate) events: Vec<Event>,
@@ -188,9 +189,11 @@ impl World {
             standing: Standing::Active,
             pds: u32::try_from(number % hosts.max(1)).expect("few hosts"),
         };
+        let dids: Vec<Box<str>> = (0..shape.actors).map(did).collect();
         let mut world = Self {
             random,
-            dids: (0..shape.actors).map(did).collect(),
+            numbers: dids.iter().cloned().zip(0..).collect(),
+            dids,
             actors: (0..shape.actors).map(actor).collect(),
             tracks: Vec::new(),
             events: Vec::new(),
@@ -264,8 +267,7 @@ impl World {
 
     /// The actor of a DID.
     pub fn find_actor(&self, did: &str) -> Option<u32> {
-        let number = self.dids.iter().position(|known| &**known == did)?;
-        u32::try_from(number).ok()
+        self.numbers.get(did).copied()
     }
 
     /// An actor's handle.

@@ -68,6 +68,14 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["cases_order::o9_two_likes_by_one_actor_on_one_track_are_one"],
     },
     Edit {
+        name: "unlike_by_record",
+        file: "migrations/0008_accounts.sql",
+        find: "sum((now > 0)::int - (now - change > 0)::int) AS delta",
+        replace: "sum(change) AS delta",
+        models: "one of two like records goes, and the like with it",
+        tests: &["cases_order::o9_two_likes_by_one_actor_on_one_track_are_one"],
+    },
+    Edit {
         name: "hidden_actor_still_counted",
         file: "migrations/0008_accounts.sql",
         find: "h.actor_id = a.actor_id AND h.uncounted_to >= a.subject_id",

@@ -59,4 +59,12 @@ pub(super) const EDITS: &[Edit] = &[
         models: "a blind host is let go, and nobody takes its place",
         tests: &["cases_sources::t12_blind_host_is_noticed_rewound_and_replaced"],
     },
+    Edit {
+        name: "blind_host_is_not_rewound",
+        file: "src/ingest/rotation.rs",
+        find: "            seat.follow(rewind_to);\n        }\n        Ok(())\n    }\n\n    /// All that it missed",
+        replace: "            seat.follow(None);\n        }\n        Ok(())\n    }\n\n    /// All that it missed",
+        models: "what a host did not deliver while it was blind is never asked for again",
+        tests: &["cases_sources::t12_blind_host_is_noticed_rewound_and_replaced"],
+    },
 ];

@@ -108,6 +108,14 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["decode::firehose_messages::t17_a_broken_operation_hides_none_of_its_neighbours"],
     },
     Edit {
+        name: "refused_row_blocks_the_batch",
+        file: "src/apply/mod.rs",
+        find: "self.is_of_class(&[\"22\", \"23\"])",
+        replace: "self.is_of_class(&[\"22\"])",
+        models: "one row that Postgres refuses stops everything behind it",
+        tests: &["cases_storage::s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand"],
+    },
+    Edit {
         name: "created_at_is_believed",
         file: "src/apply/rows.rs",
         find: "created_at.min(rev.time()).utc()",

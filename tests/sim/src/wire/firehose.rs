@@ -147,11 +147,16 @@ pub fn firehose_account(did: &str, seq: i64, time_us: i64) -> Vec<u8> {
 
 /// No status: active.
 pub fn firehose_account_as(did: &str, status: Option<&str>, seq: i64, time_us: i64) -> Vec<u8> {
+    firehose_account_of(did, (status.is_none(), status), seq, time_us)
+}
+
+/// Whether an account is active, and why not, if a reason is given.
+pub fn firehose_account_of(did: &str, (active, status): (bool, Option<&str>), seq: i64, time_us: i64) -> Vec<u8> {
     let mut fields = vec![
         ("seq", Ipld::Integer(seq.into())),
         ("did", text(did)),
         ("time", text(&time_text(time_us))),
-        ("active", Ipld::Bool(status.is_none())),
+        ("active", Ipld::Bool(active)),
     ];
     fields.extend(status.map(|status| ("status", text(status))));
     message("#account", &map(fields))

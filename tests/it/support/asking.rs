@@ -1,0 +1,123 @@
+//! Accounts in doubt are asked about, of a server that knows what is true; the question and the answer are apart, so that other
+//! things can happen between the two.
+
+use std::sync::atomic::Ordering;
+
+use plyr_likes::{
+    apply::{Answer, Decision, settle},
+    atproto::{Did, Tid, Timestamp},
+    decode::AccountStatus,
+    ingest::settle_accounts,
+    store::{
+        account_checks::{self, AccountCheck},
+        accounts,
+    },
+};
+
+use super::{
+    fates::Answered,
+    history::Random,
+    lives::{Lives, Standing},
+    world::World,
+};
+
+const DAY_US: i64 = 86_400_000_000;
+
+/// A question that was put, and what will be answered.
+pub struct Asked {
+    check: AccountCheck,
+    answer: Answer,
+    asked_at: Timestamp,
+    was_said_deleted: bool,
+}
+
+/// What a server says that has an account in this state.
+fn answer_of(lives: &Lives, check: &AccountCheck, (asked_us, random): (i64, &mut Random)) -> Answer {
+    let repo = lives.repo(check.did.as_str(), asked_us);
+    match repo.standing {
+        Standing::Active => {
+            let rev = repo.rev.filter(|_| !random.percent(10));
+            Answer::Active { rev: rev.map(|rev| Tid::from_number(rev).expect("a TID")) }
+        }
+        Standing::Inactive(status) => Answer::Inactive { status: status.map(AccountStatus::parse) },
+        Standing::Deleted => match random.below(3) {
+            0 => Answer::NotFound,
+            1 => Answer::Tombstoned,
+            _ => Answer::Inactive { status: Some(AccountStatus::Deleted) },
+        },
+    }
+}
+
+impl World {
+    fn now(&self) -> i64 {
+        self.now_us.load(Ordering::Relaxed)
+    }
+
+    /// Puts the questions that are due.
+    pub async fn ask(&mut self, lives: &Lives, random: &mut Random) -> Vec<Asked> {
+        let now = self.clock.now();
+        let due = account_checks::list_due(&mut self.connection, now.utc(), 10).await.expect("the table is there");
+        self.advance_to(self.now() + 1);
+        let mut asked = Vec::new();
+        for check in due {
+            let answer = answer_of(lives, &check, (now.micros(), random));
+            let was_said_deleted = self.fates.is_said_deleted(check.did.as_str());
+            asked.push(Asked { check, answer, asked_at: now, was_said_deleted });
+        }
+        asked
+    }
+
+    /// A question is answered.
+    pub async fn answer(&mut self, asked: Asked) -> Decision {
+        let Asked { check, answer, asked_at, was_said_deleted } = asked;
+        let answered = match &answer {
+            Answer::Active { rev } => Some(Answered::Active(rev.map(Tid::number))),
+            Answer::Inactive { status: Some(AccountStatus::Deleted) } | Answer::Tombstoned => Some(Answered::Deleted),
+            Answer::Inactive { .. } => Some(Answered::Inactive),
+            Answer::NotFound => was_said_deleted.then_some(Answered::Deleted),
+            Answer::Unreachable => None,
+        };
+        if let Some(answered) = answered {
+            self.fates.answer(&self.model, (check.did.as_str(), asked_at.micros()), answered);
+        }
+        let times = (asked_at, self.clock.now());
+        settle((&mut self.connection, None), &check, answer, times).await.expect("the database takes the answer")
+    }
+
+    /// Asks and answers until there is no doubt left, however long that takes.
+    pub async fn answer_all(&mut self, lives: &Lives, random: &mut Random) {
+        for round in 0.. {
+            if account_checks::count(&mut self.connection).await.expect("the table is there") == 0 {
+                break;
+            }
+            assert!(round < 25, "there is no end of asking");
+            self.advance_to(self.now() + DAY_US);
+            for asked in self.ask(lives, random).await {
+                self.answer(asked).await;
+            }
+        }
+    }
+
+    /// The counts follow, and what deletions have made void is removed.
+    pub async fn follow(&mut self) {
+        settle_accounts(&mut self.connection, None).await.expect("the database answers");
+        self.fates.purge(&mut self.model);
+    }
+
+    /// Whose repo is to be read, since their account came back after having been deleted.
+    pub async fn take_to_read(&mut self) -> Vec<Did> {
+        let back = accounts::list_to_read(&mut self.connection, 100).await.expect("the table is there");
+        for (actor_id, _) in &back {
+            accounts::mark_read(&mut self.connection, *actor_id).await.expect("the table is there");
+        }
+        back.into_iter().map(|(_, did)| did).collect()
+    }
+
+    /// A reader says whether it was given a repo.
+    pub async fn note_given(&mut self, did: &Did, is_given: bool) {
+        let now = self.clock.now().utc();
+        account_checks::request_for_repos(&mut self.connection, &[(did, is_given)], now)
+            .await
+            .expect("the table is there");
+    }
+}
