@@ -16,7 +16,7 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, reconcile, store::gaps};
+use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, profiles, reconcile, store::gaps};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -142,6 +142,9 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         counter!("plyr_drift_total", "cause" => cause, "kind" => kind).increment(0);
     }
     counter!("plyr_repos_failed_total").increment(0);
+    for outcome in profiles::outcomes() {
+        counter!("plyr_bluesky_profiles_total", "outcome" => outcome).increment(0);
+    }
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
@@ -186,6 +189,7 @@ fn describe() {
     describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_repos", "Repos that we know of, by whether they have been read.");
     describe_counter!("plyr_repos_failed_total", "Readings of repos that failed, to be tried again.");
+    describe_counter!("plyr_bluesky_profiles_total", "Profiles asked for, of artists and likers, by outcome.");
     describe_counter!("plyr_drift_total", "Records that repos held otherwise than the index, by cause and kind.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");
     describe_gauge!("plyr_pool_connections", "Connections to the database, by pool and state.");

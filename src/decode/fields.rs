@@ -72,6 +72,17 @@ impl TextRule {
     }
 }
 
+/// Bytes that lie beside a repo.
+#[derive(Debug)]
+pub(super) struct Blob {
+    /// Their name.
+    pub cid: Cid,
+    /// Such as `audio/mpeg`.
+    pub mime_type: String,
+    /// How many.
+    pub size: i64,
+}
+
 /// One map of a record.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'r> {
@@ -145,6 +156,22 @@ impl<'r> Fields<'r> {
     pub(super) fn required_did(&self, name: &'static str) -> Result<Did, RecordError> {
         let at = self.at(name);
         Did::parse(identifier(self.required(name)?, &at)?).map_err(|error| at.fail(format!("is {error}")))
+    }
+
+    /// A blob in a field that may be absent.
+    pub(super) fn blob(&self, name: &'static str) -> Result<Option<Blob>, RecordError> {
+        let Some(value) = self.optional(name) else { return Ok(None) };
+        let at = self.at(name);
+        let blob = Fields::of(value, &at)?;
+        if blob.required("$type")?.as_text() != Some("blob") {
+            return Err(blob.at("$type").fail("must be blob"));
+        }
+        let cid = blob.required("ref")?.as_link().ok_or_else(|| blob.at("ref").fail("must be a link"))?;
+        let mime_type = blob.required_text("mimeType", TextRule::ANY)?;
+        match blob.required("size")?.as_integer() {
+            Some(size @ 1..) => Ok(Some(Blob { cid, mime_type, size })),
+            _ => Err(blob.at("size").fail("must be a positive integer")),
+        }
     }
 
     /// A `com.atproto.repo.strongRef` in a field that must be there.

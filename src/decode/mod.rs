@@ -6,6 +6,7 @@
 //! Two steps: a dialect ([`jetstream_v1`], [`jetstream_v2`], [`firehose`]) finds the operations in a frame, and the records behind those of
 //! our collections ([`Collections`]) are held against their lexicon ([`record`]).
 
+mod bluesky;
 mod car;
 mod collections;
 mod event;
@@ -21,6 +22,7 @@ mod reject;
 pub mod repo;
 mod value;
 
+pub use bluesky::{BLUESKY_PROFILE, BlueskyProfile, decode_bluesky_profile};
 pub use collections::{Collection, Collections};
 pub use event::{AccountStatus, Body, Commit, Event, Like, List, ListItem, Operation, Profile, Record, Track};
 pub use operation::{decode_read, decode_reject};

@@ -70,7 +70,7 @@ pub(super) fn has_key_form(collection: Collection, rkey: &RecordKey) -> bool {
     }
 }
 
-fn read_value(format: RawFormat, bytes: &[u8]) -> Result<Value<'_>, RecordError> {
+pub(super) fn read_value(format: RawFormat, bytes: &[u8]) -> Result<Value<'_>, RecordError> {
     match format {
         RawFormat::RecordJson => Value::from_json(bytes).map_err(|error| encoding_error(error.to_string())),
         RawFormat::RecordCbor => Value::from_cbor(bytes).map_err(|error| encoding_error(error.to_string())),
@@ -142,21 +142,12 @@ fn decode_duration(fields: Fields<'_>) -> Result<Option<i64>, RecordError> {
 
 /// A blob is named by its CID; its type must be audio.
 fn decode_audio_blob(fields: Fields<'_>) -> Result<Option<String>, RecordError> {
-    let Some(value) = fields.optional("audioBlob") else {
-        return Ok(None);
-    };
     let at = fields.at("audioBlob");
-    let blob = Fields::of(value, &at)?;
-    if blob.required("$type")?.as_text() != Some("blob") {
-        return Err(blob.at("$type").fail("must be blob"));
-    }
-    let cid = blob.required("ref")?.as_link().ok_or_else(|| blob.at("ref").fail("must be a link"))?;
-    if !blob.required_text("mimeType", TextRule::ANY)?.starts_with("audio/") {
-        return Err(blob.at("mimeType").fail("must be of audio/*"));
-    }
-    match blob.required("size")?.as_integer() {
-        Some(1..) => Ok(Some(cid.to_string())),
-        _ => Err(blob.at("size").fail("must be a positive integer")),
+    match fields.blob("audioBlob")? {
+        Some(blob) if !blob.mime_type.starts_with("audio/") => {
+            Err(At::Field(&at, "mimeType").fail("must be of audio/*"))
+        }
+        blob => Ok(blob.map(|blob| blob.cid.to_string())),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
 //! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
 //! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. Where commits must be proven
-//! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of several pumps on one database one works and the others stand by: the lease.
+//! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
+//! several pumps on one database one works and the others stand by: the lease.
 
 pub mod comparison;
 pub mod continuity;

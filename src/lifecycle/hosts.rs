@@ -49,8 +49,8 @@ pub struct HostSettings {
         value_parser = parse_relay, global = true, hide_env = true, hide_default_value = true)]
     relay_url: Relay,
 
-    /// Reads repos from their PDSes: each once, and again and again to compare; `false` leaves it to the commands `backfill`
-    /// and `reconcile` (`PLYR_READ_REPOS`, default true)
+    /// Reads repos from their PDSes, each once, and again and again to compare, and the profiles of artists and likers; `false`
+    /// leaves repos to the commands `backfill` and `reconcile`, and profiles unread (`PLYR_READ_REPOS`, default true)
     #[arg(long, env = "PLYR_READ_REPOS", value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set,
         value_parser = clap::builder::BoolishValueParser::new(), global = true, hide_env = true, hide_default_value = true,
         hide_possible_values = true)]

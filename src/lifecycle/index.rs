@@ -8,6 +8,7 @@ use crate::{
     clock::Clock,
     identity,
     ingest::{self, Proofs},
+    profiles,
     reconcile::{self, Until},
 };
 
@@ -68,6 +69,16 @@ pub(super) fn spawn(
                 let mend = reconcile::mend_gaps(pool.clone(), relay.clone(), with.clone(), cancel);
                 async move {
                     mend.await;
+                    Ok(())
+                }
+            })
+        });
+        let (pool, with) = (repo_pool.clone(), (profiles::Options::new(identities.clone()), clock.clone()));
+        stage.spawn("reading profiles", |cancel| {
+            while_working(cancel).run(move |cancel| {
+                let reading = profiles::run(pool.clone(), with.0.clone(), with.1.clone(), cancel);
+                async move {
+                    reading.await;
                     Ok(())
                 }
             })

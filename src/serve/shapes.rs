@@ -4,12 +4,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    atproto::{AtUri, Did, Handle, Timestamp},
+    atproto::{AtUri, Did, Timestamp},
     store::views::{
         actors::ActorView,
         likes::LikerView,
         lists::{ListItemView, ListView},
-        tracks::TrackView,
+        tracks::{FeatureView, TrackView},
     },
 };
 
@@ -26,7 +26,7 @@ pub struct Track {
     pub artist_did: String,
     /// Null while not known.
     pub artist_handle: Option<String>,
-    /// From the artist's profile record.
+    /// From the artist's profile record, or else the blob of their `app.bsky.actor.profile`.
     pub artist_avatar_url: Option<String>,
     /// Album's name.
     pub album: Option<String>,
@@ -62,7 +62,7 @@ pub struct Feature {
     pub did: String,
     /// Null while not known.
     pub handle: Option<String>,
-    /// Null: no record that the index holds carries one.
+    /// From the actor's `app.bsky.actor.profile`; null while not known.
     pub display_name: Option<String>,
 }
 
@@ -84,11 +84,11 @@ pub struct Artist {
     pub did: String,
     /// Null while not known.
     pub handle: Option<String>,
-    /// Null: no record that the index holds carries one.
+    /// From the actor's `app.bsky.actor.profile`; null while not known.
     pub display_name: Option<String>,
     /// From the profile record.
     pub bio: Option<String>,
-    /// From the profile record.
+    /// From the profile record, or else the blob of the actor's `app.bsky.actor.profile`.
     pub avatar_url: Option<String>,
     /// From the profile record.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -105,9 +105,9 @@ pub struct Liker {
     pub did: String,
     /// Null while not known.
     pub handle: Option<String>,
-    /// Null: no record that the index holds carries one.
+    /// From the actor's `app.bsky.actor.profile`; null while not known.
     pub display_name: Option<String>,
-    /// From the profile record.
+    /// From the profile record, or else the blob of the actor's `app.bsky.actor.profile`.
     pub avatar_url: Option<String>,
     /// What the like says, but never later than its commit.
     #[schema(value_type = String, format = DateTime)]
@@ -202,17 +202,17 @@ pub fn text<T: std::fmt::Display>(value: Option<&T>) -> Option<String> {
 
 impl From<TrackView> for Track {
     fn from(view: TrackView) -> Self {
-        let feature = |(did, handle): &(Did, Option<Handle>)| Feature {
-            did: did.to_string(),
-            handle: text(handle.as_ref()),
-            display_name: None,
+        let feature = |feature: FeatureView| Feature {
+            did: feature.did.to_string(),
+            handle: text(feature.handle.as_ref()),
+            display_name: feature.display_name,
         };
         Self {
             id: view.id,
             artist_did: view.artist_did.to_string(),
             artist_handle: text(view.artist_handle.as_ref()),
             artist_avatar_url: view.artist_avatar,
-            features: view.features.iter().map(feature).collect(),
+            features: view.features.into_iter().map(feature).collect(),
             atproto_record_uri: view.uri.to_string(),
             atproto_record_cid: text(view.cid.as_ref()),
             title: view.title,
@@ -235,7 +235,7 @@ impl From<ActorView> for Artist {
         Self {
             did: view.did.to_string(),
             handle: text(view.handle.as_ref()),
-            display_name: None,
+            display_name: view.display_name,
             bio: view.bio,
             avatar_url: view.avatar,
             created_at: view.created_at,
@@ -264,7 +264,7 @@ impl From<LikerView> for Liker {
         Self {
             did: view.did.to_string(),
             handle: text(view.handle.as_ref()),
-            display_name: None,
+            display_name: view.display_name,
             avatar_url: view.avatar,
             liked_at: view.sort_at,
         }

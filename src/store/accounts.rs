@@ -167,7 +167,16 @@ pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Ti
     )
     .execute(&mut *connection)
     .await?;
-    if done.rows_affected() > 0 { advance_generation(connection).await } else { Ok(()) }
+    if done.rows_affected() == 0 {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO bluesky_profiles (actor_id, due_at) VALUES ($1, 'epoch') ON CONFLICT (actor_id) DO NOTHING",
+        actor_id
+    )
+    .execute(&mut *connection)
+    .await?;
+    advance_generation(connection).await
 }
 
 /// Removes at most `rows_max` likes of a deleted account, or with the last of them all else. The account's counts have followed by
@@ -206,6 +215,7 @@ async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)
     sqlx::query!("DELETE FROM profiles WHERE actor_id = $1 AND rev <= $2", actor_id, rev)
         .execute(&mut *connection)
         .await?;
+    sqlx::query!("DELETE FROM bluesky_profiles WHERE actor_id = $1", actor_id).execute(&mut *connection).await?;
     sqlx::query!(
         "UPDATE tracks SET sort_at = NULL, created_at = NULL, duration = NULL, cid = NULL, title = NULL, artist = NULL,
             file_type = NULL, album = NULL, description = NULL, audio_url = NULL, audio_cid = NULL, image_url = NULL,

@@ -6,6 +6,7 @@
 pub mod account_checks;
 pub mod accounts;
 pub mod actors;
+pub mod bluesky_profiles;
 mod connect;
 pub mod count_checks;
 pub mod discoveries;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 20] = [
+const MODULES: [(&str, u8, &[&str]); 21] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("decode", 1, &[]),
@@ -18,6 +18,7 @@ const MODULES: [(&str, u8, &[&str]); 20] = [
     ("identity", 3, &[]),
     ("accounts", 4, &[]),
     ("ingest", 4, &[]),
+    ("profiles", 4, &[]),
     ("reconcile", 4, &[]),
     ("oauth", 4, &[]),
     ("publish", 4, &[]),
@@ -30,7 +31,8 @@ const MODULES: [(&str, u8, &[&str]); 20] = [
     ("lib", 7, &[]),
 ];
 /// How rows got there is not for those who answer.
-const SERVE_MUST_NOT_KNOW: [&str; 7] = ["accounts", "source", "pds", "identity", "apply", "ingest", "reconcile"];
+const SERVE_MUST_NOT_KNOW: [&str; 8] =
+    ["accounts", "source", "pds", "identity", "apply", "ingest", "profiles", "reconcile"];
 /// Crates that a floor must never know.
 const FOREIGN: [(&str, &[&str]); 4] = [
     ("decode", &["tokio", "sqlx", "tokio_tungstenite", "axum", "reqwest"]),

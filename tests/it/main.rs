@@ -32,6 +32,7 @@ mod network;
 mod operating;
 mod pds;
 mod private_postgres;
+mod profiles;
 mod program;
 mod proofs;
 mod property;

@@ -230,7 +230,7 @@ impl From<TrackView> for XrpcTrack {
             duration: view.duration,
             image_url: view.image_url,
             description: view.description,
-            features: view.features.iter().map(|(did, _)| did.to_string()).collect(),
+            features: view.features.iter().map(|feature| feature.did.to_string()).collect(),
             labels: view.labels,
             like_count: view.like_count,
             created_at: view.created_at,

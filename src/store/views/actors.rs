@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{moment, stored_did, stored_handle, stored_tid};
+use super::{avatar_url, moment, stored_did, stored_handle, stored_tid};
 use crate::atproto::{Did, Handle, Tid, Timestamp};
 
 /// What a client may call an actor.
@@ -33,6 +33,8 @@ pub struct ActorView {
     pub did: Did,
     /// The last one known.
     pub handle: Option<Handle>,
+    /// What the actor calls themselves.
+    pub display_name: Option<String>,
     /// Where the picture is.
     pub avatar: Option<String>,
     /// What the actor says of themselves.
@@ -47,8 +49,9 @@ pub struct ActorView {
 pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx::Result<Option<ActorView>> {
     let row = sqlx::query!(
         "SELECT a.id, a.did, a.handle, p.avatar AS \"avatar?\", p.bio AS \"bio?\", p.created_at AS \"created_at?\",
-            p.updated_at AS \"updated_at?\"
+            p.updated_at AS \"updated_at?\", b.display_name AS \"display_name?\", b.avatar_cid AS \"avatar_cid?\", b.host AS \"host?\"
         FROM actors a LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
+        LEFT JOIN bluesky_profiles b ON b.actor_id = a.id
         WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))
             AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
         name.as_str()
@@ -60,7 +63,8 @@ pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx
             id: row.id,
             did: stored_did(&row.did)?,
             handle: stored_handle(row.handle.as_deref())?,
-            avatar: row.avatar,
+            display_name: row.display_name,
+            avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
             bio: row.bio,
             created_at: moment(row.created_at),
             updated_at: moment(row.updated_at),

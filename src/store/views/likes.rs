@@ -2,7 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, actors::ActorName, moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri};
+use super::{
+    Page, Place, actors::ActorName, avatar_url, moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri,
+};
 use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
 
 /// A liker of a track.
@@ -12,6 +14,8 @@ pub struct LikerView {
     pub did: Did,
     /// Their handle, if known.
     pub handle: Option<Handle>,
+    /// What they call themselves.
+    pub display_name: Option<String>,
     /// Where their picture is.
     pub avatar: Option<String>,
     /// The key of their newest like record on the track.
@@ -135,7 +139,8 @@ pub async fn list_likers(
             Ok(LikerView {
                 did: stored_did(&row.did)?,
                 handle: stored_handle(row.handle.as_deref())?,
-                avatar: row.avatar,
+                display_name: row.display_name,
+                avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
                 rkey: stored_tid(row.rkey)?,
                 created_at: moment(row.created_at),
                 indexed_at: Timestamp::from_utc(row.indexed_at),

@@ -60,3 +60,16 @@ pub(super) fn stored_tid(number: i64) -> sqlx::Result<Tid> {
 fn moment(stored: Option<DateTime<Utc>>) -> Option<Timestamp> {
     stored.map(Timestamp::from_utc)
 }
+
+/// Where somebody's picture is: where their own profile record says, or else the blob that their other profile names, on the
+/// server that gave it.
+fn avatar_url(
+    own: Option<String>,
+    did: &str,
+    (host, cid): (Option<&str>, Option<&[u8]>),
+) -> sqlx::Result<Option<String>> {
+    let (None, Some(host), Some(cid)) = (&own, host, stored_cid(cid)?) else { return Ok(own) };
+    // Of the characters that a DID may hold, this alone means something else in a query.
+    let did = did.replace('%', "%25");
+    Ok(Some(format!("{host}/xrpc/com.atproto.sync.getBlob?did={did}&cid={cid}")))
+}

@@ -3,7 +3,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, moment, stored_cid, stored_did, stored_handle, stored_uri};
+use super::{Page, Place, avatar_url, moment, stored_cid, stored_did, stored_handle, stored_uri};
 use crate::atproto::{AtUri, Cid, Did, Handle, Timestamp};
 
 /// A track with what is known to show of it.
@@ -37,8 +37,8 @@ pub struct TrackView {
     pub audio_url: Option<String>,
     /// Text of the artist.
     pub description: Option<String>,
-    /// Featured artists, with the handle where it is known.
-    pub features: Vec<(Did, Option<Handle>)>,
+    /// Featured artists.
+    pub features: Vec<FeatureView>,
     /// Values of the artist's own labels.
     pub labels: Vec<String>,
     /// What the artist's clock said.
@@ -49,6 +49,17 @@ pub struct TrackView {
     pub like_count: i64,
     /// Whether the viewer does.
     pub liked: bool,
+}
+
+/// A featured artist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeatureView {
+    /// Who.
+    pub did: Did,
+    /// Their handle, if known.
+    pub handle: Option<Handle>,
+    /// What they call themselves.
+    pub display_name: Option<String>,
 }
 
 /// A track's key in a page by time.
@@ -76,12 +87,17 @@ pub async fn load_tracks(
     viewer: Option<i64>,
 ) -> sqlx::Result<Vec<TrackView>> {
     let rows = sqlx::query!(
-        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
+        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", b.avatar_cid AS \"avatar_cid?\", b.host AS \"host?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
             t.duration, t.image_url, t.audio_url, t.description, t.features, t.labels, t.created_at, t.indexed_at,
             ARRAY(SELECT f.handle FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
                 LEFT JOIN actors f ON f.did = named.did
                     AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = f.id AND h.is_hidden)
                 ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
+            ARRAY(SELECT g.display_name FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
+                LEFT JOIN actors f ON f.did = named.did
+                    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = f.id AND h.is_hidden)
+                LEFT JOIN bluesky_profiles g ON g.actor_id = f.id
+                ORDER BY named.n) AS \"display_names!: Vec<Option<String>>\",
             coalesce(c.like_count, 0) + (
                 SELECT coalesce(sum(CASE WHEN h.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM hidden_actors h
                 WHERE NOT h.is_settled AND h.is_hidden = (h.uncounted_to < t.id)
@@ -93,6 +109,7 @@ pub async fn load_tracks(
         JOIN tracks t ON t.id = asked.id AND t.title IS NOT NULL
         JOIN actors a ON a.id = t.artist_id
         LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
+        LEFT JOIN bluesky_profiles b ON b.actor_id = a.id
         LEFT JOIN track_counts c ON c.track_id = t.id
         WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
         ORDER BY asked.n",
@@ -103,14 +120,14 @@ pub async fn load_tracks(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let features = row.features.iter().zip(&row.handles);
+            let features = row.features.iter().zip(&row.handles).zip(row.display_names);
             Ok(TrackView {
                 id: row.id,
                 uri: stored_uri(&row.uri)?,
                 cid: stored_cid(row.cid.as_deref())?,
                 artist_did: stored_did(&row.did)?,
                 artist_handle: stored_handle(row.handle.as_deref())?,
-                artist_avatar: row.avatar,
+                artist_avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
                 title: row.title,
                 artist: row.artist,
                 file_type: row.file_type,
@@ -120,7 +137,13 @@ pub async fn load_tracks(
                 audio_url: row.audio_url,
                 description: row.description,
                 features: features
-                    .map(|(did, handle)| Ok((stored_did(did)?, stored_handle(handle.as_deref())?)))
+                    .map(|((did, handle), display_name)| {
+                        Ok(FeatureView {
+                            did: stored_did(did)?,
+                            handle: stored_handle(handle.as_deref())?,
+                            display_name,
+                        })
+                    })
                     .collect::<sqlx::Result<_>>()?,
                 labels: row.labels,
                 created_at: moment(row.created_at),

@@ -1,5 +1,6 @@
 //! The decoders at their edges: what hosts, clients and accidents send. Every broken message is one reject, none is a panic.
 
+mod bluesky;
 mod firehose_messages;
 mod jetstream_messages;
 mod jetstream_v2_messages;

@@ -7,7 +7,7 @@ use std::{
 
 use plyr_likes_sim::{
     accounts::Accounts,
-    model::{Kind, Model, Record, State, Write, differences},
+    model::{Kind, Model, Record, State, What, Write, differences},
     sim::Sim,
     wire::time_text,
 };
@@ -58,7 +58,7 @@ impl Verdict {
                     did: did.to_owned(),
                     handle: world.handle(number),
                     is_deleted: accounts.is_gone(did),
-                    has_written: theirs().next().is_some(),
+                    has_written: theirs().any(|write| matches!(write.what, What::Valid { .. })),
                     lists: lists.into_iter().collect(),
                 });
                 continue;

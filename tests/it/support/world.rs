@@ -106,7 +106,8 @@ impl World {
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
              DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
              DELETE FROM repo_chains; DELETE FROM gaps; DELETE FROM repos; DELETE FROM identities;
-             DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks; DELETE FROM actors",
+             DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks;
+             DELETE FROM bluesky_profiles; DELETE FROM actors",
         )
         .execute(&self.database.pool)
         .await

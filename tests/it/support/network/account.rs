@@ -88,6 +88,12 @@ impl Account {
         self.post("com.atproto.identity.updateHandle", json!({"handle": self.handle})).await;
     }
 
+    /// Stores bytes beside the repo, and gives the blob that a record may name. Those that none names are removed.
+    pub async fn upload_blob(&self, mime_type: &str, bytes: Vec<u8>) -> Value {
+        let request = self.client.post(self.method("com.atproto.repo.uploadBlob")).bearer_auth(&self.access_jwt);
+        send(request.header("content-type", mime_type).body(bytes)).await["blob"].clone()
+    }
+
     /// Hides the account until [`Account::activate`].
     pub async fn deactivate(&self) {
         self.post("com.atproto.server.deactivateAccount", json!({})).await;
