@@ -91,13 +91,18 @@ impl Run<'_> {
         }
         for _ in 0..random.below(3) {
             let did = did(random.below(self.actors));
-            // A server is ahead of what streams tell; a reading may have begun long ago, too.
-            let own = self.lives.history.commits.iter().filter(|commit| commit.did == did).collect::<Vec<_>>();
-            let Some(last) = own.get(random.below(own.len() + 1)) else { continue };
-            self.world.advance_to(last.rev >> 10);
-            let reading = self.begin((&did, last.rev >> 10), random).await;
+            let at_us = self.a_moment(&did, random);
+            self.world.advance_to(at_us);
+            let reading = self.begin((&did, at_us), random).await;
             self.under_way.push(reading);
         }
+    }
+
+    /// Mostly now; or else after any of its commits: a server is ahead of what streams tell, and a reading may have begun long ago.
+    fn a_moment(&self, did: &str, random: &mut Random) -> i64 {
+        let own: Vec<i64> =
+            self.lives.history.commits.iter().filter(|commit| commit.did == did).map(|commit| commit.rev >> 10).collect();
+        if own.is_empty() || random.percent(80) { self.world.now() } else { *random.pick(&own) }
     }
 
     async fn begin(&mut self, (did, at_us): (&str, i64), random: &mut Random) -> Reading {
@@ -123,7 +128,7 @@ impl Run<'_> {
         for asked in self.asked.split_off(random.below(self.asked.len() + 1)) {
             self.purged += usize::from(self.world.answer(asked).await == Decision::Remove);
         }
-        if random.percent(40) {
+        if random.percent(60) {
             let asked = self.world.ask(self.lives, random).await;
             self.asked.extend(asked);
         }
