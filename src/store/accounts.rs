@@ -159,7 +159,8 @@ pub async fn bury(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sql
 /// An account that was deleted is back, its repo at `rev`: whatever its server lists is taken from there on, and its repo is to be
 /// read. What lies before that rev stays ignored, since the list holds all that is left of it. Does nothing for other accounts.
 pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Tid>) -> sqlx::Result<()> {
-    let rev = rev.map_or(0, |rev| rev.before().number());
+    // A refused record leaves its tombstone directly before its own rev, and the head may hold one.
+    let rev = rev.map_or(0, |rev| rev.before().before().number());
     let done = sqlx::query!(
         "UPDATE account_floors SET rev = $2, is_purging = false, wants_read = true WHERE actor_id = $1",
         actor_id,

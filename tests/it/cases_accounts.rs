@@ -427,6 +427,20 @@ async fn a7_what_comes_back_as_it_was_has_the_rev_that_it_had() {
 }
 
 #[tokio::test]
+async fn a7_a_refused_record_at_the_head_of_who_came_back_replaces_what_was_there() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.answer(Answer::Tombstoned, 11).await;
+    // It is back before anything was removed.
+    stage.say(1, (true, None), 20).await;
+    stage.answer(Answer::Active { rev: Tid::from_number(rev(19)) }, 21).await;
+    assert!(stage.likes(1, &track_uri(0, 0)).await);
+    let broken = crate::support::wire::invalid(json!({"$type": "fm.plyr.like", "text": "no like"}));
+    stage.world.commit(&[Commit::new(&did(1), rev(19), vec![Operation::like(&key(1, 0), broken)])]).await;
+    assert!(!stage.likes(1, &track_uri(0, 0)).await && stage.likes(1, &track_uri(2, 0)).await);
+}
+
+#[tokio::test]
 async fn a1_what_was_written_between_two_deletions_is_gone_as_well() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("deleted")), 10).await;

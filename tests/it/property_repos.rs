@@ -61,7 +61,8 @@ fn shown(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 /// What is there of these alone, and the counts of all.
 fn shown_of(state: State, dids: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let is_theirs = |key: &str| key.starts_with("count ") || key.split(' ').nth(1).is_some_and(|did| dids.contains(did));
+    let is_theirs =
+        |key: &str| key.starts_with("count ") || key.split(' ').nth(1).is_some_and(|did| dids.contains(did));
     shown(state).into_iter().filter(|(key, _)| is_theirs(key)).collect()
 }
 
@@ -100,8 +101,14 @@ impl Run<'_> {
 
     /// Mostly now; or else after any of its commits: a server is ahead of what streams tell, and a reading may have begun long ago.
     fn a_moment(&self, did: &str, random: &mut Random) -> i64 {
-        let own: Vec<i64> =
-            self.lives.history.commits.iter().filter(|commit| commit.did == did).map(|commit| commit.rev >> 10).collect();
+        let own: Vec<i64> = self
+            .lives
+            .history
+            .commits
+            .iter()
+            .filter(|commit| commit.did == did)
+            .map(|commit| commit.rev >> 10)
+            .collect();
         if own.is_empty() || random.percent(80) { self.world.now() } else { *random.pick(&own) }
     }
 

@@ -117,6 +117,8 @@ impl World {
     /// A reader says whether it was given a repo.
     pub async fn note_given(&mut self, did: &Did, is_given: bool) {
         let now = self.clock.now().utc();
-        account_checks::request_for_repos(&mut self.connection, &[(did, is_given)], now).await.expect("the table is there");
+        account_checks::request_for_repos(&mut self.connection, &[(did, is_given)], now)
+            .await
+            .expect("the table is there");
     }
 }

@@ -63,7 +63,18 @@ impl World {
         let applier = Applier::new(collections(), clock.clone());
         let time_us = super::history::START_US;
         let (model, fates, positions) = (Model::default(), Fates::default(), BTreeMap::new());
-        Self { database, model, fates, connection, clock, now_us, collections: collections(), applier, positions, time_us }
+        Self {
+            database,
+            model,
+            fates,
+            connection,
+            clock,
+            now_us,
+            collections: collections(),
+            applier,
+            positions,
+            time_us,
+        }
     }
 
     /// From here on the clock says the time of the last that was delivered.
@@ -215,12 +226,22 @@ impl World {
         self.time_us += 1;
         let bytes = wire::firehose_message(commit, self.time_us, self.time_us);
         let (position, writes) = (self.time_us, commit.writes());
-        self.deliver(&[Message { host: 1, dialect: Dialect::Firehose, position, bytes, writes, said: None, garbage: false }]).await
+        self.deliver(&[Message {
+            host: 1,
+            dialect: Dialect::Firehose,
+            position,
+            bytes,
+            writes,
+            said: None,
+            garbage: false,
+        }])
+        .await
     }
 
     /// What index and referee disagree about, in lines.
     pub async fn disagreements(&self) -> Vec<String> {
-        let mut lines = differences(&self.model.state_without(&self.fates.hidden()), &dump::state(&self.database.pool).await);
+        let mut lines =
+            differences(&self.model.state_without(&self.fates.hidden()), &dump::state(&self.database.pool).await);
         lines.extend(dump::miscounted(&self.database.pool).await);
         let refused = dump::refused(&self.database.pool).await;
         let missing = self.model.refused().difference(&refused).map(|path| format!("no reject for {path:?}"));

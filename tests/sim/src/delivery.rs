@@ -125,7 +125,9 @@ fn message_of(said: &Said, dialect: Dialect, (time_us, random): (i64, &mut Rando
     let Said { did, at_us, word } = said;
     Some(match (dialect, *word) {
         (Dialect::JetstreamV1, Word::Identity) => wire::v1_identity(did, a_handle(random), time_us),
-        (Dialect::JetstreamV1, Word::Account(active, status)) => wire::v1_account(did, (active, status), (*at_us, time_us)),
+        (Dialect::JetstreamV1, Word::Account(active, status)) => {
+            wire::v1_account(did, (active, status), (*at_us, time_us))
+        }
         (Dialect::JetstreamV1, Word::Sync(_)) => return None,
         (Dialect::Firehose, Word::Identity) => wire::firehose_identity(did, a_handle(random), time_us, *at_us),
         (Dialect::Firehose, Word::Account(active, status)) => {
