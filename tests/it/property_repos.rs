@@ -268,5 +268,5 @@ async fn b1_repos_read_at_any_moment_of_a_history_end_as_the_model_says() {
         world = run.world;
     }
     println!("{mended} paths differed when their repos were read; {purged} accounts were purged");
-    assert!(mended > 100 && purged > 10, "too little happened: {mended}, {purged}");
+    assert!(mended > 100 && purged > 2, "too little happened: {mended}, {purged}");
 }
