@@ -72,6 +72,8 @@ pub enum Decision {
     Remove,
     /// Leave it as it is, and ask again later.
     Wait,
+    /// Leave it as it is, and ask again at once: something was said since it was asked about.
+    AskAgain,
     /// Leave it as it is.
     Keep,
 }
@@ -109,10 +111,13 @@ pub async fn settle(
     answer: Answer,
     (asked_at, now): (Timestamp, Timestamp),
 ) -> Result<Decision, ApplyError> {
-    let decision = decide(check, answer, now);
     let id = check.actor_id;
     let mut transaction = store::begin_apply(connection, token).await?;
     let connection = &mut *transaction;
+    if account_checks::is_overtaken(connection, check, asked_at.utc()).await? {
+        return Ok(Decision::AskAgain);
+    }
+    let decision = decide(check, answer, now);
     match &decision {
         Decision::Show { rev } => {
             actors::write_answer(connection, id, (true, None), asked_at).await?;
@@ -129,24 +134,18 @@ pub async fn settle(
         Decision::Remove => {
             actors::write_answer(connection, id, (false, Some(AccountStatus::Deleted.as_str())), asked_at).await?;
             accounts::hide(connection, &[id]).await?;
-            accounts::bury(connection, id, last_rev(check.status_at, asked_at)).await?;
+            // All that was written until then, also between this deletion and another before it.
+            accounts::bury(connection, id, Tid::last_at(asked_at)).await?;
         }
-        Decision::Keep | Decision::Wait => {}
+        Decision::Keep | Decision::Wait | Decision::AskAgain => {}
     }
     if decision == Decision::Wait {
-        account_checks::postpone(connection, id, next_attempt(check.attempts, now)).await?;
+        account_checks::postpone(connection, check, next_attempt(check.attempts, now)).await?;
     } else {
-        account_checks::settle(connection, id, asked_at.utc()).await?;
+        account_checks::settle(connection, check).await?;
     }
     transaction.commit().await?;
     Ok(decision)
-}
-
-/// The greatest rev that a commit before the deletion can have. What its host said of the time is believed unless it lies in the
-/// future.
-fn last_rev(deleted_at: Option<Timestamp>, asked_at: Timestamp) -> Tid {
-    let at = deleted_at.map_or(asked_at, |at| at.min(asked_at));
-    Tid::last_at(at)
 }
 
 fn next_attempt(attempts: i32, now: Timestamp) -> DateTime<Utc> {

@@ -1,5 +1,6 @@
 use quick_cache::unsync::Cache;
 
+use super::accounts::rules_visibility;
 use crate::{
     atproto::Timestamp,
     decode::{Body, Event},
@@ -27,20 +28,23 @@ impl Hints {
         dids.filter_map(|did| self.0.peek(did)).cloned().collect()
     }
 
-    /// Remembers the account events of a batch that has been committed.
+    /// Remembers the account events of a batch that has been committed. The latest that says whether an account is to be seen
+    /// stands; one that says nothing of that is remembered where there is no such.
     pub fn keep(&mut self, events: &[Event]) {
         for event in events {
-            let at = time(event);
-            if at.is_some() && self.0.peek(event.did.as_str()).and_then(time) <= at {
+            let Some(order) = order_of(event) else { continue };
+            let held = self.0.peek(event.did.as_str()).and_then(order_of);
+            if held.is_none_or(|held| held <= order) {
                 self.0.insert(event.did.as_str().into(), event.clone());
             }
         }
     }
 }
 
-fn time(event: &Event) -> Option<Timestamp> {
+/// What orders account events: whether they say anything of visibility, and when.
+fn order_of(event: &Event) -> Option<(bool, Timestamp)> {
     match &event.body {
-        Body::Account { at, .. } => Some(*at),
+        Body::Account { active, status, at } => Some((rules_visibility(*active, status.as_ref()), *at)),
         Body::Identity { .. } | Body::Commit(_) | Body::Sync { .. } => None,
     }
 }

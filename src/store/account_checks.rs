@@ -48,7 +48,7 @@ pub async fn request(
         "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
         SELECT DISTINCT ON (id) id, reason, $3::timestamptz, $3::timestamptz
         FROM UNNEST($1::bigint[], $2::text[]) AS r (id, reason)
-        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at)",
+        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at), requests = c.requests + 1",
         &ids,
         &reasons as &[&str],
         due_at
@@ -70,7 +70,7 @@ pub async fn request_for_commits(
         SELECT DISTINCT a.id, 'commit', $3::timestamptz, $3::timestamptz
         FROM UNNEST($1::bigint[], $2::timestamptz[]) AS w (id, at) JOIN actors a ON a.id = w.id
         WHERE a.status_at IS NULL OR a.status_at < w.at
-        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at)",
+        ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at), requests = c.requests + 1",
         &ids,
         &times,
         due_at
@@ -120,6 +120,8 @@ pub struct AccountCheck {
     pub since: Timestamp,
     /// How often it was asked for in vain.
     pub attempts: i32,
+    /// How often there was a reason to ask since it waits.
+    pub requests: i32,
 }
 
 /// The checks that are due, longest due first.
@@ -129,7 +131,7 @@ pub async fn list_due(
     limit: i64,
 ) -> sqlx::Result<Vec<AccountCheck>> {
     let rows = sqlx::query!(
-        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts
+        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts, c.requests
         FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 ORDER BY c.due_at, a.id LIMIT $2",
         now,
         limit
@@ -146,26 +148,48 @@ pub async fn list_due(
                 status_at: row.status_at.map(Timestamp::from_utc),
                 since: Timestamp::from_utc(row.since),
                 attempts: row.attempts,
+                requests: row.requests,
             })
         })
         .collect()
 }
 
-/// Puts a check off that had no answer.
-pub async fn postpone(connection: &mut PgConnection, actor_id: i64, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+/// Whether something was said of an account after its server was asked, and came after the check had been read.
+pub async fn is_overtaken(
+    connection: &mut PgConnection,
+    check: &AccountCheck,
+    asked_at: DateTime<Utc>,
+) -> sqlx::Result<bool> {
+    let read_at = check.status_at.map(Timestamp::utc);
+    sqlx::query_scalar!(
+        "SELECT EXISTS (
+            SELECT FROM actors WHERE id = $1 AND status_at > $2 AND status_at IS DISTINCT FROM $3::timestamptz
+        ) AS \"is_overtaken!\"",
+        check.actor_id,
+        asked_at,
+        read_at
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Puts a check off that had no answer, unless there was another reason to ask since it was read.
+pub async fn postpone(connection: &mut PgConnection, check: &AccountCheck, due_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE account_checks SET attempts = attempts + 1, due_at = $2 WHERE actor_id = $1",
-        actor_id,
-        due_at
+        "UPDATE account_checks SET attempts = attempts + 1, due_at = CASE WHEN requests = $3 THEN $2 ELSE due_at END
+        WHERE actor_id = $1",
+        check.actor_id,
+        due_at,
+        check.requests
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Removes a check that has been answered, unless another was asked for since `asked_at`.
-pub async fn settle(connection: &mut PgConnection, actor_id: i64, asked_at: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM account_checks WHERE actor_id = $1 AND due_at <= $2", actor_id, asked_at)
+/// Removes a check that has been answered, unless there was another reason to ask since it was read.
+pub async fn settle(connection: &mut PgConnection, check: &AccountCheck) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM account_checks WHERE actor_id = $1 AND requests = $2", check.actor_id, check.requests)
         .execute(connection)
         .await?;
     Ok(())

@@ -159,7 +159,8 @@ pub async fn bury(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sql
 /// An account that was deleted is back, its repo at `rev`: whatever its server lists is taken from there on, and its repo is to be
 /// read. What lies before that rev stays ignored, since the list holds all that is left of it. Does nothing for other accounts.
 pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Tid>) -> sqlx::Result<()> {
-    let rev = rev.map_or(0, |rev| rev.before().number());
+    // A refused record leaves its tombstone directly before its own rev, and the head may hold one.
+    let rev = rev.map_or(0, |rev| rev.before().before().number());
     let done = sqlx::query!(
         "UPDATE account_floors SET rev = $2, is_purging = false, wants_read = true WHERE actor_id = $1",
         actor_id,
@@ -182,7 +183,8 @@ pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Ti
 /// Removes at most `rows_max` likes of a deleted account, or with the last of them all else. The account's counts have followed by
 /// then, so that none moves. False when nothing is left to remove.
 ///
-/// A track keeps its id, which others' likes name, and loses its record.
+/// A track keeps its id, which others' likes name, and loses its record and its rev, as if it had only been named: where the
+/// account comes back with its repo as it was, the record is taken again at that very rev.
 pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result<bool> {
     let next = sqlx::query!(
         "SELECT f.actor_id, f.rev FROM account_floors f JOIN hidden_actors h ON h.actor_id = f.actor_id AND h.is_settled
@@ -217,10 +219,10 @@ async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)
         .await?;
     sqlx::query!("DELETE FROM bluesky_profiles WHERE actor_id = $1", actor_id).execute(&mut *connection).await?;
     sqlx::query!(
-        "UPDATE tracks SET sort_at = NULL, created_at = NULL, duration = NULL, cid = NULL, title = NULL, artist = NULL,
+        "UPDATE tracks SET rev = NULL, sort_at = NULL, created_at = NULL, duration = NULL, cid = NULL, title = NULL, artist = NULL,
             file_type = NULL, album = NULL, description = NULL, audio_url = NULL, audio_cid = NULL, image_url = NULL,
             features = '{}', labels = '{}', support_gate = NULL
-        WHERE artist_id = $1 AND rev <= $2 AND title IS NOT NULL",
+        WHERE artist_id = $1 AND rev <= $2",
         actor_id,
         rev
     )

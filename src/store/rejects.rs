@@ -26,12 +26,14 @@ pub struct NewReject<'a> {
     pub raw_length: i64,
 }
 
-/// Stores a reject unless it is there. Answers whether it was new.
+/// Stores a reject unless it is there, or its account was deleted since. Answers whether it was new.
 pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: DateTime<Utc>) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "INSERT INTO rejects (digest, source, kind, position, reason, field, detail, did, collection, rkey, rev, cid,
             raw_format, raw, raw_length, at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (digest) DO NOTHING",
+        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 WHERE NOT EXISTS (
+            SELECT FROM account_floors f JOIN actors a ON a.id = f.actor_id WHERE a.did = $8 AND f.rev >= $11
+        ) ON CONFLICT (digest) DO NOTHING",
         &reject.digest,
         reject.source,
         reject.kind,

@@ -168,12 +168,22 @@ impl Stage {
 
     /// Answers the only check that waits, as the account's server would.
     async fn answer(&self, answer: Answer, second: i64) -> Decision {
+        let check = self.check_due().await;
+        self.answer_late(&check, answer, (second, second)).await
+    }
+
+    /// The only check that waits.
+    async fn check_due(&self) -> AccountCheck {
         let mut connection = self.connection().await;
         let due = account_checks::list_due(&mut connection, Clock::system().now().utc(), 10).await.expect("checks");
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
-        // The stage plays in the past; checks are made now.
-        let asked_at = Clock::system().now();
-        let decision = settle((&mut connection, None), check, answer, (asked_at, moment(second))).await;
+        check.clone()
+    }
+
+    /// Answers it at the second of these two moments; it was asked at the first.
+    async fn answer_late(&self, check: &AccountCheck, answer: Answer, (asked, answered): (i64, i64)) -> Decision {
+        let decision =
+            settle((&mut self.connection().await, None), check, answer, (moment(asked), moment(answered))).await;
         decision.expect("the database answers")
     }
 
@@ -356,12 +366,6 @@ async fn a6_a_commit_of_a_hidden_account_makes_us_ask() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("takendown")), 10).await;
     stage.answer(Answer::Inactive { status: Some(AccountStatus::Takendown) }, 11).await;
-    // The answer is of now; what follows is after it.
-    sqlx::query("UPDATE actors SET status_at = '2025-01-01T00:00:10Z' WHERE did = $1")
-        .bind(did(1))
-        .execute(stage.pool())
-        .await
-        .unwrap();
     let before = Commit::new(&did(1), rev(9), vec![Operation::like(&key(1, 6), like(&track_uri(2, 0), AT))]);
     stage.world.commit(&[before]).await;
     assert_eq!(stage.checks().await, [], "what was written before it was hidden says nothing");
@@ -382,11 +386,6 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     stage.settle_counts().await;
     assert_eq!(stage.rows_of(1).await, 0);
     // Its operator brings it back: it writes again, which is what we hear first.
-    sqlx::query("UPDATE actors SET status_at = '2025-01-01T00:00:10Z' WHERE did = $1")
-        .bind(did(1))
-        .execute(stage.pool())
-        .await
-        .unwrap();
     let first = Commit::new(&did(1), rev(20), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
     assert_eq!(stage.world.commit(std::slice::from_ref(&first)).await.applied, 1);
     assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
@@ -410,6 +409,129 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn a7_what_comes_back_as_it_was_has_the_rev_that_it_had() {
+    let mut stage = Stage::new().await;
+    let uri = track_uri(0, 0);
+    stage.say(0, (false, Some("deleted")), 10).await;
+    stage.answer(Answer::Tombstoned, 11).await;
+    stage.settle_counts().await;
+    assert_eq!(stage.rows_of(0).await, 0);
+    stage.say(0, (true, None), 20).await;
+    stage.answer(Answer::Active { rev: Some(Tid::from_number(rev(1)).expect("a TID")) }, 21).await;
+    // Nothing was written since: what the server lists is at the rev of the first and only commit.
+    let listed = Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), track("Of the artist", AT))]);
+    assert_eq!(stage.world.commit(&[listed]).await.applied, 1);
+    stage.settle_counts().await;
+    assert!(stage.is_track_shown(&uri).await);
+    assert_eq!(stage.likers(&uri).await, BTreeSet::from([did(1), did(2)]));
+}
+
+#[tokio::test]
+async fn a7_a_refused_record_at_the_head_of_who_came_back_replaces_what_was_there() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.answer(Answer::Tombstoned, 11).await;
+    // It is back before anything was removed.
+    stage.say(1, (true, None), 20).await;
+    stage.answer(Answer::Active { rev: Tid::from_number(rev(19)) }, 21).await;
+    assert!(stage.likes(1, &track_uri(0, 0)).await);
+    let broken = crate::support::wire::invalid(json!({"$type": "fm.plyr.like", "text": "no like"}));
+    stage.world.commit(&[Commit::new(&did(1), rev(19), vec![Operation::like(&key(1, 0), broken)])]).await;
+    assert!(!stage.likes(1, &track_uri(0, 0)).await && stage.likes(1, &track_uri(2, 0)).await);
+}
+
+#[tokio::test]
+async fn a1_what_was_written_between_two_deletions_is_gone_as_well() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    // It came back, wrote, and was deleted again, of which we have heard nothing when we ask.
+    assert_eq!(stage.answer(Answer::Tombstoned, 50).await, Decision::Remove);
+    stage.settle_counts().await;
+    let late = Commit::new(&did(1), rev(30), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
+    assert_eq!(stage.world.commit(&[late]).await.applied, 0);
+    stage.say(1, (true, None), 20).await;
+    stage.say(1, (false, Some("deleted")), 40).await;
+    assert_eq!(stage.rows_of(1).await, 0);
+    stage.assert_listener(false).await;
+}
+
+#[tokio::test]
+async fn a1_refused_records_of_a_deleted_account_do_not_come_back() {
+    let mut stage = Stage::new().await;
+    let broken = || crate::support::wire::invalid(json!({"$type": "fm.plyr.like", "text": "something private"}));
+    let commits: Vec<Commit> = [(5, key(1, 4)), (6, "no-tid".to_owned())]
+        .into_iter()
+        .map(|(second, rkey)| Commit::new(&did(1), rev(second), vec![Operation::like(&rkey, broken())]))
+        .collect();
+    stage.world.commit(&commits).await;
+    assert_eq!(dump::count_rejects(stage.pool()).await, 2);
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.answer(Answer::Tombstoned, 11).await;
+    stage.settle_counts().await;
+    assert_eq!(dump::count_rejects(stage.pool()).await, 0);
+    stage.world.commit(&commits).await;
+    assert_eq!(dump::count_rejects(stage.pool()).await, 0);
+    // Others' are kept as ever, and so is what somebody who came back writes.
+    stage.say(1, (true, None), 20).await;
+    stage.answer(Answer::Active { rev: Tid::from_number(rev(19)) }, 21).await;
+    let later = Commit::new(&did(1), rev(30), vec![Operation::like(&key(1, 4), broken())]);
+    let others = Commit::new(&did(2), rev(5), vec![Operation::like(&key(1, 4), broken())]);
+    stage.world.commit(&[later, others]).await;
+    assert_eq!(dump::count_rejects(stage.pool()).await, 2);
+}
+
+#[tokio::test]
+async fn a2_what_says_nothing_of_a_stranger_takes_no_other_words_place() {
+    let mut stage = Stage::new().await;
+    // Of somebody who has not written yet; the later word tells nothing of visibility, in whatever order they come.
+    for (who, first) in [(4, true), (5, false)] {
+        let words = [((false, Some("takendown")), 10), ((false, Some("throttled")), 11)];
+        for (word, second) in if first { words } else { [words[1], words[0]] } {
+            stage.say(who, word, second).await;
+        }
+        let like = Operation::like(&key(1, 0), like(&track_uri(2, 0), AT));
+        stage.world.commit(&[Commit::new(&did(who), rev(9), vec![like])]).await;
+        assert!(!stage.likers(&track_uri(2, 0)).await.contains(&did(who)), "{who}");
+    }
+}
+
+#[tokio::test]
+async fn a3_what_is_said_while_an_account_is_asked_about_outlives_the_answer() {
+    let deactivated = || Answer::Inactive { status: Some(AccountStatus::Deactivated) };
+    let deleted = || Answer::Tombstoned;
+    let active = || Answer::Active { rev: None };
+    // What was asked about; what is said meanwhile; what was true when it was asked.
+    let cases: [((bool, Option<&str>), (bool, Option<&str>), Answer); 4] = [
+        ((false, Some("deactivated")), (true, None), deactivated()),
+        ((false, Some("deleted")), (true, None), deleted()),
+        ((true, None), (false, Some("takendown")), active()),
+        ((false, Some("deactivated")), (false, Some("takendown")), active()),
+    ];
+    for (before, meanwhile, answer) in cases {
+        let mut stage = Stage::new().await;
+        stage.say(1, (false, Some("suspended")), 8).await;
+        stage.say(1, before, 10).await;
+        let check = stage.check_due().await;
+        stage.say(1, meanwhile, 20).await;
+        stage.answer_late(&check, answer.clone(), (15, 21)).await;
+        stage.assert_listener(meanwhile.0).await;
+        assert_eq!(stage.rows_of(1).await, 3, "nothing is removed");
+        // It is asked about again, and that answer stands.
+        stage.answer(deactivated(), 22).await;
+        stage.assert_listener(false).await;
+        assert_eq!(stage.checks().await, []);
+    }
+    // What was said before it was asked stands no longer, though it comes late; but it makes us ask once more.
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("suspended")), 8).await;
+    let check = stage.check_due().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    stage.answer_late(&check, active(), (15, 21)).await;
+    stage.assert_listener(true).await;
+    assert_eq!(stage.checks().await.len(), 1);
+}
+
 #[test]
 fn a4_a5_only_an_accounts_own_server_removes_anything() {
     let check = |active: bool, status: Option<&str>, second: i64| AccountCheck {
@@ -420,6 +542,7 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
         status_at: Some(moment(second)),
         since: moment(second),
         attempts: 0,
+        requests: 1,
     };
     // Said a year ago, and told to us just now.
     let replayed = AccountCheck { since: moment(0), ..check(false, Some("deleted"), -365 * 86_400) };

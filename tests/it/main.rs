@@ -10,6 +10,7 @@ mod cases_crash;
 mod cases_gaps;
 mod cases_jetstream_v2;
 mod cases_lease;
+mod cases_moves;
 mod cases_network;
 mod cases_order;
 mod cases_reconcile;

@@ -320,7 +320,11 @@ impl Case {
             if answered == i64::try_from(who.len()).unwrap() {
                 return;
             }
-            assert!(begun.elapsed() < PATIENCE, "{answered} of {} answered", who.len());
+            if begun.elapsed() >= PATIENCE {
+                let rows: Vec<String> =
+                    sqlx::query_scalar("SELECT b::text FROM bluesky_profiles b").fetch_all(self.pool()).await.unwrap();
+                panic!("{answered} of {} answered since {since}; it is {}: {rows:?}", who.len(), self.hands.now());
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -780,7 +784,6 @@ async fn on_a_real_network_a_liker_has_name_and_picture() {
         })
         .await;
     let url = url.into_inner().unwrap();
-    assert!(url.starts_with(&network.pds_url), "{url}");
     let shown = reqwest::get(&url).await.unwrap().error_for_status().unwrap();
     assert_eq!(shown.bytes().await.unwrap(), PNG);
     until(&database.pool, "SELECT count(*) = 1 FROM bluesky_profiles WHERE outcome = 'absent'").await;

@@ -92,13 +92,24 @@ impl Run<'_> {
         }
         for _ in 0..random.below(3) {
             let did = did(random.below(self.actors));
-            // A server is ahead of what streams tell; a reading may have begun long ago, too.
-            let own = self.lives.history.commits.iter().filter(|commit| commit.did == did).collect::<Vec<_>>();
-            let Some(last) = own.get(random.below(own.len() + 1)) else { continue };
-            self.world.advance_to(last.rev >> 10);
-            let reading = self.begin((&did, last.rev >> 10), random).await;
+            let at_us = self.a_moment(&did, random);
+            self.world.advance_to(at_us);
+            let reading = self.begin((&did, at_us), random).await;
             self.under_way.push(reading);
         }
+    }
+
+    /// Mostly now; or else after any of its commits: a server is ahead of what streams tell, and a reading may have begun long ago.
+    fn a_moment(&self, did: &str, random: &mut Random) -> i64 {
+        let own: Vec<i64> = self
+            .lives
+            .history
+            .commits
+            .iter()
+            .filter(|commit| commit.did == did)
+            .map(|commit| commit.rev >> 10)
+            .collect();
+        if own.is_empty() || random.percent(80) { self.world.now() } else { *random.pick(&own) }
     }
 
     async fn begin(&mut self, (did, at_us): (&str, i64), random: &mut Random) -> Reading {
@@ -124,7 +135,7 @@ impl Run<'_> {
         for asked in self.asked.split_off(random.below(self.asked.len() + 1)) {
             self.purged += usize::from(self.world.answer(asked).await == Decision::Remove);
         }
-        if random.percent(40) {
+        if random.percent(60) {
             let asked = self.world.ask(self.lives, random).await;
             self.asked.extend(asked);
         }
@@ -257,5 +268,5 @@ async fn b1_repos_read_at_any_moment_of_a_history_end_as_the_model_says() {
         world = run.world;
     }
     println!("{mended} paths differed when their repos were read; {purged} accounts were purged");
-    assert!(mended > 100 && purged > 10, "too little happened: {mended}, {purged}");
+    assert!(mended > 100 && purged > 2, "too little happened: {mended}, {purged}");
 }

@@ -369,7 +369,9 @@ async fn many_commits_are_judged_and_none_is_lost_between_them() {
             }
         }
     }
-    repos.iter().for_each(|repo| directory.tell(repo));
+    for repo in &repos {
+        directory.tell(repo);
+    }
     expected.sort();
     let count = payloads.len();
     let (program, pool, _scene) = serve(payloads, &directory, &[], "reject").await;

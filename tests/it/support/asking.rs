@@ -49,7 +49,8 @@ fn answer_of(lives: &Lives, check: &AccountCheck, (asked_us, random): (i64, &mut
 }
 
 impl World {
-    fn now(&self) -> i64 {
+    /// What the clock says, in microseconds since 1970.
+    pub fn now(&self) -> i64 {
         self.now_us.load(Ordering::Relaxed)
     }
 

@@ -109,9 +109,10 @@ impl Fates {
         }
     }
 
-    /// What deletions have made void is removed.
+    /// What deletions have made void is removed, of those who are not said to be back.
     pub fn purge(&mut self, model: &mut Model) {
-        for did in std::mem::take(&mut self.purging) {
+        let hidden = self.hidden();
+        for did in self.purging.extract_if(.., |did| hidden.contains(did)) {
             model.forget(&did, self.floors[&did]);
         }
     }

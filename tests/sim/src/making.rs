@@ -248,9 +248,14 @@ fn identity(world: &mut World, actor: u32) {
     world.add(actor, What::Identity { told });
 }
 
-/// Some of an actor's likes vanish without an event.
 fn sync(world: &mut World, actor: u32) {
-    let count = world.random.below(3).min(world.actor(actor).likes.len());
+    let count = world.random.below(3);
+    lose_likes(world, actor, count);
+}
+
+/// Some of an actor's likes vanish without an event.
+pub(crate) fn lose_likes(world: &mut World, actor: u32, count: usize) {
+    let count = count.min(world.actor(actor).likes.len());
     let mut silent = Vec::new();
     for _ in 0..count {
         let (rkey, _) = world.actors[index(actor)].likes.remove(0);

@@ -223,6 +223,21 @@ impl World {
         making::step(self);
     }
 
+    /// An actor moves to another host, where its repo arrives without some of its likes. The host that it left says of it that it is
+    /// inactive, and the new one that it is active, in one order or the other.
+    pub fn move_to(&mut self, actor: u32, (pds, active_last): (u32, bool)) {
+        self.actors[index(actor)].pds = pds;
+        let words = if active_last { [Some("deactivated"), None] } else { [None, Some("deactivated")] };
+        self.pass_time();
+        self.add(actor, What::Identity { told: false });
+        for status in words {
+            self.pass_time();
+            self.add(actor, What::Account { status });
+        }
+        self.pass_time();
+        making::lose_likes(self, actor, 2);
+    }
+
     /// An event is added. Its rev is greater than all before it of that actor.
     pub fn add(&mut self, actor: u32, what: What) {
         let clock = self.random.between(0, 1023);
