@@ -502,10 +502,11 @@ async fn a3_what_is_said_while_an_account_is_asked_about_outlives_the_answer() {
     let deleted = || Answer::Tombstoned;
     let active = || Answer::Active { rev: None };
     // What was asked about; what is said meanwhile; what was true when it was asked.
-    let cases: [((bool, Option<&str>), (bool, Option<&str>), Answer); 4] = [
-        ((false, Some("deactivated")), (true, None), deactivated()),
-        ((false, Some("deleted")), (true, None), deleted()),
-        ((true, None), (false, Some("takendown")), active()),
+    let is_back: (bool, Option<&str>) = (true, None);
+    let cases = [
+        ((false, Some("deactivated")), is_back, deactivated()),
+        ((false, Some("deleted")), is_back, deleted()),
+        (is_back, (false, Some("takendown")), active()),
         ((false, Some("deactivated")), (false, Some("takendown")), active()),
     ];
     for (before, meanwhile, answer) in cases {

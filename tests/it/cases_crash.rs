@@ -165,7 +165,7 @@ fn follow(database_url: &str, upstream: &Upstream, folder: &std::path::Path) -> 
 async fn t2_kill_9_inside_a_transaction_with_a_position() {
     let (database, folder) = (fresh().await, tempfile::tempdir().expect("a folder"));
     // Its first line is a like, so that the first batch has one, however short it is.
-    let log = (7..)
+    let log = (7..107)
         .map(|seed| Log::of(&History::of(Shape { actors: 40, keys: 60, commits: 600 }, &mut Random::new(seed))))
         .find(|log| log.writes[0].iter().any(|write| write.kind == Kind::Like))
         .expect("likes are frequent");

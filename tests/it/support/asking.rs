@@ -27,7 +27,7 @@ const DAY_US: i64 = 86_400_000_000;
 pub struct Asked {
     check: AccountCheck,
     answer: Answer,
-    asked_at: Timestamp,
+    put_at: Timestamp,
     was_said_deleted: bool,
 }
 
@@ -63,14 +63,14 @@ impl World {
         for check in due {
             let answer = answer_of(lives, &check, (now.micros(), random));
             let was_said_deleted = self.fates.is_said_deleted(check.did.as_str());
-            asked.push(Asked { check, answer, asked_at: now, was_said_deleted });
+            asked.push(Asked { check, answer, put_at: now, was_said_deleted });
         }
         asked
     }
 
     /// A question is answered.
     pub async fn answer(&mut self, asked: Asked) -> Decision {
-        let Asked { check, answer, asked_at, was_said_deleted } = asked;
+        let Asked { check, answer, put_at, was_said_deleted } = asked;
         let answered = match &answer {
             Answer::Active { rev } => Some(Answered::Active(rev.map(Tid::number))),
             Answer::Inactive { status: Some(AccountStatus::Deleted) } | Answer::Tombstoned => Some(Answered::Deleted),
@@ -79,9 +79,9 @@ impl World {
             Answer::Unreachable => None,
         };
         if let Some(answered) = answered {
-            self.fates.answer(&self.model, (check.did.as_str(), asked_at.micros()), answered);
+            self.fates.answer(&self.model, (check.did.as_str(), put_at.micros()), answered);
         }
-        let times = (asked_at, self.clock.now());
+        let times = (put_at, self.clock.now());
         settle((&mut self.connection, None), &check, answer, times).await.expect("the database takes the answer")
     }
 
