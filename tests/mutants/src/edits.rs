@@ -5,6 +5,7 @@ mod continuity;
 mod hosts;
 mod order;
 mod positions;
+mod profiles;
 mod repos;
 mod shown;
 mod sources;
@@ -39,6 +40,7 @@ pub fn all() -> Vec<&'static Edit> {
         repos::EDITS,
         shown::EDITS,
         verify::EDITS,
+        profiles::EDITS,
     ];
     rooms.into_iter().flatten().collect()
 }
