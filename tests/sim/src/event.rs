@@ -13,6 +13,8 @@ pub struct Event {
     pub actor: u32,
     /// The number of the TID that its commit has; of what is no commit, when it happened.
     pub rev: i64,
+    /// The rev of the repo before it; 0 if there was none.
+    pub since: i64,
     /// What happened.
     pub what: What,
 }

@@ -245,7 +245,7 @@ impl World {
         let rev = tid(self.now_us, clock).max(held.rev + 1);
         held.rev = rev;
         held.events.push(u32::try_from(self.events.len()).expect("fewer than 2^32 events"));
-        let event = Event { actor, rev, what };
+        let event = Event { actor, rev, since: held.commit_rev, what };
         if event.is_commit() || matches!(event.what, What::Sync { .. }) {
             held.commit_rev = rev;
         }

@@ -67,17 +67,24 @@ pub(crate) fn commit_block(did: &str, rev: i64, tree: Cid) -> Vec<u8> {
     ]))
 }
 
-/// The whole commit as one firehose message; its tree is empty and its signature no key's.
+/// The whole commit as one firehose message; its tree is empty and its signature no key's. It follows on nothing.
 pub fn firehose_message(commit: &Commit, seq: i64, time_us: i64) -> Vec<u8> {
+    firehose_message_since(commit, None, (seq, time_us))
+}
+
+/// Likewise, but it follows on the commit of this rev, whose tree was as empty.
+pub(crate) fn firehose_message_since(commit: &Commit, since: Option<i64>, (seq, time_us): (i64, i64)) -> Vec<u8> {
     let tree = empty_tree();
     let signed = commit_block(&commit.did, commit.rev, cid_of(&tree));
     let root = cid_of(&signed);
-    let mut blocks = vec![signed, tree];
+    let mut blocks = vec![signed, tree.clone()];
     blocks.extend(commit.operations.iter().filter_map(|operation| match &operation.body {
         Body::Put { json, .. } => Some(cbor_of(json)),
         Body::Delete => None,
     }));
-    commit_message(commit, &Slice::new(root, car(root, &blocks)), seq, time_us)
+    let prev_data = since.map(|_| cid_of(&tree));
+    let slice = Slice { root, blocks: car(root, &blocks).into(), since, prev_data, before: Vec::new() };
+    commit_message(commit, &slice, seq, time_us)
 }
 
 /// What a commit of a firehose proves: its blocks, and what it stands on.
@@ -93,12 +100,6 @@ pub struct Slice {
     pub prev_data: Option<Cid>,
     /// What each path of the commit held before, in the order of its operations.
     pub before: Vec<Option<Cid>>,
-}
-
-impl Slice {
-    fn new(root: Cid, blocks: Vec<u8>) -> Self {
-        Self { root, blocks: blocks.into(), since: None, prev_data: None, before: Vec::new() }
-    }
 }
 
 /// The commit as a firehose sends it, with the proof that it brings.
