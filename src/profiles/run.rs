@@ -201,7 +201,8 @@ impl Round {
     fn receive(&mut self, due: DueProfile) -> Option<PutOff> {
         let Some(name) = &due.host else { return Some(self.asker.later(&due)) };
         if self.taken.contains_key(&due.actor_id) {
-            return None;
+            // Due again before the last answer about them was put away.
+            return Some(PutOff { actor_id: due.actor_id, due_at: self.asker.clock.now(), tries: due.tries });
         }
         let (now, pace) = (self.asker.clock.now(), self.asker.options.pace);
         let host = self.hosts.entry(name.clone()).or_insert_with(|| Host::new(pace, now));

@@ -189,14 +189,15 @@ async fn wrongly_shown(place: &Place) -> Vec<String> {
     wrong
 }
 
-/// Who is not shown as the account's own server says, although all was told of them and nobody is in doubt any more.
+/// Who is not shown as the account's own server says, although all was told of them, none of it while they were strangers, and
+/// nobody is in doubt any more.
 async fn unbelieved(world: &World, Case { lives, batches, .. }: &Case) -> Vec<String> {
     let hidden = dump::hidden(&world.database.pool).await;
     let told: Vec<&Said> = batches.iter().flatten().filter_map(|message| message.said.as_ref()).collect();
     let is_told = |said: &Said| matches!(said.word, Word::Identity | Word::Sync(_)) || told.contains(&said);
     let is_right = |did: &str| (lives.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(did);
     let all_told = |did: &str| lives.turns.iter().all(|(_, turn)| turn.said.did != did || is_told(&turn.said));
-    let wrong = world.fates.known().filter(|did| all_told(did) && !is_right(did));
+    let wrong = world.fates.asked().filter(|did| all_told(did) && !is_right(did));
     wrong.map(|did| format!("{did} is shown, or not, against the word of its server: hidden are {hidden:?}")).collect()
 }
 
