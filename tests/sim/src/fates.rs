@@ -32,8 +32,6 @@ pub struct Fates {
     said: BTreeMap<String, (i64, bool, bool)>,
     /// Strangers of whom something was said and forgotten.
     forgotten: BTreeSet<String>,
-    /// Those of whom something was said while they were strangers: nobody has asked about that, until their repo is read.
-    unasked: BTreeSet<String>,
     floors: BTreeMap<String, i64>,
     purging: BTreeSet<String>,
     syncs: BTreeMap<String, i64>,
@@ -61,9 +59,6 @@ impl Fates {
         match said.word {
             Word::Account(false, Some("throttled" | "desynchronized")) | Word::Identity => {}
             Word::Account(active, status) => {
-                if !self.met.contains(&said.did) {
-                    self.unasked.insert(said.did.clone());
-                }
                 let word = (said.at_us, active, status == Some("deleted"));
                 let held = self.said.entry(said.did.clone()).or_insert(word);
                 if held.0 < said.at_us {
@@ -131,11 +126,6 @@ impl Fates {
     /// Those who have written, or whose tracks were named, and of whom nothing was said and forgotten.
     pub fn known(&self) -> impl Iterator<Item = &str> {
         self.met.difference(&self.forgotten).map(String::as_str)
-    }
-
-    /// Those of them of whom nothing was said before: whatever is in doubt about them has been asked.
-    pub fn asked(&self) -> impl Iterator<Item = &str> {
-        self.known().filter(|did| !self.unasked.contains(*did))
     }
 
     /// The last head of each repo that a `#sync` told of.

@@ -192,13 +192,11 @@ impl Told<'_> {
             }
             _ => {
                 let commit: Commit = self.event.commit(self.world);
-                match self.world.trees.slice(self.entry.event) {
-                    Some(slice) => wire::commit_message(&commit, slice, seq, time_us),
-                    None => {
-                        let since = (self.event.since != 0).then_some(self.event.since);
-                        wire::firehose_message_since(&commit, since, (seq, time_us))
-                    }
-                }
+                let since = (self.event.since != 0).then_some(self.event.since);
+                self.world.trees.slice(self.entry.event).map_or_else(
+                    || wire::firehose_message_since(&commit, since, (seq, time_us)),
+                    |slice| wire::commit_message(&commit, slice, seq, time_us),
+                )
             }
         }
     }
