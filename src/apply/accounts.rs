@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use foldhash::{HashMap, HashSet};
 use sqlx::PgConnection;
 
-use super::{ApplyError, fold::Fold};
+use super::{ApplyError, fold::Fold, rows::AccountHints};
 use crate::{
     atproto::{Tid, Timestamp},
     decode::AccountStatus,
@@ -17,7 +17,7 @@ use crate::{
         self,
         account_checks::{self, AccountCheck, CheckReason},
         accounts,
-        actors::{self, AccountHint, HintOutcome},
+        actors::{self, HintOutcome},
         lease::Token,
         repos,
     },
@@ -153,15 +153,14 @@ fn next_attempt(attempts: i32, now: Timestamp) -> DateTime<Utc> {
     now.utc() + (RETRY_MIN * 2_i32.pow(doublings)).min(RETRY_MAX)
 }
 
-/// Takes the hints of a batch: keeps them, hides and shows, and asks for checks. `unclear` are those that say nothing of visibility.
-/// Answers how many were kept.
+/// Takes the hints of a batch: keeps the last ones, hides and shows, and asks for checks. Answers how many were kept.
 pub(super) async fn take_hints(
     connection: &mut PgConnection,
-    (hints, unclear): (&[AccountHint<'_>], &[&str]),
+    hints: &AccountHints<'_>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
-    let outcomes = actors::update_accounts(connection, hints).await?;
-    let back: Vec<&str> = hints.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
+    let outcomes = actors::update_accounts(connection, &hints.last).await?;
+    let back: Vec<&str> = hints.last.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
     repos::ask_ungiven(connection, &back, now).await?;
     let changed = |active: bool| -> Vec<i64> {
         let changed = outcomes.iter().filter(|outcome| outcome.applied && outcome.active == active);
@@ -170,9 +169,12 @@ pub(super) async fn take_hints(
     accounts::hide(connection, &changed(false)).await?;
     accounts::show(connection, &changed(true)).await?;
     let mut checks: BTreeMap<i64, CheckReason> = BTreeMap::new();
-    if !unclear.is_empty() {
-        let known = actors::list_known(connection, unclear).await?;
-        checks.extend(known.into_iter().map(|id| (id, CheckReason::Unclear)));
+    // Whether contradicting words come in one batch or in two must not matter: the last of them is not believed unasked.
+    for (dids, reason) in [(&hints.unclear, CheckReason::Unclear), (&hints.disputed, CheckReason::Contradicted)] {
+        if !dids.is_empty() {
+            let known = actors::list_known(connection, dids).await?;
+            checks.extend(known.into_iter().map(|id| (id, reason)));
+        }
     }
     checks.extend(outcomes.iter().filter_map(|outcome| Some((outcome.actor_id, reason_to_check(outcome)?))));
     let checks: Vec<(i64, CheckReason)> = checks.into_iter().collect();

@@ -9,12 +9,12 @@ use crate::{
 /// Actors whose hints are remembered: the whole network says about that much in half a day.
 const ACTORS_KEPT: usize = 10_000;
 
-/// The last account event of each of many actors, strangers among them.
+/// The last account events of many actors, strangers among them.
 ///
 /// On a firehose an account's `#account` comes before its first record, when it is not ours to store. It is remembered here, and
 /// written when the actor is met.
 #[derive(Debug)]
-pub struct Hints(Cache<Box<str>, Event>);
+pub struct Hints(Cache<Box<str>, Vec<Event>>);
 
 impl Default for Hints {
     fn default() -> Self {
@@ -25,26 +25,32 @@ impl Default for Hints {
 impl Hints {
     /// The events that are remembered of these actors.
     pub fn recall<'d>(&self, dids: impl Iterator<Item = &'d str>) -> Vec<Event> {
-        dids.filter_map(|did| self.0.peek(did)).cloned().collect()
+        dids.filter_map(|did| self.0.peek(did)).flatten().cloned().collect()
     }
 
-    /// Remembers the account events of a batch that has been committed. The latest that says whether an account is to be seen
-    /// stands; one that says nothing of that is remembered where there is no such.
+    /// Remembers the account events of a batch that has been committed: of each actor the latest that says that it is active, the
+    /// latest that says that it is not, and the latest that says neither. Whoever meets the actor sees whether they agree.
     pub fn keep(&mut self, events: &[Event]) {
         for event in events {
-            let Some(order) = order_of(event) else { continue };
-            let held = self.0.peek(event.did.as_str()).and_then(order_of);
-            if held.is_none_or(|held| held <= order) {
-                self.0.insert(event.did.as_str().into(), event.clone());
+            let Some((word, at)) = word_of(event) else { continue };
+            let did = event.did.as_str();
+            let mut held = self.0.peek(did).cloned().unwrap_or_default();
+            match held.iter_mut().find(|held| word_of(held).is_some_and(|(held, _)| held == word)) {
+                Some(held) if word_of(held).is_some_and(|(_, held_at)| held_at > at) => continue,
+                Some(held) => *held = event.clone(),
+                None => held.push(event.clone()),
             }
+            self.0.insert(did.into(), held);
         }
     }
 }
 
-/// What orders account events: whether they say anything of visibility, and when.
-fn order_of(event: &Event) -> Option<(bool, Timestamp)> {
+/// What an account event says of visibility, if anything, and when.
+fn word_of(event: &Event) -> Option<(Option<bool>, Timestamp)> {
     match &event.body {
-        Body::Account { active, status, at } => Some((rules_visibility(*active, status.as_ref()), *at)),
+        Body::Account { active, status, at } => {
+            Some((rules_visibility(*active, status.as_ref()).then_some(*active), *at))
+        }
         Body::Identity { .. } | Body::Commit(_) | Body::Sync { .. } => None,
     }
 }

@@ -203,8 +203,8 @@ async fn write_hints(
     recalled: &[Event],
     now: DateTime<Utc>,
 ) -> sqlx::Result<(u64, u64)> {
-    let (hints, unclear) = rows::account_hints(events.iter().chain(recalled));
-    let accounts = accounts::take_hints(connection, (&hints, &unclear), now).await?;
+    let hints = rows::account_hints(events.iter().chain(recalled));
+    let accounts = accounts::take_hints(connection, &hints, now).await?;
     let identities = identities::mark_told(connection, &rows::identity_hints(events), now).await?;
     Ok((accounts, identities))
 }

@@ -158,21 +158,37 @@ pub fn profiles<'p, 'a: 'p>(paths: impl Iterator<Item = &'p PathState<'a>>) -> V
         .collect()
 }
 
-/// The last account hint of each DID, and the DIDs of those that say nothing of visibility.
-pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> (Vec<AccountHint<'e>>, Vec<&'e str>) {
+/// What a batch says of accounts.
+pub struct AccountHints<'e> {
+    /// The last hint of each DID.
+    pub last: Vec<AccountHint<'e>>,
+    /// The DIDs of those that say nothing of visibility.
+    pub unclear: Vec<&'e str>,
+    /// The DIDs of whom both is said: that they are active, and that they are not.
+    pub disputed: Vec<&'e str>,
+}
+
+/// Sorts what these events say of accounts.
+pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> AccountHints<'e> {
     let mut last: HashMap<&str, AccountHint<'_>> = HashMap::new();
-    let mut unclear = Vec::new();
+    let (mut unclear, mut disputed) = (Vec::new(), Vec::new());
     for event in events {
         let Body::Account { active, status, at } = &event.body else { continue };
         let did = event.did.as_str();
         if !rules_visibility(*active, status.as_ref()) {
             unclear.push(did);
-        } else if last.get(did).is_none_or(|held| held.at < *at) {
+            continue;
+        }
+        let held = last.get(did);
+        if held.is_some_and(|held| held.active != *active) {
+            disputed.push(did);
+        }
+        if held.is_none_or(|held| held.at < *at) {
             let status = status.as_ref().map(AccountStatus::as_str);
             last.insert(did, AccountHint { did: &event.did, active: *active, status, at: *at });
         }
     }
-    (last.into_values().collect(), unclear)
+    AccountHints { last: last.into_values().collect(), unclear, disputed }
 }
 
 /// Those whose documents may have changed. What an event claims of the handle is not believed: it is looked up.

@@ -362,6 +362,38 @@ async fn a5_an_account_that_moved_is_believed_where_it_lives() {
 }
 
 #[tokio::test]
+async fn a4_words_that_contradict_each_other_are_asked_about_whenever_they_come() {
+    // A host that lags behind says the last word, and its word is that nothing has changed.
+    let words = [((false, Some("deactivated")), 10), ((true, None), 20)];
+    for (who, is_one_batch) in [(1, true), (4, true), (1, false), (4, false)] {
+        for is_last_first in [false, true] {
+            let mut stage = Stage::new().await;
+            let mut messages: Vec<_> = words.iter().map(|(word, at)| account_message(&did(who), *word, *at)).collect();
+            if is_last_first {
+                messages.reverse();
+            }
+            if is_one_batch {
+                let batch: Vec<_> =
+                    messages.into_iter().map(|bytes| stage.world.v1_message(bytes, Vec::new())).collect();
+                stage.world.deliver(&batch).await;
+            } else {
+                for bytes in messages {
+                    stage.world.raw(bytes, Vec::new()).await;
+                }
+            }
+            let like = Operation::like(&key(1, 7), like(&track_uri(2, 0), AT));
+            stage.world.commit(&[Commit::new(&did(who), rev(9), vec![like])]).await;
+            let case = format!("actor {who}, one batch: {is_one_batch}, the last word first: {is_last_first}");
+            assert!(stage.likers(&track_uri(2, 0)).await.contains(&did(who)), "{case}: the last word stands for now");
+            assert_eq!(stage.checks().await.len(), 1, "{case}");
+            stage.answer(Answer::Inactive { status: Some(AccountStatus::Deactivated) }, 30).await;
+            assert!(!stage.likers(&track_uri(2, 0)).await.contains(&did(who)), "{case}");
+            assert_eq!(stage.checks().await, [], "{case}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a6_a_commit_of_a_hidden_account_makes_us_ask() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("takendown")), 10).await;

@@ -18,7 +18,7 @@ use crate::support::{
     fates::artist_of,
     history::{Dialect, History, Message, Random, World as Shape, deliver, deliver_lives, some_garbage},
     http,
-    lives::{Lives, Standing, Word},
+    lives::{Lives, Said, Standing, Word},
     model::{Kind, Model, Record, What, tid_number, tid_text},
     wire::{self, Body, Operation},
     world::World,
@@ -131,6 +131,7 @@ async fn wrong_in_the_end(place: &mut Place, case: &Case) -> Vec<String> {
         place.world.answer_all(&case.lives, &mut Random::new(case.seed)).await;
         place.world.follow().await;
         wrong = wrong_now(place).await;
+        wrong.extend(unbelieved(&place.world, case).await);
         if !is_shown_first {
             wrong.extend(wrongly_shown(place).await);
         }
@@ -186,6 +187,17 @@ async fn wrongly_shown(place: &Place) -> Vec<String> {
         }
     }
     wrong
+}
+
+/// Who is not shown as the account's own server says, although all was told of them, and nobody is in doubt any more.
+async fn unbelieved(world: &World, Case { lives, batches, .. }: &Case) -> Vec<String> {
+    let hidden = dump::hidden(&world.database.pool).await;
+    let told: Vec<&Said> = batches.iter().flatten().filter_map(|message| message.said.as_ref()).collect();
+    let is_told = |said: &Said| matches!(said.word, Word::Identity | Word::Sync(_)) || told.contains(&said);
+    let is_right = |did: &str| (lives.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(did);
+    let all_told = |did: &str| lives.turns.iter().all(|(_, turn)| turn.said.did != did || is_told(&turn.said));
+    let wrong = world.fates.known().filter(|did| all_told(did) && !is_right(did));
+    wrong.map(|did| format!("{did} is shown, or not, against the word of its server: hidden are {hidden:?}")).collect()
 }
 
 /// The same once more, in one batch: nothing may change but what comes back of accounts that came back.

@@ -217,9 +217,15 @@ impl World {
 
     /// One message with these bytes, meaning these writes.
     pub async fn raw(&mut self, bytes: Vec<u8>, writes: Vec<Write>) -> Applied {
+        let message = self.v1_message(bytes, writes);
+        self.deliver(&[message]).await
+    }
+
+    /// The same, to be delivered with others.
+    pub fn v1_message(&mut self, bytes: Vec<u8>, writes: Vec<Write>) -> Message {
         self.time_us += 1;
         let (position, dialect) = (self.time_us, Dialect::JetstreamV1);
-        self.deliver(&[Message { host: 0, dialect, position, bytes, writes, said: None, garbage: false }]).await
+        Message { host: 0, dialect, position, bytes, writes, said: None, garbage: false }
     }
 
     /// The commit as one firehose message, in a batch of its own.

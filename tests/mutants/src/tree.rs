@@ -67,8 +67,8 @@ pub fn read_tests(root: &Path) -> anyhow::Result<String> {
 impl Tree {
     /// Copies what is committed or changed, and nothing that git ignores.
     ///
-    /// The copy is of another version than the original: cargo tells what it has built apart by that and not by the folder, and
-    /// would otherwise take a mutant for the original.
+    /// The copy's packages are of other versions than the original's: cargo tells what it has built apart by that and not by the
+    /// folder, and would otherwise take a mutant, or what its tests were built with, for the original.
     pub fn copy_of(root: &Path) -> anyhow::Result<Self> {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
         let target = std::path::absolute(target)?;
@@ -84,7 +84,7 @@ impl Tree {
         for name in names.split('\0').filter(|name| !name.is_empty()) {
             let (from, to) = (root.join(name), folder.join(name));
             if from.is_file() {
-                copy_if_other(&from, &to, matches!(name, "Cargo.toml" | "Cargo.lock"))?;
+                copy_if_other(&from, &to, count_versions(name))?;
                 wanted.insert(to);
             }
         }
@@ -170,16 +170,32 @@ fn remove_others(folder: &Path, wanted: &HashSet<PathBuf>) -> anyhow::Result<()>
     Ok(())
 }
 
-/// What follows on this is the version of the package whose code is broken, in its manifest and in the lock file.
-const VERSION_BEGINS: &str = "name = \"plyr-likes\"\nversion = \"";
+/// What follows on these is the version of the package whose code is broken, and of the one that its tests are built with, in their
+/// manifests and in the lock file.
+const VERSIONS_BEGIN: [&str; 2] = ["name = \"plyr-likes\"\nversion = \"", "name = \"plyr-likes-sim\"\nversion = \""];
+
+/// How many of the two versions a file names.
+fn count_versions(name: &str) -> usize {
+    match name {
+        "Cargo.toml" | "tests/sim/Cargo.toml" => 1,
+        "Cargo.lock" => VERSIONS_BEGIN.len(),
+        _ => 0,
+    }
+}
 
 /// A file that is the same keeps its time, so that nothing is built anew for it.
-fn copy_if_other(from: &Path, to: &Path, names_version: bool) -> anyhow::Result<()> {
+fn copy_if_other(from: &Path, to: &Path, versions: usize) -> anyhow::Result<()> {
     let mut wanted = std::fs::read(from)?;
-    if names_version {
-        let text = String::from_utf8(wanted).context("a manifest is UTF-8")?;
-        let (before, version) = text.split_once(VERSION_BEGINS).context("the manifest names our version")?;
-        wanted = format!("{before}{VERSION_BEGINS}{}", version.replacen('"', "+mutant\"", 1)).into_bytes();
+    if versions > 0 {
+        let mut text = String::from_utf8(wanted).context("a manifest is UTF-8")?;
+        let mut marked = 0;
+        for begin in VERSIONS_BEGIN {
+            let Some((before, version)) = text.split_once(begin) else { continue };
+            text = format!("{before}{begin}{}", version.replacen('"', "+mutant\"", 1));
+            marked += 1;
+        }
+        ensure!(marked == versions, "{} names {marked} of our versions, and not {versions}", from.display());
+        wanted = text.into_bytes();
     }
     if std::fs::read(to).is_ok_and(|held| held == wanted) {
         return Ok(());
