@@ -189,6 +189,7 @@ fn describe() {
     describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_repos", "Repos that we know of, by whether they have been read.");
     describe_counter!("plyr_repos_failed_total", "Readings of repos that failed, to be tried again.");
+    describe_histogram!("plyr_repos_write_seconds", "Time in which repos that had been read were written.");
     describe_counter!("plyr_bluesky_profiles_total", "Profiles asked for, of artists and likers, by outcome.");
     describe_counter!("plyr_drift_total", "Records that repos held otherwise than the index, by cause and kind.");
     describe_gauge!("plyr_queue_depth", "Messages waiting, by queue.");

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use sqlx::{Connection as _, PgPool};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{ReconcileError, diff::Drift, repo::Repair};
@@ -102,7 +102,9 @@ impl Writer {
                 events += next.repair.batch.events.len();
                 together.push(next);
             }
+            let began = Instant::now();
             self.write(together, &cancel).await?;
+            metrics::histogram!("plyr_repos_write_seconds").record(began.elapsed().as_secs_f64());
             told(&self.done);
         }
         Ok(self.done)

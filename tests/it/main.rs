@@ -26,6 +26,7 @@ mod corpus;
 mod decode;
 mod end_to_end;
 mod floors;
+mod hidden_views;
 mod identities;
 mod lexicons;
 mod manual;

@@ -15,6 +15,7 @@ pub mod repo;
 pub mod run;
 pub mod schema;
 pub mod server;
+pub mod stage;
 pub mod upstream;
 pub mod world;
 
