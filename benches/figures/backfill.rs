@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use plyr_likes_sim::{
     sim::{HostOptions, Options, Sim},
     world::{Mix, Shape},
@@ -55,6 +56,7 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     let seconds = began.elapsed().as_secs_f64();
     let used = Cpu::read(program.pid(), postmaster)?.since(before);
     let peak = resident_mb(program.pid(), "VmHWM")?;
+    let writing = writing_s(&program.metrics().await)?;
     let records: i64 =
         sqlx::query_scalar("SELECT (SELECT count(*) FROM likes) + (SELECT count(*) FROM tracks WHERE rev IS NOT NULL)")
             .fetch_one(&mut connection)
@@ -73,12 +75,23 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
         used.others() / seconds,
         std::thread::available_parallelism()?
     );
+    println!(
+        "backfill writer  wrote for {writing:.1} of the {seconds:.1} s, and waited for readers in the others: {:.0} records/s while it \
+         wrote, if nothing else had been to do",
+        per(records, writing)
+    );
     program.terminate();
     let said = tokio::task::block_in_place(|| settings.run(&["reconcile"]));
     let said = String::from_utf8(said.stdout)?;
     println!("audit            {}", said.lines().next().unwrap_or_default());
     connection.close().await?;
     Ok(())
+}
+
+/// For how long the writer of repos has been writing.
+fn writing_s(metrics: &str) -> anyhow::Result<f64> {
+    let sum = metrics.lines().find_map(|line| line.strip_prefix("plyr_repos_write_seconds_sum "));
+    Ok(sum.context("the time of writing repos is a metric")?.parse()?)
 }
 
 /// Waits until all repos have been read. Only the small table is asked: the question must cost next to nothing.

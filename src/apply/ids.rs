@@ -108,6 +108,11 @@ impl Ids {
     }
 }
 
+/// What has no id yet.
+fn unmet<T: ?Sized>(ids: &HashMap<Box<T>, i64>) -> Vec<&T> {
+    ids.iter().filter(|(_, id)| **id == UNMET).map(|(name, _)| name.as_ref()).collect()
+}
+
 /// The track that a path is about, as its artist and its URI: the subject of a like, or the track itself.
 fn track_of<'p>(
     collection: Collection,
@@ -126,9 +131,9 @@ fn track_of<'p>(
     Some((did, uri))
 }
 
-/// Both rounds of finding ids: those that are in the table; then, after an insert of the others, those too. Another writer may
-/// insert between the two, which changes nothing.
-const ROUNDS: [bool; 2] = [false, true];
+/// Rounds of finding the ids that are in the table and giving ids to the others. What another writer gives an id between the two,
+/// which changes nothing, is found in the second.
+const ROUNDS: usize = 2;
 
 impl Met {
     /// The actors that were not remembered.
@@ -154,59 +159,56 @@ impl Met {
     }
 
     async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        for insert in ROUNDS {
-            let missing: Vec<&str> =
-                self.actors.iter().filter(|(_, id)| **id == UNMET).map(|(did, _)| did.as_ref()).collect();
+        for _ in 0..ROUNDS {
+            let missing: Vec<&str> = unmet(&self.actors);
             if missing.is_empty() {
                 break;
-            }
-            if insert {
-                actors::insert(connection, &missing).await?;
             }
             let found = actors::load_ids(connection, &missing).await?;
             let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
             self.actors.extend(found);
+            let missing: Vec<&str> = unmet(&self.actors);
+            let added = actors::insert(connection, &missing).await?;
+            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), id)));
         }
         Ok(())
     }
 
     async fn resolve_tracks(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        for insert in ROUNDS {
-            let missing: Vec<(&str, &str)> = self
-                .tracks
-                .iter()
-                .filter(|(_, (id, _))| *id == UNMET)
-                .map(|(uri, (_, did))| (uri.as_ref(), did.as_ref()))
-                .collect();
+        for _ in 0..ROUNDS {
+            let (missing, _) = self.unmet_tracks();
             if missing.is_empty() {
                 break;
             }
-            let uris: Vec<&str> = missing.iter().map(|(uri, _)| *uri).collect();
-            if insert {
-                let artist = |did: &str| self.actors.get(did).copied().unwrap_or(UNMET);
-                let artist_ids: Vec<i64> = missing.iter().map(|(_, did)| artist(did)).collect();
-                tracks::insert(connection, &uris, &artist_ids).await?;
-            }
-            let found = tracks::load_ids(connection, &uris).await?;
-            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (uris[at].into(), id)).collect();
+            let found = tracks::load_ids(connection, &missing).await?;
+            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
             self.tracks.extend(found.into_iter().map(|(uri, id)| (uri, (id, Box::default()))));
+            let (missing, artist_ids) = self.unmet_tracks();
+            let added = tracks::insert(connection, &missing, &artist_ids).await?;
+            self.tracks.extend(added.into_iter().map(|(uri, id)| (uri.into(), (id, Box::default()))));
         }
         Ok(())
     }
 
+    /// The URIs of the tracks without an id, and the ids of their artists.
+    fn unmet_tracks(&self) -> (Vec<&str>, Vec<i64>) {
+        let artist = |did: &str| self.actors.get(did).copied().unwrap_or(UNMET);
+        let unmet = self.tracks.iter().filter(|(_, (id, _))| *id == UNMET);
+        unmet.map(|(uri, (_, did))| (uri.as_ref(), artist(did))).unzip()
+    }
+
     async fn resolve_cids(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        for insert in ROUNDS {
-            let missing: Vec<&[u8]> =
-                self.cids.iter().filter(|(_, id)| **id == UNMET).map(|(cid, _)| cid.as_ref()).collect();
+        for _ in 0..ROUNDS {
+            let missing: Vec<&[u8]> = unmet(&self.cids);
             if missing.is_empty() {
                 break;
-            }
-            if insert {
-                subject_cids::insert(connection, &missing).await?;
             }
             let found = subject_cids::load_ids(connection, &missing).await?;
             let found: Vec<(Box<[u8]>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
             self.cids.extend(found);
+            let missing: Vec<&[u8]> = unmet(&self.cids);
+            let added = subject_cids::insert(connection, &missing).await?;
+            self.cids.extend(added.into_iter().map(|(cid, id)| (cid.into(), id)));
         }
         Ok(())
     }

@@ -16,15 +16,18 @@ pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Res
     Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
 }
 
-/// Gives an id to each DID that has none; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO actors (did) SELECT * FROM UNNEST($1::text[]) ON CONFLICT (did) DO NOTHING",
+/// Gives an id to each DID that has none, and answers with these; does nothing for the others.
+pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(String, i64)>> {
+    if dids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "INSERT INTO actors (did) SELECT * FROM UNNEST($1::text[]) ON CONFLICT (did) DO NOTHING RETURNING did, id",
         dids as &[&str]
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(|row| (row.did, row.id)).collect())
 }
 
 /// What an `#account` event said of an actor.

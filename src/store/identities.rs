@@ -225,9 +225,11 @@ pub async fn write_failure(
     Ok(())
 }
 
-/// Puts one off, without blame.
+/// Puts one off, without blame. While a directory is away it is put off to the same moment again and again, which writes nothing.
 pub async fn postpone(connection: &mut PgConnection, did: &Did, due_at: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE identities SET due_at = $2 WHERE did = $1", did.as_str(), due_at).execute(connection).await?;
+    sqlx::query!("UPDATE identities SET due_at = $2 WHERE did = $1 AND due_at <> $2", did.as_str(), due_at)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 

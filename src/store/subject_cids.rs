@@ -14,13 +14,16 @@ pub async fn load_ids(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Re
     Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
 }
 
-/// Gives an id to each CID that has none; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO subject_cids (cid) SELECT * FROM UNNEST($1::bytea[]) ON CONFLICT (cid) DO NOTHING",
+/// Gives an id to each CID that has none, and answers with these; does nothing for the others.
+pub async fn insert(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Result<Vec<(Vec<u8>, i64)>> {
+    if cids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "INSERT INTO subject_cids (cid) SELECT * FROM UNNEST($1::bytea[]) ON CONFLICT (cid) DO NOTHING RETURNING cid, id",
         cids as &[&[u8]]
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(|row| (row.cid, row.id)).collect())
 }

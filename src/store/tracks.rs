@@ -17,20 +17,27 @@ pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Res
     Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
 }
 
-/// Gives an id and a count of zero to each URI that has none; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, uris: &[&str], artist_ids: &[i64]) -> sqlx::Result<()> {
-    sqlx::query!(
+/// Gives an id and a count of zero to each URI that has none, and answers with these; does nothing for the others.
+pub async fn insert(
+    connection: &mut PgConnection,
+    uris: &[&str],
+    artist_ids: &[i64],
+) -> sqlx::Result<Vec<(String, i64)>> {
+    if uris.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
         "WITH added AS (
             INSERT INTO tracks (uri, artist_id) SELECT * FROM UNNEST($1::text[], $2::bigint[])
-            ON CONFLICT (uri) DO NOTHING RETURNING id
-        )
-        INSERT INTO track_counts (track_id) SELECT id FROM added",
+            ON CONFLICT (uri) DO NOTHING RETURNING uri, id
+        ), counted AS (INSERT INTO track_counts (track_id) SELECT id FROM added)
+        SELECT uri, id FROM added",
         uris as &[&str],
         artist_ids
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(|row| (row.uri, row.id)).collect())
 }
 
 /// A track's record, or, where `title` is none, the news that it is gone. Fields as in the table.

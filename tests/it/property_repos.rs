@@ -162,7 +162,7 @@ impl Run<'_> {
     /// Nobody is in doubt, and whoever came back after a deletion has been read.
     async fn clear_doubts(&mut self, random: &mut Random) {
         loop {
-            self.world.answer_all(self.lives, random).await;
+            self.purged += self.world.answer_all(self.lives, random).await;
             let back = self.world.take_to_read().await;
             if back.is_empty() {
                 break;

@@ -85,8 +85,9 @@ impl World {
         settle((&mut self.connection, None), &check, answer, times).await.expect("the database takes the answer")
     }
 
-    /// Asks and answers until there is no doubt left, however long that takes.
-    pub async fn answer_all(&mut self, lives: &Lives, random: &mut Random) {
+    /// Asks and answers until there is no doubt left, however long that takes. Answers how many accounts are removed for it.
+    pub async fn answer_all(&mut self, lives: &Lives, random: &mut Random) -> usize {
+        let mut removed = 0;
         for round in 0.. {
             if account_checks::count(&mut self.connection).await.expect("the table is there") == 0 {
                 break;
@@ -94,9 +95,10 @@ impl World {
             assert!(round < 25, "there is no end of asking");
             self.advance_to(self.now() + DAY_US);
             for asked in self.ask(lives, random).await {
-                self.answer(asked).await;
+                removed += usize::from(self.answer(asked).await == Decision::Remove);
             }
         }
+        removed
     }
 
     /// The counts follow, and what deletions have made void is removed.

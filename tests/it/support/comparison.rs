@@ -206,8 +206,12 @@ impl Truth {
         }
         let id = shown["id"].as_i64().ok_or_else(|| format!("no id in {shown}"))?;
         ensure_same("by id and by URI", &program.get(&format!("/tracks/{id}"), &[]).await?, &shown)?;
-        let likers = program.get(&format!("/tracks/{id}/likes"), &[("limit", "100")]).await?;
-        let dids = array(&likers, "users")?.iter().map(|user| word(user, "did")).collect::<Result<BTreeSet<_>, _>>()?;
+        let mut dids = BTreeSet::new();
+        for page in rest_pages(program, &format!("/tracks/{id}/likes")).await? {
+            for user in array(&page, "users")? {
+                ensure_that(dids.insert(word(user, "did")?), || format!("{user} is shown twice"))?;
+            }
+        }
         ensure_same(&format!("users who like {}", track.uri), &dids, &self.likers_of(&track.uri))
     }
 
@@ -257,17 +261,11 @@ impl Truth {
     async fn compare_liked_tracks(&self, program: &Program, account: &Who) -> Result<(), String> {
         let path = format!("/users/{}/likes", if self.handles_told { &account.handle } else { &account.did });
         let mut told = Vec::new();
-        let mut cursor: Option<String> = None;
-        loop {
-            let mut query = vec![("limit", PAGE_LIMIT)];
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let page = program.get(&path, &query).await?;
+        for page in rest_pages(program, &path).await? {
             ensure_same(&path, &page["user"]["did"].as_str(), &Some(account.did.as_str()))?;
             for track in array(&page, "tracks")? {
                 told.push(word(track, "atproto_record_uri")?);
             }
-            let Some(next) = page["next_cursor"].as_str() else { break };
-            cursor = Some(next.to_owned());
         }
         let likes = &self.likes[&account.did];
         let expected: BTreeSet<String> =
@@ -295,6 +293,24 @@ async fn all_pages(program: &Program, method: &str, of: (&str, &str), field: &st
         let Some(next) = page["cursor"].as_str() else { return Ok(rows) };
         ensure_that(cursor.as_deref() != Some(next), || format!("{method} gives the same cursor for ever"))?;
         cursor = Some(next.to_owned());
+    }
+}
+
+/// Turns all pages of a REST view.
+async fn rest_pages(program: &Program, path: &str) -> Result<Vec<Value>, String> {
+    let mut pages: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("limit", PAGE_LIMIT)];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let page = program.get(path, &query).await?;
+        let next = page["next_cursor"].as_str().map(str::to_owned);
+        pages.push(page);
+        if next.is_none() {
+            return Ok(pages);
+        }
+        ensure_that(cursor != next, || format!("{path} gives the same cursor for ever"))?;
+        cursor = next;
     }
 }
 

@@ -110,8 +110,11 @@ impl Lives {
             if random.percent(unrest) {
                 making.turn(actor, random);
             }
-            // Nobody writes to a repo that is not there.
+            // Nobody writes to a repo that is not there; mostly it stays away for long enough to be asked about.
             if making.standings[actor] == Standing::Deleted {
+                if random.percent(80) {
+                    continue;
+                }
                 making.come_back(actor, random);
             }
             making.commits.push(a_commit(world, (actor, &mut making.clocks[actor]), random));
