@@ -29,7 +29,8 @@ const COUNT_EVERY: Duration = Duration::from_mins(1);
 /// Keeps the table of identities until cancelled: everybody in the index is looked up, and again by age, after a failure, and when
 /// an event says that something has changed.
 pub async fn run(identities: Identities, cancel: CancellationToken) {
-    let mut round = Round { identities, enrolled: 0, plc_away_until: None, counted_at: None, tasks: JoinSet::new() };
+    let tasks = JoinSet::new();
+    let mut round = Round { identities, enrolled: 0, enrolled_at: None, plc_away_until: None, counted_at: None, tasks };
     let _ = cancel.run_until_cancelled(round.run()).await;
     // What is under way is given up: each statement is whole, and whoever was taken is due again before long.
     round.tasks.shutdown().await;
@@ -39,6 +40,8 @@ struct Round {
     identities: Identities,
     /// The greatest id of an actor that was listed.
     enrolled: i64,
+    /// When new actors were last listed.
+    enrolled_at: Option<Instant>,
     plc_away_until: Option<Timestamp>,
     counted_at: Option<Instant>,
     /// Each gives the moment until which the PLC directory wants to be left alone, if it does.
@@ -80,9 +83,12 @@ impl Round {
             self.identities.directory().client().measure();
             self.counted_at = Some(Instant::now());
         }
-        let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
-        let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
-        self.enrolled = last.unwrap_or(0).max(self.enrolled);
+        if self.enrolled_at.is_none_or(|at| at.elapsed() >= self.identities.options().tick) {
+            let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
+            let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
+            self.enrolled = last.unwrap_or(0).max(self.enrolled);
+            self.enrolled_at = Some(Instant::now());
+        }
         let is_plc_away = self.plc_away_until.is_some_and(|until| now < until);
         // One at a time keeps the pace.
         let times = (now.utc(), now.plus(LEASE).utc());

@@ -94,18 +94,26 @@ impl Writer {
         told: impl Fn(&Done),
         cancel: CancellationToken,
     ) -> Result<Done, ReconcileError> {
-        while let Some(first) = prepared.recv().await {
+        let mut next = prepared.recv().await;
+        while let Some(first) = next.take() {
+            let mut events = first.repair.batch.events.len();
             let mut together = vec![first];
-            let mut events = together[0].repair.batch.events.len();
-            while events < EVENTS_MAX {
-                let Ok(next) = prepared.try_recv() else { break };
-                events += next.repair.batch.events.len();
-                together.push(next);
+            // What would make a second, small transaction of it goes with the next.
+            while let (None, Ok(more)) = (&next, prepared.try_recv()) {
+                events += more.repair.batch.events.len();
+                if events > EVENTS_MAX {
+                    next = Some(more);
+                } else {
+                    together.push(more);
+                }
             }
             let began = Instant::now();
             self.write(together, &cancel).await?;
             metrics::histogram!("plyr_repos_write_seconds").record(began.elapsed().as_secs_f64());
             told(&self.done);
+            if next.is_none() {
+                next = prepared.recv().await;
+            }
         }
         Ok(self.done)
     }
