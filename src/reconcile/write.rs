@@ -99,7 +99,8 @@ impl Writer {
             let mut events = first.repair.batch.events.len();
             let mut together = vec![first];
             // What would make a second, small transaction of it goes with the next.
-            while let (None, Ok(more)) = (&next, prepared.try_recv()) {
+            while next.is_none() {
+                let Ok(more) = prepared.try_recv() else { break };
                 events += more.repair.batch.events.len();
                 if events > EVENTS_MAX {
                     next = Some(more);

@@ -1,6 +1,6 @@
 //! Cases A9, B3 to B6 and T14: what the streams lost is found in the repos, and nothing is taken for lost that is not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes_sim::{
     fault::When,
@@ -275,6 +275,34 @@ async fn versions(database: &TestDatabase) -> Vec<String> {
     }
     connection.close().await.expect("it closes");
     found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b3_each_repo_is_read_once_however_they_are_written_together() {
+    // So many likes each that no number of repos fills a transaction to the last.
+    let (actors, likes) = (150, 13_500);
+    let shape = Shape { seed: 3, actors, tracks: 20, events: likes, mix: Mix::LIKES, ..Shape::default() };
+    let hosts = vec![HostOptions::default(); 4];
+    let sim = Sim::start(Options { shape, hosts, web: 0, rate: 0 }).await.expect("a port");
+    let database = fresh().await;
+    let settings = of_sim(&database, &sim);
+    // The database takes nothing until more has been read than goes into a transaction.
+    let mut holder = database.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE likes IN EXCLUSIVE MODE").execute(&mut *holder).await.expect("a lock");
+    let running = tokio::task::spawn_blocking(move || said(&settings, &["backfill", "--discover"]));
+    while sim.asked().get("com.atproto.sync.getLatestCommit").is_none_or(|asked| *asked < 80) {
+        assert!(!running.is_finished(), "the database has taken something");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    holder.rollback().await.expect("it ends");
+    let (text, code) = running.await.expect("it ends");
+    assert_eq!(
+        (code, figure(&text, "read"), figure(&text, "missing")),
+        (0, actors as u64, likes as u64 + 20),
+        "{text}"
+    );
+    assert_eq!(sim.asked()["com.atproto.sync.getLatestCommit"], 2 * actors as u64);
+    assert_eq!(wrong(&sim, &database).await, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

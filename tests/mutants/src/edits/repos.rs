@@ -134,4 +134,12 @@ pub(super) const EDITS: &[Edit] = &[
         models: "a repair overtakes what its owner has written since",
         tests: &["reconcile::b5_what_differs_is_written_at_the_rev_of_the_reading"],
     },
+    Edit {
+        name: "read_repo_is_let_go_of",
+        file: "src/reconcile/write.rs",
+        find: "next = Some(more);",
+        replace: "drop(more);",
+        models: "a repo that does not go into a transaction any more is dropped, and comes in when somebody misses it",
+        tests: &["cases_reconcile::b3_each_repo_is_read_once_however_they_are_written_together"],
+    },
 ];
