@@ -187,7 +187,7 @@ async fn a5_an_account_that_moved_is_believed_where_it_lives() {
 }
 
 #[tokio::test]
-async fn a4_words_that_contradict_each_other_are_asked_about_whenever_they_come() {
+async fn a5_words_that_contradict_each_other_are_asked_about_whenever_they_come() {
     // A host that lags behind says the last word, and its word is that nothing has changed.
     let words = [((false, Some("deactivated")), 10), ((true, None), 20)];
     for (who, is_one_batch) in [(1, true), (4, true), (1, false), (4, false)] {

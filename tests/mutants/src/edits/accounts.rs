@@ -57,7 +57,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if held.is_some_and(|held| held.active != *active) {",
         replace: "if held.is_some_and(|held| held.active != *active && held.at == *at) {",
         models: "a hint and its contradiction that come together are folded to the last, and a lagging host is believed",
-        tests: &["cases_accounts::a4_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
+        tests: &["cases_accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
     },
     Edit {
         name: "contradiction_of_a_stranger_is_forgotten",
@@ -65,7 +65,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(held, _)| held == word)",
         replace: "(held, _)| held.is_some() == word.is_some())",
         models: "of an account that nobody has met only the last hint is kept, and a lagging host is believed",
-        tests: &["cases_accounts::a4_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
+        tests: &["cases_accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
     },
     Edit {
         name: "contradiction_is_not_asked_about",
