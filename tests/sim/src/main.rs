@@ -147,10 +147,12 @@ async fn main() -> anyhow::Result<()> {
         arguments.rate,
         sim.url(0)
     );
+    // Commits without proofs would all be taken for forged.
+    let verify = if arguments.signed { "on" } else { "off" };
     // All that it would else ask of the real network.
     println!(
-        "PLYR_SOURCES={} PLYR_PLC_URL={} PLYR_RELAY_URL={} PLYR_ALLOW_PRIVATE_HOSTS=true PLYR_DATA_DIR=./data-sim \\\n    \
-        cargo run --release -- serve",
+        "PLYR_SOURCES={} PLYR_PLC_URL={} PLYR_RELAY_URL={} PLYR_VERIFY={verify} PLYR_ALLOW_PRIVATE_HOSTS=true \
+        PLYR_DATA_DIR=./data-sim \\\n    cargo run --release -- serve",
         sources.join(","),
         sim.url(0),
         sim.url(0)
