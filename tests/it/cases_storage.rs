@@ -172,7 +172,17 @@ async fn s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again() {
             IF nextval('attempts') <= 5 THEN RAISE EXCEPTION 'not now' USING ERRCODE = codes[currval('attempts')]; END IF;
             RETURN NULL;
         END $$;
-        CREATE TRIGGER fails BEFORE INSERT ON likes FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+        CREATE TRIGGER fails BEFORE INSERT ON likes FOR EACH STATEMENT EXECUTE FUNCTION fail();
+        -- And these at COMMIT, when everything else has been taken.
+        CREATE SEQUENCE endings;
+        CREATE FUNCTION fail_late() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE codes text[] := ARRAY['53100', '40001', '40P01'];
+        BEGIN
+            IF nextval('endings') <= 3 THEN RAISE EXCEPTION 'not now' USING ERRCODE = codes[currval('endings')]; END IF;
+            RETURN NULL;
+        END $$;
+        CREATE CONSTRAINT TRIGGER fails_late AFTER INSERT ON likes DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION fail_late()",
     )
     .execute(&database.pool)
     .await
@@ -185,9 +195,12 @@ async fn s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again() {
         .expect("the replay goes on");
     assert_eq!(differences(&log.model().state(), &dump::state(&database.pool).await), Vec::<String>::new());
     assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
-    let attempts: i64 =
-        sqlx::query_scalar("SELECT last_value FROM attempts").fetch_one(&database.pool).await.expect("one");
-    assert!(attempts > 5, "{attempts}: not every error happened");
+    let (attempts, endings): (i64, i64) =
+        sqlx::query_as("SELECT a.last_value, e.last_value FROM attempts a, endings e")
+            .fetch_one(&database.pool)
+            .await
+            .expect("one");
+    assert!(attempts > 5 && endings > 3, "{attempts}, {endings}: not every error happened");
     let wronged = "SELECT count(*) FROM rejects WHERE reason = 'not_storable'";
     assert_eq!(sqlx::query_scalar::<_, i64>(wronged).fetch_one(&database.pool).await.expect("a count"), 0);
 }
