@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::diff::{Drift, Held, Ours, Path, Theirs, compare};
 use crate::{
     apply::{Batch, Origin},
-    atproto::Did,
+    atproto::{Did, Tid},
     decode::{self, Body, Collections, Commit, Event, Item, Operation, RecordPath},
     store::repo_records::{self, RepoRecords, RepoRow},
 };
@@ -44,7 +44,8 @@ pub async fn load_ours(connection: &mut PgConnection, collections: &Collections,
 }
 
 /// Compares, and says what is to be written: everything at the rev at which the repo was read, so that whatever the streams
-/// bring later wins, and whatever they brought before loses.
+/// bring later wins, and whatever they brought before loses. What the index claims of that very rev, and wrongly, loses to the
+/// next number, which no commit has: the next is a microsecond later.
 pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) -> Repair {
     let paths = compare(theirs, ours);
     let mut batch = Batch::default();
@@ -54,7 +55,7 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
         if theirs.records.get(path).is_some_and(|record| record.bytes.is_empty()) {
             continue;
         }
-        match item(collections, did, theirs, path) {
+        match item((collections, did), theirs, path, rev_against(ours.paths.get(path), theirs.rev)) {
             Item::Event(event) => {
                 *drift.entry(*kind).or_default() += 1;
                 batch.events.push(event);
@@ -68,13 +69,19 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
     Repair { batch, drift, compared: theirs.records.len() as u64, paths }
 }
 
-/// What the repo says of a path.
-fn item(collections: &Collections, did: &Did, theirs: &Theirs, path: &Path) -> Item {
+/// The rev at which a repair wins over what is held, and over nothing that comes after the reading.
+fn rev_against(held: Option<&Held>, read: Tid) -> Tid {
+    let next = held.filter(|held| held.rev == read).and_then(|held| Tid::from_number(held.rev.number() + 1));
+    next.unwrap_or(read)
+}
+
+/// What the repo says of a path, as of this rev.
+fn item((collections, did): (&Collections, &Did), theirs: &Theirs, path: &Path, rev: Tid) -> Item {
     let (collection, rkey) = path.clone();
     if let Some(record) = theirs.records.get(path) {
-        let path = RecordPath { did: did.clone(), collection, rkey, rev: theirs.rev, cid: Some(record.cid) };
+        let path = RecordPath { did: did.clone(), collection, rkey, rev, cid: Some(record.cid) };
         return decode::decode_read(collections, path, record.format, &record.bytes);
     }
-    let commit = Commit { rev: theirs.rev, collection, rkey, operation: Operation::Delete };
+    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };
     Item::Event(Event { did: did.clone(), body: Body::Commit(Box::new(commit)) })
 }

@@ -13,6 +13,8 @@ use plyr_likes_sim::{
     world::{Mix, Shape},
 };
 
+use sqlx::AssertSqlSafe;
+
 use crate::support::{
     comparison::Truth,
     database::{TestDatabase, fresh},
@@ -112,7 +114,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
         "UPDATE likes SET subject_id = NULL, subject_cid_id = NULL, sort_at = NULL, created_at = NULL, cid = NULL, rev = rev - 5
             WHERE (actor_id, rkey) = (SELECT actor_id, rkey FROM likes ORDER BY 1, 2 LIMIT 1)",
         "INSERT INTO likes SELECT actor_id, rkey - 999, rev - 5, indexed_at, subject_id, subject_cid_id, sort_at, created_at, cid
-            FROM likes ORDER BY actor_id DESC, rkey LIMIT 1",
+            FROM likes WHERE subject_id IS NOT NULL ORDER BY actor_id DESC, rkey LIMIT 1",
         "UPDATE tracks SET title = 'An old title', cid = decode('01711220' || repeat('ab', 32), 'hex'), rev = rev - 5
             WHERE id = (SELECT min(id) FROM tracks WHERE title IS NOT NULL)",
     ];
@@ -145,6 +147,17 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
     assert_eq!(causes, expected);
     let (silent, code) = said(&settings, &["reconcile", "--dry-run"]);
     assert_eq!(code, 0, "{silent}");
+    // The same once more, claimed of the very rev at which the repos still are.
+    for statement in lost {
+        let statement = statement.replace("rev - 5", "rev").replace("999", "998");
+        let done = sqlx::query(AssertSqlSafe(statement)).execute(&database.pool).await.expect("a statement");
+        assert_eq!(done.rows_affected(), 1);
+    }
+    let (mended, _) = said(&settings, &["reconcile"]);
+    assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&mended, kind)), [1, 1, 1], "{mended}");
+    let (silent, code) = said(&settings, &["reconcile"]);
+    assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&silent, kind)), [0, 0, 0], "{silent}");
+    assert_eq!((code, dump::miscounted(&database.pool).await), (0, Vec::new()));
     drop(accounts);
 }
 

@@ -110,6 +110,20 @@ fn b5_what_differs_is_written_at_the_rev_of_the_reading() {
     assert_eq!((repair.paths.len(), repair.compared), (2, 1));
 }
 
+#[test]
+fn b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses() {
+    let (read, held) = (theirs(rev(10), &[(0, 1)]), ours(&[(0, rev(10), Some(9)), (1, rev(10), Some(9))]));
+    let repair = plan(&collections(), &did(), &read, &held);
+    let revs = repair.batch.events.iter().map(|event| match &event.body {
+        Body::Commit(commit) => commit.rev,
+        other => panic!("no commit: {other:?}"),
+    });
+    let revs_of_rejects = repair.batch.rejects.iter().filter_map(|(_, reject)| Some(reject.path.as_ref()?.rev));
+    let revs: Vec<Tid> = revs.chain(revs_of_rejects).collect();
+    assert_eq!(revs.len(), 2, "{:?}", repair.paths);
+    assert!(revs.iter().all(|at| *at > rev(10) && at.time() == rev(10).time()), "{revs:?}");
+}
+
 /// A PDS that has one like, at the revs that it names one after the other, and these other records.
 async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
     let asked_for_revs = AtomicUsize::new(0);
