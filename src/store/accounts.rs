@@ -138,14 +138,15 @@ async fn put_back(connection: &mut PgConnection, (actor_id, border): (i64, i64),
     Ok(())
 }
 
-/// Marks an account, which is hidden, as deleted for good: nothing up to the greatest rev that we hold of it, or up to `rev` if
-/// that is greater, is taken any more, and its rows are to be removed. The handle is free for others.
+/// Marks an account, which is hidden, as deleted for good: nothing up to the greatest rev that we hold of it, as a row or as a
+/// reject, or up to `rev` if that is greater, is taken any more, and its rows are to be removed. The handle is free for others.
 pub async fn bury(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO account_floors AS f (actor_id, rev, is_purging)
         SELECT $1, greatest($2, (SELECT max(rev) FROM likes WHERE actor_id = $1),
             (SELECT max(rev) FROM lists WHERE actor_id = $1), (SELECT max(rev) FROM tracks WHERE artist_id = $1),
-            (SELECT rev FROM profiles WHERE actor_id = $1)), true
+            (SELECT rev FROM profiles WHERE actor_id = $1),
+            (SELECT max(r.rev) FROM rejects r JOIN actors a ON a.did = r.did WHERE a.id = $1)), true
         ON CONFLICT (actor_id) DO UPDATE SET rev = greatest(f.rev, EXCLUDED.rev), is_purging = true, wants_read = false",
         actor_id,
         rev.number()

@@ -314,6 +314,19 @@ async fn a1_what_was_written_between_two_deletions_is_gone_as_well() {
 }
 
 #[tokio::test]
+async fn a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it() {
+    let mut stage = Stage::new().await;
+    stage.say(1, (false, Some("deleted")), 10).await;
+    // Written after its server was asked, and come before the answer.
+    let refused = Operation::like(&key(1, 5), crate::support::wire::invalid(json!({"$type": "fm.plyr.like"})));
+    stage.world.commit(&[Commit::new(&did(1), rev(12), vec![refused])]).await;
+    assert_eq!(dump::count_rejects(stage.pool()).await, 1);
+    stage.answer(Answer::Tombstoned, 11).await;
+    stage.settle_counts().await;
+    assert_eq!((dump::count_rejects(stage.pool()).await, stage.rows_of(1).await), (0, 0));
+}
+
+#[tokio::test]
 async fn a1_refused_records_of_a_deleted_account_do_not_come_back() {
     let mut stage = Stage::new().await;
     let broken = || crate::support::wire::invalid(json!({"$type": "fm.plyr.like", "text": "something private"}));
