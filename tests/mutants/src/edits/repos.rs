@@ -129,10 +129,29 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "repair_at_the_greatest_rev",
         file: "src/reconcile/repo.rs",
-        find: "let commit = Commit { rev: theirs.rev, collection, rkey, operation: Operation::Delete };",
+        find: "let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         replace: "let rev = crate::atproto::Tid::last_at(crate::clock::Clock::system().now());\n    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         models: "a repair overtakes what its owner has written since",
         tests: &["reconcile::b5_what_differs_is_written_at_the_rev_of_the_reading"],
+    },
+    Edit {
+        name: "repair_loses_to_its_own_rev",
+        file: "src/reconcile/repo.rs",
+        find: "held.filter(|held| held.rev == read)",
+        replace: "held.filter(|held| held.rev > read)",
+        models: "what the index claims wrongly of the head of a repo is counted as drift at each audit and never mended",
+        tests: &[
+            "cases_backfill::b5_missing_extra_and_differing_are_found_and_mended",
+            "reconcile::b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses",
+        ],
+    },
+    Edit {
+        name: "last_refused_record_survives_its_account",
+        file: "src/store/accounts.rs",
+        find: "(SELECT max(r.rev) FROM rejects r",
+        replace: "(SELECT max(r.rev) - 1 FROM rejects r",
+        models: "of a deleted account the last record that was refused stays for whoever reads the rejects",
+        tests: &["cases_accounts::a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it"],
     },
     Edit {
         name: "read_repo_is_let_go_of",
