@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "active || !matches!(status, Some(AccountStatus::Throttled | AccountStatus::Desynchronized))",
         replace: "active || status.is_none()",
         models: "an account that is inactive without a reason is shown, and one that is slowed down is hidden",
-        tests: &["cases_accounts::a2_what_each_status_means"],
+        tests: &["cases::accounts::a2_what_each_status_means"],
     },
     Edit {
         name: "any_inactivity_is_deletion",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Answer::Inactive { status: Some(AccountStatus::Deleted) } | Answer::Tombstoned => Decision::Remove,",
         replace: "Answer::Inactive { status: Some(_) } | Answer::Tombstoned => Decision::Remove,",
         models: "who goes on holiday comes back to an empty index",
-        tests: &["cases_accounts::a4_a5_only_an_accounts_own_server_removes_anything"],
+        tests: &["cases::accounts::a4_a5_only_an_accounts_own_server_removes_anything"],
     },
     Edit {
         name: "unreachable_is_deletion",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        Answer::NotFound if is_said_deleted => Decision::Remove,\n",
         replace: "        Answer::NotFound | Answer::Unreachable if is_said_deleted => Decision::Remove,\n",
         models: "a host's word and a server that is away for a minute remove everything",
-        tests: &["cases_accounts::a4_a5_only_an_accounts_own_server_removes_anything"],
+        tests: &["cases::accounts::a4_a5_only_an_accounts_own_server_removes_anything"],
     },
     Edit {
         name: "old_deletion_believed",
@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(a.status_at IS NULL OR a.status_at < h.at)",
         replace: "(a.status_at IS NULL OR a.status_at <> h.at)",
         models: "a deletion that is told again after the account came back hides it",
-        tests: &["cases_accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
+        tests: &["cases::accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
     },
     Edit {
         name: "floor_guard_dropped",
@@ -41,7 +41,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "path.rev.number() > *floor",
         replace: "path.rev.number() != *floor",
         models: "commits from before a deletion bring the account's likes back",
-        tests: &["cases_accounts::a1_a_deleted_account_is_gone_everywhere_at_once"],
+        tests: &["cases::accounts::a1_a_deleted_account_is_gone_everywhere_at_once"],
     },
     Edit {
         name: "restored_account_is_not_read",
@@ -49,7 +49,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "SET rev = $2, is_purging = false, wants_read = true WHERE",
         replace: "SET rev = $2, is_purging = false, wants_read = false WHERE",
         models: "an account that was deleted and restored stays empty",
-        tests: &["cases_accounts::a7_an_account_that_was_deleted_and_restored_is_read_again"],
+        tests: &["cases::accounts::a7_an_account_that_was_deleted_and_restored_is_read_again"],
     },
     Edit {
         name: "contradiction_within_a_batch_is_not_asked_about",
@@ -57,7 +57,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if held.is_some_and(|held| held.active != *active) {",
         replace: "if held.is_some_and(|held| held.active != *active && held.at == *at) {",
         models: "a hint and its contradiction that come together are folded to the last, and a lagging host is believed",
-        tests: &["cases_accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
+        tests: &["cases::accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
     },
     Edit {
         name: "contradiction_of_a_stranger_is_forgotten",
@@ -65,7 +65,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(held, _)| held == word)",
         replace: "(held, _)| held.is_some() == word.is_some())",
         models: "of an account that nobody has met only the last hint is kept, and a lagging host is believed",
-        tests: &["cases_accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
+        tests: &["cases::accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
     },
     Edit {
         name: "contradiction_is_not_asked_about",
@@ -73,7 +73,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(false, false) => Some(CheckReason::Contradicted),",
         replace: "(false, false) => None,",
         models: "two hosts disagree about an account, and the louder one stays believed",
-        tests: &["cases_accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
+        tests: &["cases::accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
     },
     Edit {
         name: "count_by_record",
@@ -81,7 +81,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "SELECT subject_id FROM marked WHERE is_shared IS NULL",
         replace: "SELECT subject_id FROM marked",
         models: "two like records of one actor are two likes",
-        tests: &["cases_order::o9_two_likes_by_one_actor_on_one_track_are_one"],
+        tests: &["cases::order::o9_two_likes_by_one_actor_on_one_track_are_one"],
     },
     Edit {
         name: "unlike_by_record",
@@ -89,7 +89,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "sum((now > 0)::int - (now - change > 0)::int) AS delta",
         replace: "sum(change) AS delta",
         models: "one of two like records goes, and the like with it",
-        tests: &["cases_order::o9_two_likes_by_one_actor_on_one_track_are_one"],
+        tests: &["cases::order::o9_two_likes_by_one_actor_on_one_track_are_one"],
     },
     Edit {
         name: "hidden_actor_still_counted",
@@ -97,7 +97,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "h.actor_id = a.actor_id AND h.uncounted_to >= a.subject_id",
         replace: "h.actor_id = a.actor_id AND h.uncounted_to < a.subject_id",
         models: "what a hidden actor writes is counted",
-        tests: &["cases_accounts::a3_reactivation_restores_everything_also_what_was_written_while_hidden"],
+        tests: &["cases::accounts::a3_reactivation_restores_everything_also_what_was_written_while_hidden"],
     },
     Edit {
         name: "hidden_likes_never_put_back",
@@ -105,7 +105,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "UPDATE track_counts c SET like_count = c.like_count + 1 FROM next n",
         replace: "UPDATE track_counts c SET like_count = c.like_count + 0 FROM next n",
         models: "an account comes back, and its likes are not counted again",
-        tests: &["cases_accounts::a3_reactivation_restores_everything_also_what_was_written_while_hidden"],
+        tests: &["cases::accounts::a3_reactivation_restores_everything_also_what_was_written_while_hidden"],
     },
     Edit {
         name: "hidden_in_one_view_only",
@@ -113,7 +113,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.is_hidden)\n",
         replace: "",
         models: "a hidden actor is still named among the likers",
-        tests: &["cases_accounts::a2_what_each_status_means"],
+        tests: &["cases::accounts::a2_what_each_status_means"],
     },
     Edit {
         name: "lists_of_hidden_owners",
@@ -121,7 +121,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "WHERE h.actor_id = l.actor_id AND h.is_hidden)\n            AND (l.sort_at, l.rkey) <",
         replace: "WHERE h.actor_id = l.actor_id AND NOT h.is_hidden)\n            AND (l.sort_at, l.rkey) <",
         models: "the lists of a hidden actor are still listed",
-        tests: &["cases_accounts::a2_what_each_status_means"],
+        tests: &["cases::accounts::a2_what_each_status_means"],
     },
     Edit {
         name: "handle_by_one_side",
@@ -130,8 +130,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "HandleAnswer::Of(_) => (Some(now.utc()), options.age_max),",
         models: "whoever claims a handle in their own document has it",
         tests: &[
-            "identities::a8_a_handle_is_shown_when_both_sides_agree",
-            "identities::a8_a_handle_belongs_to_one_at_a_time",
+            "pipeline::identities::a8_a_handle_is_shown_when_both_sides_agree",
+            "pipeline::identities::a8_a_handle_belongs_to_one_at_a_time",
         ],
     },
 ];

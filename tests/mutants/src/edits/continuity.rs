@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps)",
         replace: "self.continuities.pass(feeder, (value, time), self.now, &mut Vec::new())",
         models: "a loss that is noticed is written nowhere",
-        tests: &["cases_gaps::t6_a_jetstream_that_no_longer_has_what_we_had"],
+        tests: &["cases::gaps::t6_a_jetstream_that_no_longer_has_what_we_had"],
     },
     Edit {
         name: "gap_opened_after_the_position",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n",
         replace: "        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
         models: "a crash between a position and the gap before it hides the gap for ever",
-        tests: &["cases_gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
+        tests: &["cases::gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
     },
     Edit {
         name: "continuity_threshold_the_wrong_way",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if value <= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         replace: "if value >= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         models: "what begins too late follows on, and what follows on is a gap",
-        tests: &["continuity::t6_a_jetstream_that_begins_after_the_margin_has_dropped_what_we_had"],
+        tests: &["pipeline::continuity::t6_a_jetstream_that_begins_after_the_margin_has_dropped_what_we_had"],
     },
     Edit {
         name: "reset_unnoticed",
@@ -34,8 +34,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "if value < 0 {",
         models: "a host that counts anew skips all up to our number",
         tests: &[
-            "continuity::t8_a_firehose_that_counts_anew",
-            "continuity::t8_a_jetstream_that_begins_below_the_number_it_was_asked_for",
+            "pipeline::continuity::t8_a_firehose_that_counts_anew",
+            "pipeline::continuity::t8_a_jetstream_that_begins_below_the_number_it_was_asked_for",
         ],
     },
     Edit {
@@ -44,7 +44,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.judge_seq(to, asked + 1, true)",
         replace: "self.judge_seq(to, asked, true)",
         models: "a relay that gives our number to another event counts anew, and nobody sees it",
-        tests: &["continuity::t8_a_firehose_that_counts_anew"],
+        tests: &["pipeline::continuity::t8_a_firehose_that_counts_anew"],
     },
     Edit {
         name: "quiet_nights_are_gaps",
@@ -52,7 +52,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "last < kept && self.rested(now).is_some_and(|until| until.micros() >= kept)",
         replace: "last < kept && self.rested(now).is_some_and(|until| until.micros() < kept)",
         models: "each morning a gap is opened, and nobody believes gaps any more",
-        tests: &["continuity::t13_a_quiet_night_is_told_from_an_absence"],
+        tests: &["pipeline::continuity::t13_a_quiet_night_is_told_from_an_absence"],
     },
     Edit {
         name: "quiet_believed_while_it_searches",
@@ -60,7 +60,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if !self.is_live && self.kind != PositionKind::FirehoseSeq {",
         replace: "if !self.is_live && self.kind == PositionKind::FirehoseSeq {",
         models: "the silence of a host that still looks through its log counts as having everything",
-        tests: &["continuity::t13_quiet_is_certain_only_after_something_that_had_just_happened"],
+        tests: &["pipeline::continuity::t13_quiet_is_certain_only_after_something_that_had_just_happened"],
     },
     Edit {
         name: "first_number_is_not_looked_at",
@@ -68,7 +68,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Some(number) if number < self.least => Seen::Ahead(Lost::Reset),",
         replace: "Some(number) if number < 0 => Seen::Ahead(Lost::Reset),",
         models: "a host that counts anew tells what happens now, and what it still has from before is never asked for",
-        tests: &["source::jetstream_v2::t7_future_position_of_a_jetstream"],
+        tests: &["pipeline::source::jetstream_v2::t7_future_position_of_a_jetstream"],
     },
     Edit {
         name: "too_old_is_no_loss",
@@ -76,7 +76,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "ours.is_some_and(|ours| ours.saturating_add(1) < told)",
         replace: "ours.is_some_and(|ours| ours.saturating_add(1) > told)",
         models: "a host no longer has what follows our position, and nobody is told",
-        tests: &["source::jetstream_v2::t6_too_old_is_told_and_what_is_left_is_taken"],
+        tests: &["pipeline::source::jetstream_v2::t6_too_old_is_told_and_what_is_left_is_taken"],
     },
     Edit {
         name: "each_sync_opens_another_gap",
@@ -84,7 +84,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND o.reason = 'sync' AND o.to_value >= s.rev)",
         replace: "AND o.reason = 'sync' AND o.to_value > s.rev)",
         models: "a sync that is told again has its repo read again, for ever",
-        tests: &["cases_gaps::a9_a_sync_of_a_known_repo_opens_a_gap_once_for_each_head"],
+        tests: &["cases::gaps::a9_a_sync_of_a_known_repo_opens_a_gap_once_for_each_head"],
     },
     Edit {
         name: "repair_closes_what_it_did_not_see",
@@ -92,7 +92,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND ($2 <> 'repair' OR state = 'repairing')",
         replace: "AND ($2 <> 'repair' OR state <> 'closed')",
         models: "a gap that grew while it was repaired is closed with what was lost since",
-        tests: &["cases_gaps::a_gap_that_a_repair_has_taken_up_is_not_closed_past_what_came_since"],
+        tests: &["cases::gaps::a_gap_that_a_repair_has_taken_up_is_not_closed_past_what_came_since"],
     },
     Edit {
         name: "fork_of_a_history_unnoticed",
@@ -101,8 +101,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "(since IS DISTINCT FROM before_rev AND prev_data <> before_data)",
         models: "a commit that follows on another tree than ours follows on",
         tests: &[
-            "chains::a_history_that_forks_shows_by_its_roots",
-            "chains::t14_a_commit_that_never_came_shows_by_the_next_of_any_collection",
+            "pipeline::chains::a_history_that_forks_shows_by_its_roots",
+            "pipeline::chains::t14_a_commit_that_never_came_shows_by_the_next_of_any_collection",
         ],
     },
 ];

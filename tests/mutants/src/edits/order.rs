@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND l.rev <= r.rev\n",
         models: "of two records with one rev the later to come wins: hosts disagree for good",
-        tests: &["cases_records::o18_of_two_records_with_one_rev_the_first_stays"],
+        tests: &["cases::records::o18_of_two_records_with_one_rev_the_first_stays"],
     },
     Edit {
         name: "like_guard_missing",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND l.rev <> r.rev\n",
         models: "a replayed history overwrites newer likes",
-        tests: &["cases_order::o7_a_repo_that_emits_its_whole_history_again_moves_nothing"],
+        tests: &["cases::order::o7_a_repo_that_emits_its_whole_history_again_moves_nothing"],
     },
     Edit {
         name: "like_guard_by_repo",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND r.rev > (SELECT max(o.rev) FROM likes o WHERE o.actor_id = l.actor_id)\n",
         models: "one rev guards a whole repo: what a source missed can never be repaired",
-        tests: &["property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
+        tests: &["pipeline::property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
     },
     Edit {
         name: "track_guard_missing",
@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "WHERE t.rev IS NULL OR t.rev < EXCLUDED.rev",
         replace: "WHERE t.rev IS NULL OR t.rev <> EXCLUDED.rev",
         models: "an old edit of a track comes back",
-        tests: &["property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
+        tests: &["pipeline::property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
     },
     Edit {
         name: "track_mentioned_is_never_filled",
@@ -41,7 +41,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "WHERE t.rev IS NULL OR t.rev < EXCLUDED.rev",
         replace: "WHERE t.rev < EXCLUDED.rev",
         models: "a track that was liked before its record came stays without it",
-        tests: &["cases_order::o11_likes_survive_what_happens_to_their_track"],
+        tests: &["cases::order::o11_likes_survive_what_happens_to_their_track"],
     },
     Edit {
         name: "list_guard_missing",
@@ -49,7 +49,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "WHERE l.rev < EXCLUDED.rev",
         replace: "WHERE l.rev <> EXCLUDED.rev",
         models: "an old order of a liked list comes back",
-        tests: &["property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
+        tests: &["pipeline::property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
     },
     Edit {
         name: "tombstone_of_the_unseen_dropped",
@@ -57,7 +57,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        if *is_seen {\n            continue;",
         replace: "        if *is_seen || row.live.is_none() {\n            continue;",
         models: "a late create brings back a like whose delete came first",
-        tests: &["cases_order::o3_a_create_hours_after_the_delete_of_a_path_never_seen_stays_deleted"],
+        tests: &["cases::order::o3_a_create_hours_after_the_delete_of_a_path_never_seen_stays_deleted"],
     },
     Edit {
         name: "fold_takes_the_last_to_come",
@@ -65,7 +65,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let loser = if held.rev < state.rev {",
         replace: "let loser = if held.did == state.did {",
         models: "inside one batch the order of arrival counts",
-        tests: &["cases_order::o8_create_delete_create_of_one_path_in_every_order"],
+        tests: &["cases::order::o8_create_delete_create_of_one_path_in_every_order"],
     },
     Edit {
         name: "fold_takes_equal_revs",
@@ -73,7 +73,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let loser = if held.rev < state.rev {",
         replace: "let loser = if held.rev <= state.rev {",
         models: "inside one batch the second of two records with one rev wins",
-        tests: &["cases_records::o18_of_two_records_with_one_rev_the_first_stays"],
+        tests: &["cases::records::o18_of_two_records_with_one_rev_the_first_stays"],
     },
     Edit {
         name: "fold_forgets_the_collection",
@@ -81,7 +81,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "match self.paths.entry((collection, state.did.as_str(), state.rkey.as_str())) {",
         replace: "match self.paths.entry((Collection::Like.min(collection), state.did.as_str(), \"\")) {",
         models: "operations of one commit on several paths overwrite each other",
-        tests: &["cases_order::o1_three_operations_with_one_rev_all_apply"],
+        tests: &["cases::order::o1_three_operations_with_one_rev_all_apply"],
     },
     Edit {
         name: "burial_at_the_rev_itself",
@@ -89,7 +89,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "PathState::new(&path.did, &path.rkey, path.rev.before(), None)",
         replace: "PathState::new(&path.did, &path.rkey, path.rev, None)",
         models: "a refused record can't be applied after the program has learnt to read it",
-        tests: &["operating::a_reject_that_can_be_read_by_now_is_applied_and_gone"],
+        tests: &["tools::operating::a_reject_that_can_be_read_by_now_is_applied_and_gone"],
     },
     Edit {
         name: "burial_forgotten",
@@ -97,7 +97,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "            if has_row(path.collection, &path.rkey) {",
         replace: "            if has_row(path.collection, &path.rkey) && path.cid.is_none() {",
         models: "what a refused update has overwritten is still shown",
-        tests: &["property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
+        tests: &["pipeline::property::s3_any_delivery_of_a_history_ends_as_the_model_says"],
     },
     Edit {
         name: "broken_operation_hides_its_neighbours",
@@ -105,7 +105,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "                found.fault.get_or_insert(fault);\n",
         replace: "                found.fault.get_or_insert(fault);\n                break;\n",
         models: "one bad operation drops the good ones after it",
-        tests: &["decode::firehose_messages::t17_a_broken_operation_hides_none_of_its_neighbours"],
+        tests: &["pipeline::decode::firehose_messages::t17_a_broken_operation_hides_none_of_its_neighbours"],
     },
     Edit {
         name: "refused_row_blocks_the_batch",
@@ -113,7 +113,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.is_of_class(&[\"22\", \"23\"])",
         replace: "self.is_of_class(&[\"22\"])",
         models: "one row that Postgres refuses stops everything behind it",
-        tests: &["cases_storage::s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand"],
+        tests: &["cases::storage::s2_a_row_that_postgres_refuses_inside_a_batch_of_five_thousand"],
     },
     Edit {
         name: "created_at_is_believed",
@@ -121,7 +121,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "created_at.min(rev.time()).utc()",
         replace: "created_at.utc()",
         models: "a client's clock in 2099 keeps its like on top for ever",
-        tests: &["cases_records::o14_a_created_at_that_no_honest_clock_wrote"],
+        tests: &["cases::records::o14_a_created_at_that_no_honest_clock_wrote"],
     },
     Edit {
         name: "like_of_anything",
@@ -129,7 +129,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if subject.collection != *collections.nsid(Collection::Track) {",
         replace: "if subject.collection == *collections.nsid(Collection::Like) {",
         models: "a like of a list or a profile becomes a track",
-        tests: &["cases_records::o12_a_like_of_no_track", "lexicons::o12_subjects_that_are_no_track"],
+        tests: &["cases::records::o12_a_like_of_no_track", "pipeline::lexicons::o12_subjects_that_are_no_track"],
     },
     Edit {
         name: "block_is_not_hashed",
@@ -137,7 +137,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if Cid::of_record(raw.bytes) != cid {",
         replace: "if raw.bytes.is_empty() && Cid::of_record(raw.bytes) != cid {",
         models: "a host may put any record under an honest CID",
-        tests: &["decode::firehose_messages::t17_firehose_operations_amiss"],
+        tests: &["pipeline::decode::firehose_messages::t17_firehose_operations_amiss"],
     },
     Edit {
         name: "list_of_501",
@@ -145,6 +145,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "const LIST_ITEMS_MAX: usize = 500;",
         replace: "const LIST_ITEMS_MAX: usize = 501;",
         models: "a list longer than its lexicon allows is taken",
-        tests: &["cases_records::o17_lists_of_all_sorts", "decode::records::o17_lists"],
+        tests: &["cases::records::o17_lists_of_all_sorts", "pipeline::decode::records::o17_lists"],
     },
 ];

@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "store::begin_apply(connection, self.token)",
         replace: "store::begin_apply(connection, None)",
         models: "an indexer that hung writes on beside the one that took over",
-        tests: &["cases_lease::s4_a_batch_under_an_old_token_is_refused_whole"],
+        tests: &["cases::lease::s4_a_batch_under_an_old_token_is_refused_whole"],
     },
     Edit {
         name: "takeover_inside_a_transaction",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "    PERFORM pg_advisory_xact_lock_shared(1886157170, held);\n",
         replace: "",
         models: "the lease changes hands inside a transaction of its holder, which then commits",
-        tests: &["cases_lease::s4_the_lease_changes_hands_between_transactions"],
+        tests: &["cases::lease::s4_the_lease_changes_hands_between_transactions"],
     },
     Edit {
         name: "lease_kept_at_the_end",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "    keeper.leave().await;\n",
         replace: "    drop(keeper);\n",
         models: "each restart leaves the index alone until the lease has expired",
-        tests: &["cases_lease::s4_the_other_takes_over_after_sigterm"],
+        tests: &["cases::lease::s4_the_other_takes_over_after_sigterm"],
     },
     Edit {
         name: "positions_before_the_transaction",
@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        let mut transaction = store::begin_apply(connection",
         replace: "        for reached in &batch.positions {\n            positions::write(connection, rows::position(reached), now).await?;\n        }\n        let mut transaction = store::begin_apply(connection",
         models: "a crash between position and rows loses what lies between",
-        tests: &["cases_crash::t2_kill_9_inside_a_transaction_with_a_position"],
+        tests: &["cases::crash::t2_kill_9_inside_a_transaction_with_a_position"],
     },
     Edit {
         name: "commit_error_swallowed",
@@ -41,7 +41,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "transaction.commit().await?;",
         replace: "transaction.commit().await.ok();",
         models: "a batch that Postgres did not take counts as taken",
-        tests: &["cases_storage::s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again"],
+        tests: &["cases::storage::s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again"],
     },
     Edit {
         name: "future_stamps_become_positions",
@@ -49,7 +49,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "value > self.now.micros().saturating_add(AHEAD_MAX_US) {",
         replace: "value > i64::MAX - AHEAD_MAX_US {",
         models: "a stamp from the next century becomes the position, and that of no host is any more",
-        tests: &["cases_transport::t4_a_time_from_another_century_is_no_position"],
+        tests: &["cases::transport::t4_a_time_from_another_century_is_no_position"],
     },
     Edit {
         name: "batches_wait_until_full",
@@ -57,7 +57,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let due = pending.has_rows() || !open;",
         replace: "let due = !pending.has_room() || !open;",
         models: "a quiet network's single like is not committed",
-        tests: &["cases_transport::t18_a_single_event_is_committed_promptly"],
+        tests: &["cases::transport::t18_a_single_event_is_committed_promptly"],
     },
     Edit {
         name: "ids_outlive_the_connection",
@@ -65,7 +65,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        self.ids = Ids::default();\n",
         replace: "        self.hints = Hints::default();\n",
         models: "after a restore of the database, rows name actors and tracks that it does not have",
-        tests: &["cases_order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
+        tests: &["cases::order::s1_a_database_that_was_restored_is_written_to_as_it_is"],
     },
     Edit {
         name: "standby_writes",
@@ -73,6 +73,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };",
         replace: "let token = lease::take(connection, &indexer, found.token, LEASE_TIME).await?.unwrap_or(found.token);",
         models: "who stands by works under the token of the holder",
-        tests: &["cases_lease::s4_two_daemons_one_works"],
+        tests: &["cases::lease::s4_two_daemons_one_works"],
     },
 ];

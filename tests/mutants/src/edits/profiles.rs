@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
         replace: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND NOT h.is_hidden)",
         models: "an answer that was under way when its owner was hidden is stored all the same",
-        tests: &["profiles::r5_whoever_is_hidden_is_neither_shown_nor_asked_about"],
+        tests: &["pipeline::profiles::r5_whoever_is_hidden_is_neither_shown_nor_asked_about"],
     },
     Edit {
         name: "profiles_survive_the_purge",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "    sqlx::query!(\"DELETE FROM bluesky_profiles WHERE actor_id = $1\", actor_id).execute(&mut *connection).await?;\n",
         replace: "",
         models: "name and picture of a deleted account stay in the database for ever",
-        tests: &["profiles::a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back"],
+        tests: &["pipeline::profiles::a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back"],
     },
     Edit {
         name: "the_other_picture_wins",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let (None, Some(host), Some(cid)) = (&own, host, stored_cid(cid)?) else { return Ok(own) };",
         replace: "let (Some(host), Some(cid)) = (host, stored_cid(cid)?) else { return Ok(own) };",
         models: "whoever chose a picture for plyr.fm is shown with another",
-        tests: &["profiles::the_own_profile_wins_field_by_field"],
+        tests: &["pipeline::profiles::the_own_profile_wins_field_by_field"],
     },
     Edit {
         name: "names_of_any_length",
@@ -33,6 +33,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "TextRule { graphemes_max: 64, ..TextRule::up_to(640) }",
         replace: "TextRule { graphemes_max: 64, ..TextRule::ANY }",
         models: "a stranger's name of a megabyte is shown beside each of their likes",
-        tests: &["decode::bluesky::a_name_within_its_bounds_is_taken_and_no_other"],
+        tests: &["pipeline::decode::bluesky::a_name_within_its_bounds_is_taken_and_no_other"],
     },
 ];

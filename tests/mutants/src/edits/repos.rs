@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "return is_public_v4(inner);",
         replace: "return !inner.is_unspecified();",
         models: "[::ffff:127.0.0.1] leads to this machine",
-        tests: &["pds::doors::b9_addresses_that_are_not_public"],
+        tests: &["pipeline::pds::doors::b9_addresses_that_are_not_public"],
     },
     Edit {
         name: "names_lead_inside",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "all || is_public(*address)",
         replace: "all || is_public(*address) || address.is_loopback()",
         models: "a name in a stranger's DID document leads to this machine",
-        tests: &["pds::doors::b9_a_name_that_leads_inside"],
+        tests: &["pipeline::pds::doors::b9_a_name_that_leads_inside"],
     },
     Edit {
         name: "redirect_unchecked",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "            named_by = NamedBy::Stranger;\n",
         replace: "            let _ = &mut named_by;\n",
         models: "a host of the settings that redirects leads anywhere",
-        tests: &["pds::doors::b9_a_redirect_inside"],
+        tests: &["pipeline::pds::doors::b9_a_redirect_inside"],
     },
     Edit {
         name: "answers_without_bound",
@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.left = self.left.checked_sub(piece.len()).ok_or(too_large)?;",
         replace: "self.left = self.left.saturating_sub(piece.len());",
         models: "a host that sends without end fills the memory",
-        tests: &["pds::bounds::an_answer_that_is_too_large"],
+        tests: &["pipeline::pds::bounds::an_answer_that_is_too_large"],
     },
     Edit {
         name: "pages_in_a_circle",
@@ -41,7 +41,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if self.0.insert(cursor.to_owned()) { Ok(()) } else {",
         replace: "if self.0.insert(cursor.to_owned()) || self.0.len() > 1 { Ok(()) } else {",
         models: "a host that gives the same pages for ever is read for ever",
-        tests: &["pds::repos::b3_pages_that_go_in_a_circle"],
+        tests: &["pipeline::pds::repos::b3_pages_that_go_in_a_circle"],
     },
     Edit {
         name: "records_of_another_repo",
@@ -49,7 +49,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if uri.did != *did || uri.collection != *collection {",
         replace: "if uri.did != *did && uri.collection != *collection {",
         models: "a host answers with somebody else's records, and they count as the owner's",
-        tests: &["pds::repos::a_page_of_records"],
+        tests: &["pipeline::pds::repos::a_page_of_records"],
     },
     Edit {
         name: "high_s_accepted",
@@ -58,8 +58,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "let low = read;",
         models: "one commit has two valid signatures",
         tests: &[
-            "decode::verify::a_signature_on_the_other_curve_holds_too",
-            "decode::verify::x1_a_signature_with_the_higher_value_or_of_the_old_key_is_refused",
+            "pipeline::decode::verify::a_signature_on_the_other_curve_holds_too",
+            "pipeline::decode::verify::x1_a_signature_with_the_higher_value_or_of_the_old_key_is_refused",
         ],
     },
     Edit {
@@ -68,7 +68,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if before != stated_before(commit)? {",
         replace: "if before != stated_before(commit)? && commit.since().is_none() {",
         models: "a host leaves an operation out, and the commit counts as proven",
-        tests: &["decode::verify::an_operation_that_is_left_out_or_told_wrong_is_refused"],
+        tests: &["pipeline::decode::verify::an_operation_that_is_left_out_or_told_wrong_is_refused"],
     },
     Edit {
         name: "incomplete_listing_believed",
@@ -76,7 +76,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if page.malformed > 0 {",
         replace: "if page.malformed > PAGE.into() {",
         models: "records that a host cannot name are deleted from the index",
-        tests: &["reconcile::b6_a_listing_that_is_not_complete_is_no_listing"],
+        tests: &["pipeline::reconcile::b6_a_listing_that_is_not_complete_is_no_listing"],
     },
     Edit {
         name: "listing_stamped_with_the_later_rev",
@@ -84,7 +84,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        if after == before {\n            return Ok(theirs);\n",
         replace: "        if after >= before {\n            return Ok(Theirs { rev: after, ..theirs });\n",
         models: "what was listed before a write counts as read after it, and undoes the write",
-        tests: &["reconcile::b1_a_repo_that_changes_while_it_is_listed_is_listed_again"],
+        tests: &["pipeline::reconcile::b1_a_repo_that_changes_while_it_is_listed_is_listed_again"],
     },
     Edit {
         name: "unavailable_repo_is_empty",
@@ -92,7 +92,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.refresh(home).await.map(|_| Said::Nothing)",
         replace: "self.refresh(home).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
-        tests: &["cases_backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
+        tests: &["cases::backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
     },
     Edit {
         name: "empty_listing_believed",
@@ -100,7 +100,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}",
         replace: "Some(_) if extra > 0 => {}",
         models: "a host that has lost its disk empties the index",
-        tests: &["cases_reconcile::b6_an_empty_answer_deletes_nothing"],
+        tests: &["cases::reconcile::b6_an_empty_answer_deletes_nothing"],
     },
     Edit {
         name: "extra_newer_than_the_reading_deleted",
@@ -108,7 +108,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if held.head.is_some() && held.rev <= theirs.rev && !theirs.records.contains_key(path) {",
         replace: "if held.head.is_some() && !theirs.records.contains_key(path) {",
         models: "a like that came while its repo was read counts as extra",
-        tests: &["reconcile::b1_what_came_after_the_reading_is_no_difference"],
+        tests: &["pipeline::reconcile::b1_what_came_after_the_reading_is_no_difference"],
     },
     Edit {
         name: "older_reading_is_a_difference",
@@ -116,7 +116,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "            Some(held) if held.rev > theirs.rev => continue,\n",
         replace: "",
         models: "what was updated while its repo was read counts as differing",
-        tests: &["reconcile::b1_what_came_after_the_reading_is_no_difference"],
+        tests: &["pipeline::reconcile::b1_what_came_after_the_reading_is_no_difference"],
     },
     Edit {
         name: "refused_records_are_missing",
@@ -124,7 +124,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "None if ours.refused.contains(&(path.clone(), *cid)) => continue,",
         replace: "None if ours.refused.is_empty() && ours.paths.is_empty() => continue,",
         models: "each reading of a repo refuses again what has been refused",
-        tests: &["reconcile::b5_what_is_kept_as_a_reject_is_not_missing"],
+        tests: &["pipeline::reconcile::b5_what_is_kept_as_a_reject_is_not_missing"],
     },
     Edit {
         name: "repair_at_the_greatest_rev",
@@ -132,7 +132,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         replace: "let rev = crate::atproto::Tid::last_at(crate::clock::Clock::system().now());\n    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         models: "a repair overtakes what its owner has written since",
-        tests: &["reconcile::b5_what_differs_is_written_at_the_rev_of_the_reading"],
+        tests: &["pipeline::reconcile::b5_what_differs_is_written_at_the_rev_of_the_reading"],
     },
     Edit {
         name: "repair_loses_to_its_own_rev",
@@ -141,8 +141,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "held.filter(|held| held.rev > read)",
         models: "what the index claims wrongly of the head of a repo is counted as drift at each audit and never mended",
         tests: &[
-            "cases_backfill::b5_missing_extra_and_differing_are_found_and_mended",
-            "reconcile::b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses",
+            "cases::backfill::b5_missing_extra_and_differing_are_found_and_mended",
+            "pipeline::reconcile::b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses",
         ],
     },
     Edit {
@@ -151,7 +151,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(SELECT max(r.rev) FROM rejects r",
         replace: "(SELECT max(r.rev) - 1 FROM rejects r",
         models: "of a deleted account the last record that was refused stays for whoever reads the rejects",
-        tests: &["cases_accounts::a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it"],
+        tests: &["cases::accounts::a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it"],
     },
     Edit {
         name: "read_repo_is_let_go_of",
@@ -159,6 +159,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "next = Some(more);",
         replace: "drop(more);",
         models: "a repo that does not go into a transaction any more is dropped, and comes in when somebody misses it",
-        tests: &["cases_reconcile::b3_each_repo_is_read_once_however_they_are_written_together"],
+        tests: &["cases::reconcile::b3_each_repo_is_read_once_however_they_are_written_together"],
     },
 ];

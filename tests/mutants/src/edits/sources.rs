@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "seq: source.number(Dialect::Firehose, position)?.max(0) })",
         replace: "seq: source.number(Dialect::Firehose, position)?.max(0) + 1 })",
         models: "each connection to a relay skips an event",
-        tests: &["source::asking::firehose_cursor_is_the_committed_number"],
+        tests: &["pipeline::source::asking::firehose_cursor_is_the_committed_number"],
     },
     Edit {
         name: "jetstream_without_a_margin",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let cursor = cursor.rewound(rewind);\n",
         replace: "let cursor = cursor.rewound(rewind / 1_000_000);\n",
         models: "events with the time of the last one, or stamped a little before it, are skipped",
-        tests: &["source::asking::jetstream_position_is_rewound_by_the_margin"],
+        tests: &["pipeline::source::asking::jetstream_position_is_rewound_by_the_margin"],
     },
     Edit {
         name: "jetstream2_without_a_margin",
@@ -25,7 +25,9 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(Cursor::At(cursor), None) => return from(cursor.rewound(rewind), None),",
         replace: "(Cursor::At(cursor), None) => return from(cursor, None),",
         models: "what a host gives the numbers of the lost ones after its crash is skipped",
-        tests: &["source::jetstream_v2::t8_after_a_crash_the_margin_is_read_again_and_after_an_orderly_end_it_is_not"],
+        tests: &[
+            "pipeline::source::jetstream_v2::t8_after_a_crash_the_margin_is_read_again_and_after_an_orderly_end_it_is_not",
+        ],
     },
     Edit {
         name: "cursor_of_another_dialect",
@@ -34,8 +36,8 @@ pub(super) const EDITS: &[Edit] = &[
         replace: "if self.dialect == wanted && position.value >= 0 {",
         models: "microseconds are sent to who takes them for a sequence number of its own",
         tests: &[
-            "source::asking::t5_a_position_of_another_source_is_never_sent",
-            "source::asking::t5_cursors_are_made_from_positions_of_their_own_source_only",
+            "pipeline::source::asking::t5_a_position_of_another_source_is_never_sent",
+            "pipeline::source::asking::t5_cursors_are_made_from_positions_of_their_own_source_only",
         ],
     },
     Edit {
@@ -44,7 +46,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Inflated::Broken(why) => Err(Ended::Undecodable(format!(\"a compressed message cannot be read: {why}\"))),",
         replace: "Inflated::Broken(_) => Ok(Bytes::new()),",
         models: "a message that was made with another dictionary is lost",
-        tests: &["source::compression::t17_a_compressed_message_that_cannot_be_read_comes_again_plain"],
+        tests: &["pipeline::source::compression::t17_a_compressed_message_that_cannot_be_read_comes_again_plain"],
     },
     Edit {
         name: "bomb_without_bound",
@@ -52,7 +54,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.decompressor.decompress(message, bytes_max)",
         replace: "self.decompressor.decompress(message, bytes_max << 9)",
         models: "two hundred kilobytes become a gigabyte of memory",
-        tests: &["source::compression::t17_a_zstd_bomb_is_one_message_and_the_connection_lives"],
+        tests: &["pipeline::source::compression::t17_a_zstd_bomb_is_one_message_and_the_connection_lives"],
     },
     Edit {
         name: "deliveries_lost_at_the_end",
@@ -60,7 +62,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        if !self.pending.is_empty() {\n            let rest",
         replace: "        if self.pending_bytes > DELIVERY_BYTES_MAX {\n            let rest",
         models: "what came just before a close is read and not handed over, so that a host which closes often is never past it",
-        tests: &["source::faults::t9_firehose_closing_after_every_message_still_makes_progress"],
+        tests: &["pipeline::source::faults::t9_firehose_closing_after_every_message_still_makes_progress"],
     },
     Edit {
         name: "rejects_expire_silently",
@@ -68,6 +70,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "SET count = e.count + EXCLUDED.count,",
         replace: "SET count = e.count,",
         models: "rejects that were let go are not counted",
-        tests: &["rejects::old_rejects_go_and_stay_counted"],
+        tests: &["pipeline::rejects::old_rejects_go_and_stay_counted"],
     },
 ];

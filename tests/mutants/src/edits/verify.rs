@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "let Some((reason, detail)) = verdict.refusal() else { continue };",
         replace: "let unknown = |(reason, _): &(Reason, String)| *reason == Reason::KeyUnknown;\n            let Some((reason, detail)) = verdict.refusal().filter(unknown) else { continue };",
         models: "a commit that its owner has not signed is applied",
-        tests: &["proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
     Edit {
         name: "refused_is_dropped_without_a_reject",
@@ -17,7 +17,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "(frame.items, frame.link) = (vec![Item::Reject(Box::new(reject))], None);",
         replace: "drop(reject);\n            (frame.items, frame.link) = (Vec::new(), None);",
         models: "a commit that could not be proven today is gone tomorrow",
-        tests: &["proofs::refusing::a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again"],
+        tests: &["pipeline::proofs::refusing::a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again"],
     },
     Edit {
         name: "refresh_skipped",
@@ -25,7 +25,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "        Verdict::Refuted(VerifyError::Signature) => anew()",
         replace: "        Verdict::Refuted(VerifyError::Signature) if message.is_empty() => anew()",
         models: "whoever has a new key is refused until the old one is a day old",
-        tests: &["proofs::refusing::a_key_that_was_rotated_is_read_anew_once"],
+        tests: &["pipeline::proofs::refusing::a_key_that_was_rotated_is_read_anew_once"],
     },
     Edit {
         name: "unreadable_records_need_no_proof",
@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Item::Reject(reject) => reject.path.as_ref().map(|path| (path.did.clone(), path.rev)),",
         replace: "Item::Reject(_) => None,",
         models: "a forged commit with a record that cannot be read hides the true one at its path",
-        tests: &["proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
     Edit {
         name: "refused_repo_unmarked",
@@ -41,7 +41,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.batch.gaps.extend(unproven.map(gap));",
         replace: "drop(unproven.map(gap));",
         models: "a repo of which a true commit was damaged on its way is never read again",
-        tests: &["proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
     Edit {
         name: "stop_refuses_what_waits",
@@ -49,7 +49,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Ok(Ok(None) | Err(_)) => return pending().await,",
         replace: "Ok(Ok(None) | Err(_)) => return None,",
         models: "each restart refuses the commits whose keys were being looked up",
-        tests: &["proofs::refusing::s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing"],
+        tests: &["pipeline::proofs::refusing::s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing"],
     },
     Edit {
         name: "database_away_is_no_key",
@@ -57,7 +57,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Ok(Ok(Some(Err(IdentityError::Database(error))))) => {",
         replace: "Ok(Ok(Some(Err(IdentityError::Database(error))))) if did.as_str().is_empty() => {",
         models: "while Postgres restarts, true commits are refused by the thousand",
-        tests: &["proofs::refusing::s1_a_database_that_is_away_makes_no_key_unknown"],
+        tests: &["pipeline::proofs::refusing::s1_a_database_that_is_away_makes_no_key_unknown"],
     },
     Edit {
         name: "retry_asks_for_no_proof",
@@ -65,6 +65,6 @@ pub(super) const EDITS: &[Edit] = &[
         find: "if self.judge(&did, &reject.raw).await != Verdict::Proven {",
         replace: "if self.judge(&did, &reject.raw).await == Verdict::NoKey {",
         models: "`rejects retry --all` applies what was forged",
-        tests: &["proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
 ];

@@ -18,10 +18,6 @@ use plyr_likes_sim::{
 };
 use serde_json::json;
 
-use super::{
-    cases_backfill::{of_sim, wrong},
-    pds::{Hands, names, open_client},
-};
 use crate::support::{
     database::fresh,
     dump,
@@ -31,6 +27,10 @@ use crate::support::{
     run::until,
     wire::{self, Commit, Operation, like},
     world::World,
+};
+use crate::{
+    cases::backfill::{of_sim, wrong},
+    pipeline::pds::{Hands, names, open_client},
 };
 
 /// Of whom all this is.

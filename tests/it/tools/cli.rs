@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path, process::Output};
 
 use plyr_likes::store::operator::refuse_old_server;
 
-use super::support::{
+use crate::support::{
     database::empty,
     process::{command, run, run_well},
     program::Settings,

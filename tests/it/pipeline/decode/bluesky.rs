@@ -3,7 +3,7 @@
 use plyr_likes::decode::{BLUESKY_PROFILE, BlueskyProfile, RawFormat, Reason, decode_bluesky_profile};
 use serde_json::{Value, json};
 
-use super::super::wire::{CID, ipld};
+use crate::pipeline::wire::{CID, ipld};
 
 /// In both encodings, which must say the same.
 fn decoded(record: &Value) -> Result<BlueskyProfile, (Reason, Option<String>)> {

@@ -11,7 +11,7 @@ use plyr_likes::{
 use serde_json::{Value, json};
 
 use crate::{
-    pds::{Hands, open_client},
+    pipeline::pds::{Hands, open_client},
     support::host::{Asked, Host, Reply},
 };
 

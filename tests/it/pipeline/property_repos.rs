@@ -11,7 +11,6 @@ use plyr_likes::{
     reconcile::{Ours, Record, Theirs},
 };
 
-use super::{cases_backfill::live_only, property::setting};
 use crate::support::{
     asking::Asked,
     dump,
@@ -21,6 +20,7 @@ use crate::support::{
     wire::{self, Body},
     world::World,
 };
+use crate::{cases::backfill::live_only, pipeline::property::setting};
 
 /// A repo as its PDS would list it, if it gives it.
 fn theirs(repo: &Repo<'_>, random: &mut Random) -> Option<Theirs> {

@@ -30,9 +30,9 @@ use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    cases_backfill::of_network,
-    pds::names,
+use crate::{
+    cases::backfill::of_network,
+    pipeline::pds::names,
     support::{
         api::{settings, start},
         database::fresh,
@@ -112,7 +112,7 @@ impl Drop for Case {
     }
 }
 
-fn pds(people: &People, number: usize) -> impl Fn(&super::support::host::Asked) -> Reply + Send + Sync + 'static {
+fn pds(people: &People, number: usize) -> impl Fn(&crate::support::host::Asked) -> Reply + Send + Sync + 'static {
     let people = people.clone();
     move |asked| {
         let query = asked.target.split_once('?').map_or("", |(_, query)| query).replace("%3A", ":");

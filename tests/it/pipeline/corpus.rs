@@ -15,7 +15,7 @@ use plyr_likes::{
 };
 use serde_json::{Value, json};
 
-use super::wire::{commit, message, set};
+use crate::pipeline::wire::{commit, message, set};
 
 pub fn find_corpus() -> Option<PathBuf> {
     let beside = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/corpus"));

@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::support::api::{Api, Known, ids};
 
-const LIKERS: &str = include_str!("../../src/store/views/likers.sql");
-const BATCH: &str = include_str!("../../src/store/views/liked_of_token.sql");
+const LIKERS: &str = include_str!("../../../src/store/views/likers.sql");
+const BATCH: &str = include_str!("../../../src/store/views/liked_of_token.sql");
 
 /// Fills tables as fast as it goes: no triggers, and counts at the end.
 async fn load(api: &Api, statements: &[&str]) {

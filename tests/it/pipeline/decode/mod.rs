@@ -16,7 +16,7 @@ use plyr_likes::decode::{
 };
 use serde_json::{Value, json};
 
-use super::wire::{commit, create, ipld, message, put};
+use crate::pipeline::wire::{commit, create, ipld, message, put};
 
 fn collections() -> Collections {
     Collections::of_namespace("fm.plyr").unwrap()

@@ -2,14 +2,14 @@
 
 use ipld_core::ipld::Ipld;
 
-use super::{
+use crate::{
+    pipeline::wire::{message, set},
     support::{
         dump,
         history::{Dialect, Message},
         repo::{Repo, encode, map},
         world::World,
     },
-    wire::{message, set},
 };
 use serde_json::json;
 
@@ -153,7 +153,7 @@ async fn a9_a_sync_begins_a_repo_anew() {
     let before = commits(&mut repo, 2);
     foreign_commits(&mut repo, 5..7);
     let mut sync = map([("did", "did:plc:one".into()), ("time", "2026-07-04T12:00:00.000Z".into())]);
-    set(&mut sync, "rev", super::support::model::tid_text(REV + 6).into());
+    set(&mut sync, "rev", crate::support::model::tid_text(REV + 6).into());
     set(&mut sync, "seq", Ipld::Integer(9));
     set(&mut sync, "blocks", Ipld::Bytes(repo.archive(REV + 6)));
     let after = foreign_commits(&mut repo, 7..9);

@@ -4,7 +4,7 @@ use std::{os::unix::fs::MetadataExt as _, path::Path, time::Duration};
 
 use rustix::process::Signal;
 
-use super::support::process::{Process, command, get, kill9_postgres, postgres_processes, run, run_well, wait_until};
+use crate::support::process::{Process, command, get, kill9_postgres, postgres_processes, run, run_well, wait_until};
 
 const DID: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 

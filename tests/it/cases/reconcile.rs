@@ -11,7 +11,7 @@ use plyr_likes_sim::{
 };
 use sqlx::{Connection as _, PgConnection};
 
-use super::cases_backfill::{figure, live_only, of_network, of_sim, people, said, wrong};
+use crate::cases::backfill::{figure, live_only, of_network, of_sim, people, said, wrong};
 use crate::support::{
     comparison::Truth,
     database::{TestDatabase, fresh},

@@ -7,7 +7,7 @@ use crate::support::{
     world::World,
 };
 
-#[path = "../../benches/figures/log.rs"]
+#[path = "../../../benches/figures/log.rs"]
 mod log;
 
 use log::{Shape, did, list_live_likes, track_uri, write_log};

@@ -14,13 +14,13 @@ use plyr_likes::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{
-    corpus::{find_corpus, read_frames},
+use crate::{
+    pipeline::corpus::{find_corpus, read_frames},
+    pipeline::wire::{DID, message, set},
     support::{
         repo::{Repo, Tree, Write, car, encode, map, signed_commit},
         wire::cid_of,
     },
-    wire::{DID, message, set},
 };
 
 /// The signing keys of the corpus by DID.

@@ -12,7 +12,8 @@ use ipld_core::ipld::Ipld;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use super::{
+use crate::{
+    pipeline::wire::{message, set},
     support::{
         database::{TestDatabase, fresh},
         model::tid_text,
@@ -20,7 +21,6 @@ use super::{
         repo::{Repo, encode, map},
         upstream::{Act, Upstream},
     },
-    wire::{message, set},
 };
 
 const REV: i64 = 0x6_0000_0000_0000;

@@ -19,8 +19,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    pds::{Hands, names, open_client},
+use crate::{
+    pipeline::pds::{Hands, names, open_client},
     support::{
         database::{self, TestDatabase},
         host::{Host, Reply},
@@ -178,7 +178,7 @@ impl Case {
     /// An `#identity` event about somebody, as it comes in a batch.
     async fn tell(&self, number: usize) -> u64 {
         let now = self.hands.now();
-        let bytes = super::support::wire::v1_identity(did(number).as_str(), Some("claimed.test"), now.micros());
+        let bytes = crate::support::wire::v1_identity(did(number).as_str(), Some("claimed.test"), now.micros());
         let collections = Collections::of_namespace("fm.plyr").unwrap();
         let frame = plyr_likes::decode::jetstream_v1::decode_message(&collections, &bytes);
         let events: Vec<_> = frame

@@ -5,19 +5,16 @@ use std::collections::BTreeSet;
 use ipld_core::{cid::Cid, ipld::Ipld};
 use sqlx::PgPool;
 
-use super::{
-    super::{
-        decode::verify::blocks_of,
-        support::{
-            model::tid_text,
-            process::Process,
-            program::{Program, Settings, child},
-            repo::{Repo, Write, car, encode, map},
-            run,
-        },
-        wire::set,
+use super::{Directory, REV, Scene, count_likes, did, like, outcomes, serve, stage};
+use crate::{
+    pipeline::{decode::verify::blocks_of, wire::set},
+    support::{
+        model::tid_text,
+        process::Process,
+        program::{Program, Settings, child},
+        repo::{Repo, Write, car, encode, map},
+        run,
     },
-    Directory, REV, Scene, count_likes, did, like, outcomes, serve, stage,
 };
 
 const TRACK: &str = "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/fm.plyr.track/3l3pte3p2e325";

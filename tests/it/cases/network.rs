@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use futures_util::{StreamExt as _, stream};
 
-use super::cases_backfill::{figure, of_network, said};
+use crate::cases::backfill::{figure, of_network, said};
 use crate::support::{
     comparison::Truth,
     database::fresh,

@@ -1,0 +1,16 @@
+//! The numbered cases of the catalogue, each by its name.
+
+mod accounts;
+pub mod backfill;
+mod crash;
+mod gaps;
+mod jetstream_v2;
+mod lease;
+mod moves;
+mod network;
+mod order;
+mod reconcile;
+mod records;
+mod sources;
+mod storage;
+mod transport;

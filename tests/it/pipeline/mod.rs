@@ -1,0 +1,21 @@
+//! The floors from the wire to the rows, through their front doors.
+
+mod atproto;
+mod chains;
+mod comparison;
+mod continuity;
+mod corpus;
+mod decode;
+mod end_to_end;
+mod identities;
+mod lexicons;
+mod network;
+pub mod pds;
+mod profiles;
+mod proofs;
+mod property;
+mod property_repos;
+mod reconcile;
+mod rejects;
+mod source;
+mod wire;
