@@ -16,7 +16,13 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, profiles, reconcile, store::gaps};
+use crate::{
+    apply::Applied,
+    ingest,
+    model::{GapReason, RejectReason},
+    pds::HostError,
+    profiles, reconcile,
+};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -127,11 +133,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .set_buckets_for_metric(Matcher::Full("plyr_batch_events".to_owned()), &EVENTS)?
         .install_recorder()?;
     describe();
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
         counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
     }
-    for reason in gaps::Reason::ALL {
+    for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in ingest::proof_outcomes() {

@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    decode::Collections,
     ingest::{self, Proofs, Retention, comparison::Patience},
     lifecycle::{DatabaseSettings, Verify},
+    model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };

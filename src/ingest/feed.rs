@@ -12,7 +12,7 @@ use super::{
     pending::{Feeder, Pending, Shipment},
     proofs::Claims,
 };
-use crate::{clock::Clock, decode::Collections};
+use crate::{clock::Clock, model::Collections};
 
 /// How often a position that stands for no rows is stored.
 const IDLE_POSITION: Duration = Duration::from_secs(5);

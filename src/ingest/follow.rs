@@ -29,8 +29,8 @@ use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
-    decode::Collections,
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
+    model::{Collections, Position, PositionKind},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
 

@@ -6,7 +6,7 @@ use super::comparison::{Comparison, Heard, Moment, Patience, Score};
 use crate::{
     atproto::{Did, RecordKey, Tid, Timestamp},
     clock::Clock,
-    decode::Collection,
+    model::Collection,
     source::{Connection, Delivery},
 };
 

@@ -12,8 +12,9 @@ use super::{
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
-    decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
-    source::{Dialect, PositionKind, SourceSpec},
+    decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
+    model::{Collections, Event, EventBody, PositionKind},
+    source::{Dialect, SourceSpec},
 };
 
 /// Where deliveries come from.
@@ -210,7 +211,7 @@ impl Pending {
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    if let Body::Commit(commit) = &event.body {
+                    if let EventBody::Commit(commit) = &event.body {
                         if !ours.is_any() && trace.format == RawFormat::Firehose {
                             self.claims.leave(|| Claim {
                                 source: feeder.name.clone(),
@@ -339,6 +340,6 @@ impl Shipment {
 
 /// What an event says of gaps by itself.
 fn sync(source: &Arc<str>, event: &Event, at: Option<Timestamp>) -> Option<Gap> {
-    let Body::Sync { rev } = event.body else { return None };
+    let EventBody::Sync { rev } = event.body else { return None };
     Some(Gap { source: source.clone(), change: GapChange::Syncs { did: event.did.clone(), rev, at } })
 }

@@ -15,7 +15,7 @@ use super::{
     proofs::Claims,
     writer::{Inlet, Writer},
 };
-use crate::{apply::Applier, clock::Clock, decode::Collections, source};
+use crate::{apply::Applier, clock::Clock, model::Collections, source};
 
 /// What a replay did.
 #[derive(Debug, Clone, Copy, PartialEq)]

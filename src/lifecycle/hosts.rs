@@ -4,8 +4,8 @@ use sqlx::PgPool;
 
 use crate::{
     clock::Clock,
-    decode::Collections,
     identity::{Identities, IdentityOptions},
+    model::Collections,
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
     reconcile,
 };

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     atproto::{AtUri, Timestamp},
     clock::Clock,
-    decode::Collections,
+    model::Collections,
     store::{
         sessions::{SessionOwner, find_session},
         views::actors::{ActorName, find_actor},

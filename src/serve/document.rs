@@ -6,7 +6,7 @@ use utoipa::{
 };
 
 use super::{actors, likes, lists, operation, tracks, writes, xrpc};
-use crate::decode::Collections;
+use crate::model::Collections;
 
 /// The namespace under which the routes describe themselves.
 const NAMESPACE_WRITTEN: &str = "/xrpc/fm.plyr.";

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     atproto::{AtUri, Did, RecordKey, Tid},
-    decode::{Collection, Collections},
+    model::{Collection, Collections},
     store::views::{
         Place,
         actors::find_actor,

@@ -25,7 +25,7 @@ use super::{
     tracks::cut,
 };
 use crate::{
-    decode::Collection,
+    model::Collection,
     store::views::{
         Place,
         actors::{ActorName, ActorView, find_actor, find_newest_rev},

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::super::{app::App, lists::uri_of, shapes::text};
 use crate::{
     atproto::{Did, Handle, Timestamp},
-    decode::Collection,
+    model::Collection,
     store::views::{lists::ListView, tracks::TrackView},
 };
 

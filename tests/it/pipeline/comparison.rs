@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes::{
-    decode::Collection,
     ingest::comparison::{Comparison, Heard, Moment, Patience, Score},
+    model::Collection,
 };
 use proptest::prelude::*;
 

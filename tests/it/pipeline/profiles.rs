@@ -15,9 +15,10 @@ use plyr_likes::{
     apply::{Answer, Applier, Batch, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    decode::{Collections, Item, jetstream_v1},
+    decode::{Item, jetstream_v1},
     identity::{self, Identities, IdentityOptions},
     ingest::settle_accounts,
+    model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
     profiles::{self, Options},
     store::{

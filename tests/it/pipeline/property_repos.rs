@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use plyr_likes::{
     apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
-    decode::{Collections, RawFormat},
+    decode::RawFormat,
+    model::Collections,
     reconcile::{Ours, Record, Theirs},
 };
 

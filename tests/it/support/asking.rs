@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::{Did, Tid, Timestamp},
-    decode::AccountStatus,
     ingest::settle_accounts,
+    model::AccountStatus,
     store::{
         account_checks::{self, AccountCheck},
         accounts,

@@ -12,7 +12,8 @@ use plyr_likes::{
     apply::{Applied, Applier, Batch, Gap, GapChange, Origin, Reached},
     atproto::{Did, Timestamp},
     clock::Clock,
-    decode::{Body, Collections, Frame, Item, firehose, jetstream_v1},
+    decode::{Frame, Item, firehose, jetstream_v1},
+    model::{Collections, EventBody},
     reconcile::{Ours, Theirs, load_ours, plan},
 };
 use sqlx::PgConnection;
@@ -136,7 +137,7 @@ impl World {
             for item in frame.items {
                 match item {
                     Item::Event(event) => {
-                        if let Body::Sync { rev } = event.body {
+                        if let EventBody::Sync { rev } = event.body {
                             let change = GapChange::Syncs { did: event.did.clone(), rev, at: frame.time };
                             batch.gaps.push(Gap { source: origin.source.clone(), change });
                         }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::Written;
+use crate::store::Written;
 
 /// One path and what it comes to.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ pub struct LiveLike {
 
 /// Writes each row whose path was never seen, or whose rev is greater than the one stored there. Each path at most once.
 ///
-/// Runs in the transaction of [`super::begin_apply`], whose lock keeps the paths as they were found. What is new is copied, the
+/// Runs in the transaction of [`crate::store::begin_apply`], whose lock keeps the paths as they were found. What is new is copied, the
 /// rest updated: each of the count triggers sees one kind of change.
 pub async fn write(
     connection: &mut PgConnection,
@@ -66,7 +66,7 @@ async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(places.into_iter().map(super::place).collect())
+    Ok(places.into_iter().map(crate::store::place).collect())
 }
 
 /// Inserts the rows that are not marked as seen by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while

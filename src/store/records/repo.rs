@@ -2,10 +2,10 @@
 
 use sqlx::PgConnection;
 
-use super::views::{stored_cid, stored_tid};
+use crate::store::views::{stored_cid, stored_tid};
 use crate::{
     atproto::{AtUri, Cid, Did, RecordKey, Tid},
-    decode::Collection,
+    model::Collection,
 };
 
 /// What the index holds of one repo, path by path.
