@@ -1,7 +1,7 @@
 use std::process::ExitCode;
 
 use super::{Settings, reading};
-use crate::{atproto::Did, clock::Clock, lifecycle, model::ResyncCause, reconcile::discover, store::repos};
+use crate::{atproto::Did, clock::Clock, crawl::resync::discover, lifecycle, model::ResyncCause, store::repos};
 
 /// Whose repos to read.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             let mut connection = database.pool.acquire().await?;
             repos::ask(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
-        reading::read_due(database, settings.hosts.reconcile_options(identities, collections)).await
+        reading::read_due(database, settings.hosts.resync_options(identities, collections)).await
     })
     .await
 }

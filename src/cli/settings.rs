@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    ingest::{self, Proofs, Retention, comparison::Patience},
+    ingest::{self, Proofs, Retention, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
     model::Collections,
     serve::ServeSettings,

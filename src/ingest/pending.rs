@@ -3,9 +3,9 @@ use std::{sync::Arc, time::Instant};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{
+    failover::lookout::Lookout,
     gaps::Continuities,
     intake::{Heard, Read},
-    lookout::Lookout,
     meter,
     proofs::{Claim, Claims},
 };
@@ -68,7 +68,7 @@ pub struct Pending {
     lookout: Option<Lookout>,
 }
 
-/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::decode::Collection::ALL).
+/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::model::Collection::ALL).
 #[derive(Debug, Default, Clone, Copy)]
 struct Told([bool; 4]);
 

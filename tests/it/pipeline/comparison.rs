@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes::{
-    ingest::comparison::{Comparison, Heard, Moment, Patience, Score},
+    ingest::failover::{
+        Patience,
+        comparison::{Comparison, Heard, Moment, Score},
+    },
     model::Collection,
 };
 use proptest::prelude::*;

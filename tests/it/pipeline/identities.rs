@@ -10,7 +10,8 @@ use std::{
 use futures_util::future::join_all;
 use plyr_likes::{
     atproto::Did,
-    identity::{self, Failure, Identities, IdentityError, IdentityOptions},
+    crawl::identity,
+    identity::{Failure, Identities, IdentityError, IdentityOptions},
     model::Collections,
     pds::{Directory, HostUrl},
     store,

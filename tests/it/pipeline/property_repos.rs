@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use plyr_likes::{
     apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
+    crawl::resync::{Ours, Record, Theirs},
     decode::RawFormat,
     model::Collections,
-    reconcile::{Ours, Record, Theirs},
 };
 
 use crate::support::{

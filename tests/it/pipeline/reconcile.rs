@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plyr_likes::{
     atproto::{Cid, Did, RecordKey, Tid},
+    crawl::resync::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
     decode::RawFormat,
     model::{Collection, Collections, EventBody},
     pds::{HostUrl, Server},
-    reconcile::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
 };
 use serde_json::{Value, json};
 

@@ -8,7 +8,7 @@ use std::{
 
 use plyr_likes::{
     clock::Clock,
-    ingest::{self, comparison::Patience},
+    ingest::{self, failover::Patience},
     model::Collections,
     source::{SourceSpec, Start, Tuning},
 };

@@ -12,9 +12,9 @@ use plyr_likes::{
     apply::{Applied, Applier, Batch, Gap, GapChange, Origin, Reached},
     atproto::{Did, Timestamp},
     clock::Clock,
+    crawl::resync::{Ours, Theirs, load_ours, plan},
     decode::{Frame, Item, firehose, jetstream_v1},
     model::{Collections, EventBody},
-    reconcile::{Ours, Theirs, load_ours, plan},
 };
 use sqlx::PgConnection;
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 22] = [
+const MODULES: [(&str, u8, &[&str]); 20] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("model", 1, &[]),
@@ -17,10 +17,8 @@ const MODULES: [(&str, u8, &[&str]); 22] = [
     ("store", 3, &[]),
     ("apply", 4, &[]),
     ("identity", 4, &[]),
-    ("accounts", 5, &[]),
     ("ingest", 5, &[]),
-    ("profiles", 5, &[]),
-    ("reconcile", 5, &[]),
+    ("crawl", 5, &[]),
     ("oauth", 5, &[]),
     ("publish", 5, &[]),
     ("notify", 5, &[]),
@@ -32,8 +30,7 @@ const MODULES: [(&str, u8, &[&str]); 22] = [
     ("lib", 8, &[]),
 ];
 /// How rows got there is not for those who answer.
-const SERVE_MUST_NOT_KNOW: [&str; 8] =
-    ["accounts", "source", "pds", "identity", "apply", "ingest", "profiles", "reconcile"];
+const SERVE_MUST_NOT_KNOW: [&str; 6] = ["source", "pds", "identity", "apply", "ingest", "crawl"];
 /// Crates that a floor must never know.
 const FOREIGN: [(&str, &[&str]); 5] = [
     ("model", &["tokio", "sqlx", "tokio_tungstenite", "axum", "reqwest"]),

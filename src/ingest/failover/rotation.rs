@@ -13,14 +13,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    comparison::{Patience, Score},
-    meter,
-    slot::Duty,
-};
+use super::{comparison::Score, patience::Patience, slot::Duty};
 use crate::{
     atproto::Timestamp,
     clock::Clock,
+    ingest::meter,
     model::{Collection, GapReason, PositionKind},
     source::SourceSpec,
     store::{
