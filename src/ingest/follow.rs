@@ -11,25 +11,20 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     comparison::{Patience, Score},
-    counts,
-    feed::Feed,
     gaps::{self, Continuities},
-    intake::Intake,
-    judge::Judge,
     lookout::{Lookout, Watched},
-    meter::{Age, Ages},
-    pending::Feeder,
-    proofs::{Claims, Proofs, Prover},
-    retention::Retention,
+    observe::{Age, Ages},
+    pump::{Feed, Feeder, Inlet, Writer},
     rotation::{Rotation, Seat},
     slot::Slot,
-    writer::{Inlet, Writer},
+    verify::{Claims, Intake, Judge, Proofs, Prover},
 };
 use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
+    maintenance::{self, Retention},
     source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
@@ -120,7 +115,7 @@ pub async fn run(
         feed.run().await;
         ("decodes", Ok(()))
     });
-    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    let keeping = maintenance::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
     tasks.spawn(async move {
         keeping.await;
         ("keeps the like counts", Ok(()))

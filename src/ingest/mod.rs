@@ -7,33 +7,24 @@
 //! several pumps on one database one works and the others stand by: the lease.
 
 pub mod comparison;
-pub mod continuity;
-mod counts;
-mod feed;
 mod follow;
-mod gaps;
-mod intake;
-mod judge;
+pub mod gaps;
 mod lease;
 mod lookout;
-mod meter;
+mod observe;
 mod patience;
-mod pending;
-mod proofs;
+mod pump;
 mod replay;
-mod retention;
 mod retry;
 mod rotation;
 mod slot;
-mod writer;
+mod verify;
 
-pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
-pub use proofs::{Proofs, proof_outcomes};
 pub use replay::{Summary, replay};
-pub use retention::Retention;
 pub use retry::{Retried, Retry, retry_rejects};
+pub use verify::{Proofs, proof_outcomes};
 
 use crate::apply::ApplyError;
 

@@ -17,7 +17,7 @@ use plyr_likes::{
     clock::Clock,
     decode::{Collections, Item, jetstream_v1},
     identity::{self, Identities, IdentityOptions},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     pds::{Client, ClientOptions, Directory, HostUrl},
     profiles::{self, Options},
     store::{

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 21] = [
+const MODULES: [(&str, u8, &[&str]); 22] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("decode", 1, &[]),
@@ -17,7 +17,8 @@ const MODULES: [(&str, u8, &[&str]); 21] = [
     ("apply", 3, &[]),
     ("identity", 3, &[]),
     ("accounts", 4, &[]),
-    ("ingest", 4, &[]),
+    ("maintenance", 4, &[]),
+    ("ingest", 4, &["maintenance"]),
     ("profiles", 4, &[]),
     ("reconcile", 4, &[]),
     ("oauth", 4, &[]),
