@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Proofs, comparison::Patience},
+    ingest::{self, Proofs, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
     maintenance::Retention,
     serve::ServeSettings,

@@ -10,13 +10,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
-    comparison::{Patience, Score},
+    failover::{
+        Patience,
+        comparison::Score,
+        lookout::{Lookout, Watched},
+        rotation::{Rotation, Seat},
+        slot::Slot,
+    },
     gaps::{self, Continuities},
-    lookout::{Lookout, Watched},
     observe::{Age, Ages},
     pump::{Feed, Feeder, Inlet, Writer},
-    rotation::{Rotation, Seat},
-    slot::Slot,
     verify::{Claims, Intake, Judge, Proofs, Prover},
 };
 use crate::{

@@ -6,18 +6,14 @@
 //! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
 //! several pumps on one database one works and the others stand by: the lease.
 
-pub mod comparison;
+pub mod failover;
 mod follow;
 pub mod gaps;
 mod lease;
-mod lookout;
 mod observe;
-mod patience;
 mod pump;
 mod replay;
 mod retry;
-mod rotation;
-mod slot;
 mod verify;
 
 pub use follow::Options;

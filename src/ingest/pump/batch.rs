@@ -7,8 +7,8 @@ use crate::{
     atproto::Timestamp,
     decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
+        failover::lookout::Lookout,
         gaps::Continuities,
-        lookout::Lookout,
         observe,
         verify::{Claim, Claims, Heard, Read},
     },

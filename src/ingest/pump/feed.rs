@@ -10,8 +10,8 @@ use crate::{
     clock::Clock,
     decode::Collections,
     ingest::{
+        failover::lookout::Lookout,
         gaps::Continuities,
-        lookout::Lookout,
         verify::{Claims, Intake},
     },
 };
