@@ -152,11 +152,11 @@ fn modules_import_only_from_lower_floors() {
 fn the_table_is_enforced() {
     let imports = |source: &str| names_behind(source, "crate::").into_iter().collect::<Vec<_>>();
     assert_eq!(
-        imports("use crate::{pipeline::atproto::{Did, Tid}, store, apply::Batch};"),
+        imports("use crate::{atproto::{Did, Tid}, store, apply::Batch};"),
         ["apply", "atproto", "store"]
     );
     assert_eq!(
-        imports("let x = crate::pipeline::decode::record::decode_record(); $crate::pipeline::atproto::Did"),
+        imports("let x = crate::decode::record::decode_record(); $crate::atproto::Did"),
         ["atproto", "decode"]
     );
     assert_eq!(imports("xcrate::serve::run()"), Vec::<String>::new());
