@@ -151,14 +151,8 @@ fn modules_import_only_from_lower_floors() {
 #[test]
 fn the_table_is_enforced() {
     let imports = |source: &str| names_behind(source, "crate::").into_iter().collect::<Vec<_>>();
-    assert_eq!(
-        imports("use crate::{atproto::{Did, Tid}, store, apply::Batch};"),
-        ["apply", "atproto", "store"]
-    );
-    assert_eq!(
-        imports("let x = crate::decode::record::decode_record(); $crate::atproto::Did"),
-        ["atproto", "decode"]
-    );
+    assert_eq!(imports("use crate::{atproto::{Did, Tid}, store, apply::Batch};"), ["apply", "atproto", "store"]);
+    assert_eq!(imports("let x = crate::decode::record::decode_record(); $crate::atproto::Did"), ["atproto", "decode"]);
     assert_eq!(imports("xcrate::serve::run()"), Vec::<String>::new());
     assert!(objection("decode", "store").is_some(), "upwards");
     assert!(objection("source", "store").is_some(), "siblings");
