@@ -13,7 +13,7 @@
 //! | 2 | [`decode`] | sockets, SQL, tokio |
 //! | 3 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
 //! | 4 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
-//! | 5 | [`ingest`], [`crawl`] | routes, flags |
+//! | 5 | [`ingest`], [`crawl`], [`maintenance`] | routes, flags |
 //! | 6 | [`serve`] | how rows got there |
 //! | 7 | [`cli`], [`lifecycle`], [`telemetry`] | - |
 //!
@@ -29,6 +29,7 @@ pub mod decode;
 pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod model;
 pub mod pds;
 pub mod serve;

@@ -13,7 +13,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     atproto::{Did, Timestamp},
     clock::Clock,
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     model::{AccountStatus, Collections, Event, EventBody},
 };
 use sqlx::PgPool;

@@ -6,8 +6,9 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    ingest::{self, Proofs, Retention, failover::Patience},
+    ingest::{self, Proofs, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
+    maintenance::Retention,
     model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},

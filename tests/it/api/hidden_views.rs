@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     clock::Clock,
     decode::{Item, jetstream_v1},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     model::Collections,
 };
 use reqwest::StatusCode;

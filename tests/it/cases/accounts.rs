@@ -13,7 +13,7 @@ use plyr_likes::{
     apply::{Answer, Decision, decide},
     atproto::{Did, Tid},
     clock::Clock,
-    ingest::{check_counts, settle_accounts},
+    maintenance::{check_counts, settle_accounts},
     model::AccountStatus,
     store::{account_checks::AccountCheck, accounts},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use plyr_likes::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    ingest::continuity::{Continuity, Passed, Stored},
+    ingest::gaps::continuity::{Continuity, Passed, Stored},
     model::{GapReason, PositionKind},
     source::{Asked, Lost, Opening, SourceSpec},
     store::gaps::End,

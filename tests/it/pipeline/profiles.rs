@@ -21,7 +21,7 @@ use plyr_likes::{
     },
     decode::{Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
     store::{

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::{Did, Tid, Timestamp},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     model::AccountStatus,
     store::{
         account_checks::{self, AccountCheck},
