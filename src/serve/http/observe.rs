@@ -10,10 +10,7 @@ use axum::{
 };
 use tracing::Instrument;
 
-use super::{
-    app::{App, Credentials},
-    refusal::Refusal,
-};
+use super::{app::App, credentials::Credentials, error::ApiError};
 
 /// Carries the request's id in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -40,14 +37,14 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
 
     let answered = tokio::time::timeout(app.settings.time_limit, next.run(request).instrument(span.clone())).await;
     let mut response = answered.unwrap_or_else(|_| {
-        Refusal::unavailable("the answer took too long; try again", "the time limit ran out").into_response()
+        ApiError::unavailable("the answer took too long; try again", "the time limit ran out").into_response()
     });
-    if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-        if let Some(cause) = refusal.cause() {
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        if let Some(cause) = error.cause() {
             let _entered = span.enter();
             tracing::error!(cause, "a request failed");
         }
-        let bare = std::mem::replace(&mut response, refusal.answer(is_xrpc));
+        let bare = std::mem::replace(&mut response, error.answer(is_xrpc));
         // A refused method says which ones are allowed.
         if let Some(allow) = bare.headers().get(header::ALLOW) {
             response.headers_mut().insert(header::ALLOW, allow.clone());
@@ -70,7 +67,7 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
 pub fn answer_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&'static str>().copied());
-    Refusal::broken(format_args!("a route panicked: {}", text.unwrap_or("without a word"))).into_response()
+    ApiError::broken(format_args!("a route panicked: {}", text.unwrap_or("without a word"))).into_response()
 }
 
 /// An answer to nobody in particular may be shared for a second, which takes the weight off a crowd's; any other is for one
@@ -79,6 +76,11 @@ fn allow_caching(headers: &mut HeaderMap, is_public: bool) {
     headers.append(header::VARY, HeaderValue::from_static("authorization, cookie"));
     let policy = if is_public { "public, max-age=1" } else { "private, no-store" };
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static(policy));
+}
+
+/// An answer that no cache may keep.
+pub fn fresh(answer: impl IntoResponse) -> Response {
+    ([(header::CACHE_CONTROL, "no-store")], answer).into_response()
 }
 
 fn request_id(headers: &HeaderMap) -> HeaderValue {

@@ -16,13 +16,18 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    app::{App, Credentials, Reading},
-    cursor::CustomPlace,
-    lane::Connection,
-    parameters::{Parameters, actor_name},
-    refusal::{Detail, Refusal},
     shapes::{Artist, Liker, LikerPage, TrackPage, UserLikes},
-    tracks::{cut, track_id, tracks_of},
+    tracks::{track_id, tracks_of},
+};
+use crate::serve::http::{
+    app::App,
+    connections::Connection,
+    credentials::Credentials,
+    cursor::CustomPlace,
+    error::{ApiError, Detail},
+    pagination::split_page,
+    params::{Parameters, actor_name},
+    transaction::ReadTransaction,
 };
 use crate::store::views::{
     Page, Place,
@@ -55,11 +60,11 @@ pub async fn answer_batch(
     State(app): State<App>,
     credentials: Credentials,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let hash = credentials.require_hash()?;
     let BatchQuestion { track_ids } = read_json(body)?;
     if track_ids.len() > BATCH_MAX {
-        return Err(Refusal::parameter("track_ids", format_args!("at most {BATCH_MAX}, not {}", track_ids.len())));
+        return Err(ApiError::parameter("track_ids", format_args!("at most {BATCH_MAX}, not {}", track_ids.len())));
     }
     let now = app.now();
     let ids = track_ids.as_slice();
@@ -67,8 +72,8 @@ pub async fn answer_batch(
         let liked = find_liked(&mut connection, hash, now, ids).await;
         (connection, liked)
     };
-    let liked = app.lane.ask(ask).await?;
-    let mut liked = liked.ok_or_else(Refusal::bad_token)?;
+    let liked = app.warm.ask(ask).await?;
+    let mut liked = liked.ok_or_else(ApiError::bad_token)?;
     liked.sort_unstable();
     let json = [(header::CONTENT_TYPE, "application/json")];
     Ok((json, batch_answer(&track_ids, &liked)).into_response())
@@ -92,18 +97,18 @@ fn batch_answer(track_ids: &[i64], liked: &[i64]) -> String {
 }
 
 /// Reads a JSON body: 413 above the limit, 400 when it is not JSON, 422 naming the field when it is not what was asked for.
-fn read_json<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+fn read_json<T: for<'de> Deserialize<'de>>(body: Result<Bytes, BytesRejection>) -> Result<T, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", "the body is above 64 KB")
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", "the body is above 64 KB")
         }
-        _ => Refusal::new(StatusCode::BAD_REQUEST, "InvalidRequest", "the body broke off"),
+        _ => ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequest", "the body broke off"),
     })?;
     serde_json::from_slice(&body).map_err(|why| {
         if why.is_data() {
-            return Refusal::parameter("track_ids", format_args!("must be a list of whole numbers of 64 bits: {why}"));
+            return ApiError::parameter("track_ids", format_args!("must be a list of whole numbers of 64 bits: {why}"));
         }
-        Refusal::new(StatusCode::BAD_REQUEST, "InvalidRequest", format!("the body is not JSON: {why}"))
+        ApiError::new(StatusCode::BAD_REQUEST, "InvalidRequest", format!("the body is not JSON: {why}"))
     })
 }
 
@@ -124,16 +129,16 @@ pub async fn list_track_likers(
     credentials: Credentials,
     path: Result<Path<i64>, PathRejection>,
     parameters: Parameters,
-) -> Result<Json<LikerPage>, Refusal> {
+) -> Result<Json<LikerPage>, ApiError> {
     let id = track_id(path)?;
     let query = format!("likers {id}");
     let page = parameters.page(&app.cursors, &query)?;
-    let mut reading = app.read(&credentials).await?;
-    if load_tracks(reading.database(), &[id], None).await?.is_empty() {
-        return Err(Refusal::not_found("track"));
+    let mut transaction = app.read(&credentials).await?;
+    if load_tracks(transaction.connection(), &[id], None).await?.is_empty() {
+        return Err(ApiError::not_found("track"));
     }
-    let (likers, last) = cut(list_likers(reading.database(), id, &page).await?, page.limit);
-    let count = find_like_count(reading.database(), id).await?;
+    let (likers, last) = split_page(list_likers(transaction.connection(), id, &page).await?, page.limit);
+    let count = find_like_count(transaction.connection(), id).await?;
     let next_cursor = last.map(|last| {
         let key = (last.did.to_string(), last.rkey.number());
         app.cursors.seal(&query, &Place { sort_at: last.sort_at, key })
@@ -158,19 +163,19 @@ pub async fn list_user_likes(
     credentials: Credentials,
     Path(name): Path<String>,
     parameters: Parameters,
-) -> Result<Json<UserLikes>, Refusal> {
-    let name = actor_name(&name).map_err(|why| Refusal::parameter("handle_or_did", why))?;
+) -> Result<Json<UserLikes>, ApiError> {
+    let name = actor_name(&name).map_err(|why| ApiError::parameter("handle_or_did", why))?;
     let query = format!("likes of {}", name.as_str());
     let page = parameters.page(&app.cursors, &query)?;
-    let mut reading = app.read(&credentials).await?;
-    let Some(actor) = find_actor(reading.database(), &name).await? else {
-        let ActorName::Did(did) = name else { return Err(Refusal::not_found("user")) };
+    let mut transaction = app.read(&credentials).await?;
+    let Some(actor) = find_actor(transaction.connection(), &name).await? else {
+        let ActorName::Did(did) = name else { return Err(ApiError::not_found("user")) };
         let user = Artist::unknown(&did);
         return Ok(Json(UserLikes { user, tracks: Vec::new(), count: 0, next_cursor: None }));
     };
-    let (keys, last) = cut(list_liked(reading.database(), actor.id, &[], &page).await?, page.limit);
-    let count = count_liked(reading.database(), actor.id).await?;
-    let tracks = tracks_of(&mut reading, &track_ids(&keys)).await?;
+    let (keys, last) = split_page(list_liked(transaction.connection(), actor.id, &[], &page).await?, page.limit);
+    let count = count_liked(transaction.connection(), actor.id).await?;
+    let tracks = tracks_of(&mut transaction, &track_ids(&keys)).await?;
     let next_cursor = last.map(|last| app.cursors.seal(&query, &last.place));
     Ok(Json(UserLikes { user: actor.into(), tracks, count, next_cursor }))
 }
@@ -191,27 +196,27 @@ pub async fn list_own_likes(
     State(app): State<App>,
     credentials: Credentials,
     parameters: Parameters,
-) -> Result<Json<TrackPage>, Refusal> {
+) -> Result<Json<TrackPage>, ApiError> {
     let order = parameters.one("order").unwrap_or("custom");
-    let mut reading = app.read(&credentials).await?;
-    let viewer = reading.require_viewer()?;
+    let mut transaction = app.read(&credentials).await?;
+    let viewer = transaction.require_viewer()?;
     let query = format!("liked {order} {}", viewer.did);
     let (ids, next_cursor) = match order {
         "recent" => {
             let page = parameters.page(&app.cursors, &query)?;
-            let keys = list_liked(reading.database(), viewer.actor_id, &[], &page).await?;
-            let (keys, last) = cut(keys, page.limit);
+            let keys = list_liked(transaction.connection(), viewer.actor_id, &[], &page).await?;
+            let (keys, last) = split_page(keys, page.limit);
             (track_ids(&keys), last.map(|last| app.cursors.seal(&query, &last.place)))
         }
         "custom" => {
             let page = parameters.page(&app.cursors, &query)?;
-            let keys = list_custom(&mut reading, viewer.actor_id, &page).await?;
-            let (keys, last) = cut(keys, page.limit);
+            let keys = list_custom(&mut transaction, viewer.actor_id, &page).await?;
+            let (keys, last) = split_page(keys, page.limit);
             (keys.iter().map(custom_track).collect(), last.map(|last| app.cursors.seal(&query, &last)))
         }
-        _ => return Err(Refusal::parameter("order", "must be custom or recent")),
+        _ => return Err(ApiError::parameter("order", "must be custom or recent")),
     };
-    let tracks = tracks_of(&mut reading, &ids).await?;
+    let tracks = tracks_of(&mut transaction, &ids).await?;
     Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
 }
 
@@ -230,12 +235,12 @@ fn custom_track(place: &CustomPlace) -> i64 {
 /// The last track shown is looked up where it stands now, so that a page goes on behind it also when the list has changed
 /// in between; its old index serves when it is liked no more.
 async fn list_custom(
-    reading: &mut Reading,
+    transaction: &mut ReadTransaction,
     actor_id: i64,
     page: &Page<CustomPlace>,
-) -> Result<Vec<CustomPlace>, Refusal> {
-    let listed = match find_liked_list(reading.database(), actor_id).await? {
-        Some(list) => list_liked_items(reading.database(), actor_id, list).await?,
+) -> Result<Vec<CustomPlace>, ApiError> {
+    let listed = match find_liked_list(transaction.connection(), actor_id).await? {
+        Some(list) => list_liked_items(transaction.connection(), actor_id, list).await?,
         None => Vec::new(),
     };
     let place_now = page.after.as_ref().and_then(|after| listed.iter().position(|id| *id == custom_track(after)));
@@ -248,7 +253,7 @@ async fn list_custom(
     let mut places = Vec::new();
     if let Some(after) = new_after {
         let page = Page { after, limit: page.limit };
-        let keys = list_liked(reading.database(), actor_id, &listed, &page).await?;
+        let keys = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
         places.extend(keys.into_iter().map(|key| CustomPlace::New { track_id: key.track_id, place: key.place }));
     }
     let listed = (0_i64..).zip(&listed).skip(listed_from);

@@ -7,20 +7,21 @@ use std::sync::{Mutex, PoisonError};
 
 use sqlx::{PgPool, Postgres, pool::PoolConnection};
 
-use super::{app::CONNECTIONS_TRIED_MAX, refusal::is_dead};
+/// A dead connection is replaced this often before the request fails: a restarted database leaves a pool full of them.
+pub const CONNECTIONS_TRIED_MAX: usize = 32;
 
 /// A connection of the pool, on loan.
 pub type Connection = PoolConnection<Postgres>;
 
 /// Connections that have just answered.
 #[derive(Debug)]
-pub struct Lane {
+pub struct WarmConnections {
     pool: PgPool,
     idle: Mutex<Vec<Connection>>,
     idle_max: usize,
 }
 
-impl Lane {
+impl WarmConnections {
     /// Keeps up to half of the pool's connections.
     pub fn new(pool: PgPool) -> Self {
         let idle_max = usize::try_from(pool.options().get_max_connections() / 2).unwrap_or_default();
@@ -62,5 +63,14 @@ impl Lane {
         if idle.len() < self.idle_max && !self.pool.is_closed() {
             idle.push(connection);
         }
+    }
+}
+
+/// Whether the connection is dead, and another may live: what a restarted database leaves in a pool.
+pub fn is_dead(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
+        _ => false,
     }
 }

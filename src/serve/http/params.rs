@@ -7,17 +7,13 @@ use axum::{
 
 use super::{
     cursor::{CursorPlace, Cursors},
-    refusal::Refusal,
+    error::ApiError,
+    pagination::{LIMIT_DEFAULT, LIMIT_MAX},
 };
 use crate::{
     atproto::{AtUri, Did, Handle},
     store::views::{Page, actors::ActorName},
 };
-
-/// Rows on a page unless the client says otherwise.
-pub const LIMIT_DEFAULT: i64 = 50;
-/// Rows on a page at most.
-pub const LIMIT_MAX: i64 = 100;
 
 /// The pairs of the query string, decoded. A parameter left empty counts as left out; names that we do not know are ignored.
 #[derive(Debug)]
@@ -35,48 +31,48 @@ impl Parameters {
     }
 
     /// The value under a name that must be there.
-    pub fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.one(name).ok_or_else(|| Refusal::parameter(name, "is missing"))
+    pub fn required(&self, name: &str) -> Result<&str, ApiError> {
+        self.one(name).ok_or_else(|| ApiError::parameter(name, "is missing"))
     }
 
     /// How many rows the client wants: 1 to [`LIMIT_MAX`].
-    pub fn limit(&self) -> Result<i64, Refusal> {
+    pub fn limit(&self) -> Result<i64, ApiError> {
         let Some(text) = self.one("limit") else { return Ok(LIMIT_DEFAULT) };
         match text.parse() {
             Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-            _ => Err(Refusal::parameter("limit", format_args!("must be a whole number from 1 to {LIMIT_MAX}"))),
+            _ => Err(ApiError::parameter("limit", format_args!("must be a whole number from 1 to {LIMIT_MAX}"))),
         }
     }
 
     /// The page that the client wants of `query`, with room for one row more, which tells whether there is another.
-    pub fn page<P: CursorPlace>(&self, cursors: &Cursors, query: &str) -> Result<Page<P>, Refusal> {
+    pub fn page<P: CursorPlace>(&self, cursors: &Cursors, query: &str) -> Result<Page<P>, ApiError> {
         let limit = self.limit()? + 1;
         let after = self.one("cursor").map(|cursor| cursors.open(query, cursor)).transpose()?;
         Ok(Page { after, limit })
     }
 
     /// The actor named, by DID or by handle.
-    pub fn actor(&self, name: &str) -> Result<ActorName, Refusal> {
-        actor_name(self.required(name)?).map_err(|why| Refusal::parameter(name, why))
+    pub fn actor(&self, name: &str) -> Result<ActorName, ApiError> {
+        actor_name(self.required(name)?).map_err(|why| ApiError::parameter(name, why))
     }
 
     /// 1 to 100 AT-URIs under a name that repeats.
-    pub fn uris(&self, name: &str) -> Result<Vec<String>, Refusal> {
+    pub fn uris(&self, name: &str) -> Result<Vec<String>, ApiError> {
         let uris: Vec<String> = self.all(name).map(str::to_owned).collect();
         match uris.len() {
             1..=100 => Ok(uris),
-            count => Err(Refusal::parameter(name, format_args!("must be given 1 to 100 times, not {count}"))),
+            count => Err(ApiError::parameter(name, format_args!("must be given 1 to 100 times, not {count}"))),
         }
     }
 }
 
 impl<S: Sync> FromRequestParts<S> for Parameters {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(why) => Err(Refusal::parameter("query string", why)),
+            Err(why) => Err(ApiError::parameter("query string", why)),
         }
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 /// A request refused or failed. As a response it has no body yet: the outermost layer writes it in the dialect of the path.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct ApiError {
     status: StatusCode,
     error: &'static str,
     message: Cow<'static, str>,
@@ -36,7 +36,7 @@ pub struct XrpcError {
     pub message: String,
 }
 
-impl Refusal {
+impl ApiError {
     /// Refuses with a status, the error's name in XRPC, and one sentence.
     pub fn new(status: StatusCode, error: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, error, message: message.into(), cause: None }
@@ -112,7 +112,17 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+/// The answer to paths that nothing is at.
+pub async fn refuse_path() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "NotFound", "nothing is at this path")
+}
+
+/// The answer to methods that a path does not take.
+pub async fn refuse_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", "this path does not take this method")
+}
+
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -120,7 +130,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<sqlx::Error> for Refusal {
+impl From<sqlx::Error> for ApiError {
     fn from(error: sqlx::Error) -> Self {
         if is_away(&error) {
             return Self::unavailable("the database does not answer; try again", error);
@@ -143,15 +153,6 @@ fn is_away(error: &sqlx::Error) -> bool {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
             ["08", "53", "40", "55", "57", "58", "3D", "28"].contains(&code.get(..2).unwrap_or(""))
         }),
-        _ => false,
-    }
-}
-
-/// Whether the connection is dead, and another may live: what a restarted database leaves in a pool.
-pub fn is_dead(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::BeginFailed => true,
-        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02")),
         _ => false,
     }
 }

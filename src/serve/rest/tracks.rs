@@ -5,11 +5,14 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 
-use super::{
-    app::{App, Credentials, Reading},
-    parameters::{Parameters, actor_name, named_uri},
-    refusal::{Detail, Refusal},
-    shapes::{Track, TrackPage},
+use super::shapes::{Track, TrackPage};
+use crate::serve::http::{
+    app::App,
+    credentials::Credentials,
+    error::{ApiError, Detail},
+    pagination::split_page,
+    params::{Parameters, actor_name, named_uri},
+    transaction::ReadTransaction,
 };
 use crate::store::views::{
     Page,
@@ -19,27 +22,18 @@ use crate::store::views::{
     },
 };
 
-type Answer<T> = Result<Json<T>, Refusal>;
-
-/// Keys for one page out of one row more than it shows, and the last key shown if another page follows.
-pub fn cut<K: Clone>(mut keys: Vec<K>, limit: i64) -> (Vec<K>, Option<K>) {
-    let shown = usize::try_from(limit - 1).unwrap_or_default();
-    let has_more = keys.len() > shown;
-    keys.truncate(shown);
-    let last = keys.last().filter(|_| has_more).cloned();
-    (keys, last)
-}
+type Answer<T> = Result<Json<T>, ApiError>;
 
 /// The tracks behind keys, as this viewer sees them.
-pub async fn tracks_of(reading: &mut Reading, ids: &[i64]) -> Result<Vec<Track>, Refusal> {
-    let viewer = reading.viewer_id();
-    let views = load_tracks(reading.database(), ids, viewer).await?;
+pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[i64]) -> Result<Vec<Track>, ApiError> {
+    let viewer = transaction.viewer_id();
+    let views = load_tracks(transaction.connection(), ids, viewer).await?;
     Ok(views.into_iter().map(Track::from).collect())
 }
 
 /// The number in a path.
-pub fn track_id(path: Result<Path<i64>, PathRejection>) -> Result<i64, Refusal> {
-    path.map(|Path(id)| id).map_err(|_| Refusal::parameter("track_id", "must be a whole number of 64 bits"))
+pub fn track_id(path: Result<Path<i64>, PathRejection>) -> Result<i64, ApiError> {
+    path.map(|Path(id)| id).map_err(|_| ApiError::parameter("track_id", "must be a whole number of 64 bits"))
 }
 
 /// Tracks, newest or most liked first.
@@ -66,7 +60,7 @@ pub async fn list_tracks(
     match parameters.one("sort").unwrap_or("recent") {
         "recent" => answer_recent(&app, &credentials, &parameters, artist).await,
         "popular" => answer_popular(&app, &credentials, &parameters, artist).await,
-        _ => Err(Refusal::parameter("sort", "must be recent or popular")),
+        _ => Err(ApiError::parameter("sort", "must be recent or popular")),
     }
 }
 
@@ -87,7 +81,7 @@ pub async fn list_artist_tracks(
     Path(artist): Path<String>,
     parameters: Parameters,
 ) -> Answer<TrackPage> {
-    let artist = actor_name(&artist).map_err(|why| Refusal::parameter("did", why))?;
+    let artist = actor_name(&artist).map_err(|why| ApiError::parameter("did", why))?;
     answer_recent(&app, &credentials, &parameters, Some(artist)).await
 }
 
@@ -99,17 +93,17 @@ async fn answer_recent(
 ) -> Answer<TrackPage> {
     let query = format!("tracks recent {}", artist.as_ref().map_or("", ActorName::as_str));
     let page = parameters.page(&app.cursors, &query)?;
-    let mut reading = app.read(credentials).await?;
+    let mut transaction = app.read(credentials).await?;
     let keys = match artist {
-        None => list_recent(reading.database(), &page).await?,
-        Some(artist) => match find_actor(reading.database(), &artist).await? {
-            Some(artist) => list_of_artist(reading.database(), artist.id, &page).await?,
+        None => list_recent(transaction.connection(), &page).await?,
+        Some(artist) => match find_actor(transaction.connection(), &artist).await? {
+            Some(artist) => list_of_artist(transaction.connection(), artist.id, &page).await?,
             None => Vec::new(),
         },
     };
-    let (keys, last) = cut(keys, page.limit);
+    let (keys, last) = split_page(keys, page.limit);
     let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
-    let tracks = tracks_of(&mut reading, &ids).await?;
+    let tracks = tracks_of(&mut transaction, &ids).await?;
     let next_cursor = last.map(|key| app.cursors.seal(&query, &key.place));
     Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
 }
@@ -122,28 +116,28 @@ async fn answer_popular(
 ) -> Answer<TrackPage> {
     let query = format!("tracks popular {}", artist.as_ref().map_or("", ActorName::as_str));
     let page = parameters.page(&app.cursors, &query)?;
-    let mut reading = app.read(credentials).await?;
+    let mut transaction = app.read(credentials).await?;
     let keys = match artist {
-        None => popular_keys(&mut reading, &page).await?,
-        Some(artist) => match find_actor(reading.database(), &artist).await? {
-            Some(artist) => list_popular_of_artist(reading.database(), artist.id, &page).await?,
+        None => popular_keys(&mut transaction, &page).await?,
+        Some(artist) => match find_actor(transaction.connection(), &artist).await? {
+            Some(artist) => list_popular_of_artist(transaction.connection(), artist.id, &page).await?,
             None => Vec::new(),
         },
     };
-    let (keys, last) = cut(keys, page.limit);
+    let (keys, last) = split_page(keys, page.limit);
     let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
-    let tracks = tracks_of(&mut reading, &ids).await?;
+    let tracks = tracks_of(&mut transaction, &ids).await?;
     let next_cursor = last.map(|key| app.cursors.seal(&query, &key));
     Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
 }
 
 /// The keys of a page among all tracks. Those whose record is not there are few, and are passed over.
-async fn popular_keys(reading: &mut Reading, page: &Page<PopularKey>) -> Result<Vec<PopularKey>, Refusal> {
+async fn popular_keys(transaction: &mut ReadTransaction, page: &Page<PopularKey>) -> Result<Vec<PopularKey>, ApiError> {
     let wanted = usize::try_from(page.limit).unwrap_or_default();
     let mut stretch = Page { after: page.after, limit: 2 * page.limit };
     let mut keys = Vec::with_capacity(wanted);
     loop {
-        let found = list_popular(reading.database(), &stretch).await?;
+        let found = list_popular(transaction.connection(), &stretch).await?;
         keys.extend(found.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key));
         let is_last = found.len() < usize::try_from(stretch.limit).unwrap_or_default();
         if is_last || keys.len() >= wanted {
@@ -169,8 +163,8 @@ pub async fn show_track(
     path: Result<Path<i64>, PathRejection>,
 ) -> Answer<Track> {
     let id = track_id(path)?;
-    let mut reading = app.read(&credentials).await?;
-    show(&mut reading, id).await
+    let mut transaction = app.read(&credentials).await?;
+    show(&mut transaction, id).await
 }
 
 /// A track by its URI.
@@ -187,14 +181,14 @@ pub async fn show_track_by_uri(
     credentials: Credentials,
     parameters: Parameters,
 ) -> Answer<Track> {
-    let uri = named_uri(parameters.required("uri")?).map_err(|why| Refusal::parameter("uri", why))?;
-    let mut reading = app.read(&credentials).await?;
-    let uri = reading.resolve_uri(uri).await?.ok_or_else(|| Refusal::not_found("track"))?;
-    let id = find_track_id(reading.database(), &uri).await?.ok_or_else(|| Refusal::not_found("track"))?;
-    show(&mut reading, id).await
+    let uri = named_uri(parameters.required("uri")?).map_err(|why| ApiError::parameter("uri", why))?;
+    let mut transaction = app.read(&credentials).await?;
+    let uri = transaction.resolve_uri(uri).await?.ok_or_else(|| ApiError::not_found("track"))?;
+    let id = find_track_id(transaction.connection(), &uri).await?.ok_or_else(|| ApiError::not_found("track"))?;
+    show(&mut transaction, id).await
 }
 
-async fn show(reading: &mut Reading, id: i64) -> Answer<Track> {
-    let track = tracks_of(reading, &[id]).await?.pop();
-    track.map(Json).ok_or_else(|| Refusal::not_found("track"))
+async fn show(transaction: &mut ReadTransaction, id: i64) -> Answer<Track> {
+    let track = tracks_of(transaction, &[id]).await?.pop();
+    track.map(Json).ok_or_else(|| ApiError::not_found("track"))
 }

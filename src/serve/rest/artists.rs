@@ -5,11 +5,12 @@ use axum::{
     extract::{Path, State},
 };
 
-use super::{
-    app::{App, Credentials},
-    parameters::actor_name,
-    refusal::{Detail, Refusal},
-    shapes::Artist,
+use super::shapes::Artist;
+use crate::serve::http::{
+    app::App,
+    credentials::Credentials,
+    error::{ApiError, Detail},
+    params::actor_name,
 };
 use crate::store::views::actors::{ActorName, find_actor};
 
@@ -26,11 +27,11 @@ pub async fn show_artist(
     State(app): State<App>,
     credentials: Credentials,
     Path(name): Path<String>,
-) -> Result<Json<Artist>, Refusal> {
-    let name = actor_name(&name).map_err(|why| Refusal::parameter("did", why))?;
-    let mut reading = app.read(&credentials).await?;
-    let actor = find_actor(reading.database(), &name).await?;
-    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::not_found("artist"))
+) -> Result<Json<Artist>, ApiError> {
+    let name = actor_name(&name).map_err(|why| ApiError::parameter("did", why))?;
+    let mut transaction = app.read(&credentials).await?;
+    let actor = find_actor(transaction.connection(), &name).await?;
+    actor.map(|actor| Json(actor.into())).ok_or_else(|| ApiError::not_found("artist"))
 }
 
 /// The viewer.
@@ -39,9 +40,9 @@ pub async fn show_artist(
     (status = 401, body = Detail, description = "No token, or one that is not valid."),
     (status = 404, body = Detail, description = "The viewer's account is hidden: deactivated, taken down or deleted."),
 ), security(("bearer" = []), ("session" = [])))]
-pub async fn show_me(State(app): State<App>, credentials: Credentials) -> Result<Json<Artist>, Refusal> {
-    let mut reading = app.read(&credentials).await?;
-    let viewer = reading.require_viewer()?;
-    let actor = find_actor(reading.database(), &ActorName::Did(viewer.did)).await?;
-    actor.map(|actor| Json(actor.into())).ok_or_else(|| Refusal::not_found("artist"))
+pub async fn show_me(State(app): State<App>, credentials: Credentials) -> Result<Json<Artist>, ApiError> {
+    let mut transaction = app.read(&credentials).await?;
+    let viewer = transaction.require_viewer()?;
+    let actor = find_actor(transaction.connection(), &ActorName::Did(viewer.did)).await?;
+    actor.map(|actor| Json(actor.into())).ok_or_else(|| ApiError::not_found("artist"))
 }

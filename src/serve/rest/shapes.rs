@@ -195,26 +195,21 @@ pub struct ListPage {
     pub has_more: bool,
 }
 
-/// The text of what may be absent.
-pub fn text<T: std::fmt::Display>(value: Option<&T>) -> Option<String> {
-    value.map(ToString::to_string)
-}
-
 impl From<TrackView> for Track {
     fn from(view: TrackView) -> Self {
         let feature = |feature: FeatureView| Feature {
             did: feature.did.to_string(),
-            handle: text(feature.handle.as_ref()),
+            handle: feature.handle.as_ref().map(ToString::to_string),
             display_name: feature.display_name,
         };
         Self {
             id: view.id,
             artist_did: view.artist_did.to_string(),
-            artist_handle: text(view.artist_handle.as_ref()),
+            artist_handle: view.artist_handle.as_ref().map(ToString::to_string),
             artist_avatar_url: view.artist_avatar,
             features: view.features.into_iter().map(feature).collect(),
             atproto_record_uri: view.uri.to_string(),
-            atproto_record_cid: text(view.cid.as_ref()),
+            atproto_record_cid: view.cid.as_ref().map(ToString::to_string),
             title: view.title,
             artist: view.artist,
             album: view.album,
@@ -234,7 +229,7 @@ impl From<ActorView> for Artist {
     fn from(view: ActorView) -> Self {
         Self {
             did: view.did.to_string(),
-            handle: text(view.handle.as_ref()),
+            handle: view.handle.as_ref().map(ToString::to_string),
             display_name: view.display_name,
             bio: view.bio,
             avatar_url: view.avatar,
@@ -263,7 +258,7 @@ impl From<LikerView> for Liker {
     fn from(view: LikerView) -> Self {
         Self {
             did: view.did.to_string(),
-            handle: text(view.handle.as_ref()),
+            handle: view.handle.as_ref().map(ToString::to_string),
             display_name: view.display_name,
             avatar_url: view.avatar,
             liked_at: view.sort_at,
@@ -276,9 +271,9 @@ impl ListCard {
     pub fn new(uri: &AtUri, view: ListView) -> Self {
         Self {
             uri: uri.to_string(),
-            cid: text(view.cid.as_ref()),
+            cid: view.cid.as_ref().map(ToString::to_string),
             owner_did: view.did.to_string(),
-            owner_handle: text(view.handle.as_ref()),
+            owner_handle: view.handle.as_ref().map(ToString::to_string),
             name: view.name,
             list_type: view.list_type,
             item_count: view.item_count,

@@ -2,9 +2,10 @@
 
 use axum::{extract::State, http::StatusCode};
 
-use super::{
-    app::{App, Credentials},
-    refusal::{Detail, Refusal},
+use crate::serve::http::{
+    app::App,
+    credentials::Credentials,
+    error::{ApiError, Detail},
 };
 
 /// Likes a track. Not possible yet.
@@ -15,7 +16,7 @@ use super::{
     (status = 403, body = Detail, description = "The token may only read."),
     (status = 501, body = Detail, description = "Writing is not there yet."),
 ), security(("bearer" = []), ("session" = [])))]
-pub async fn like(State(app): State<App>, credentials: Credentials) -> Refusal {
+pub async fn like(State(app): State<App>, credentials: Credentials) -> ApiError {
     refuse(&app, &credentials).await
 }
 
@@ -27,7 +28,7 @@ pub async fn like(State(app): State<App>, credentials: Credentials) -> Refusal {
     (status = 403, body = Detail, description = "The token may only read."),
     (status = 501, body = Detail, description = "Writing is not there yet."),
 ), security(("bearer" = []), ("session" = [])))]
-pub async fn unlike(State(app): State<App>, credentials: Credentials) -> Refusal {
+pub async fn unlike(State(app): State<App>, credentials: Credentials) -> ApiError {
     refuse(&app, &credentials).await
 }
 
@@ -37,7 +38,7 @@ pub async fn unlike(State(app): State<App>, credentials: Credentials) -> Refusal
     (status = 403, body = Detail, description = "The token may only read."),
     (status = 501, body = Detail, description = "Writing is not there yet."),
 ), security(("bearer" = []), ("session" = [])))]
-pub async fn reorder(State(app): State<App>, credentials: Credentials) -> Refusal {
+pub async fn reorder(State(app): State<App>, credentials: Credentials) -> ApiError {
     refuse(&app, &credentials).await
 }
 
@@ -47,17 +48,17 @@ pub async fn reorder(State(app): State<App>, credentials: Credentials) -> Refusa
     (status = 403, body = Detail, description = "The token may only read."),
     (status = 501, body = Detail, description = "Writing is not there yet."),
 ), security(("bearer" = []), ("session" = [])))]
-pub async fn prefer(State(app): State<App>, credentials: Credentials) -> Refusal {
+pub async fn prefer(State(app): State<App>, credentials: Credentials) -> ApiError {
     refuse(&app, &credentials).await
 }
 
-async fn refuse(app: &App, credentials: &Credentials) -> Refusal {
-    let viewer = match app.read(credentials).await.and_then(|reading| reading.require_viewer()) {
+async fn refuse(app: &App, credentials: &Credentials) -> ApiError {
+    let viewer = match app.read(credentials).await.and_then(|transaction| transaction.require_viewer()) {
         Ok(viewer) => viewer,
-        Err(refusal) => return refusal,
+        Err(error) => return error,
     };
     if viewer.may_write {
-        return Refusal::new(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", "writing is not there yet");
+        return ApiError::new(StatusCode::NOT_IMPLEMENTED, "MethodNotImplemented", "writing is not there yet");
     }
-    Refusal::new(StatusCode::FORBIDDEN, "Forbidden", "this token may only read")
+    ApiError::new(StatusCode::FORBIDDEN, "Forbidden", "this token may only read")
 }

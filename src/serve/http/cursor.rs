@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::refusal::Refusal;
+use super::error::ApiError;
 use crate::{
     atproto::Timestamp,
     store::views::{Place, tracks::PopularKey},
@@ -48,8 +48,8 @@ impl Cursors {
     }
 
     /// The place in a cursor, if it was sealed under this key for this query.
-    pub fn open<P: CursorPlace>(&self, query: &str, cursor: &str) -> Result<P, Refusal> {
-        self.open_if_ours(query, cursor).ok_or_else(Refusal::cursor)
+    pub fn open<P: CursorPlace>(&self, query: &str, cursor: &str) -> Result<P, ApiError> {
+        self.open_if_ours(query, cursor).ok_or_else(ApiError::cursor)
     }
 
     fn open_if_ours<P: CursorPlace>(&self, query: &str, cursor: &str) -> Option<P> {
