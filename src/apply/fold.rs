@@ -64,7 +64,7 @@ impl<'a> Fold<'a> {
     pub fn of_rejects(rejects: impl Iterator<Item = &'a Reject>) -> Self {
         let mut fold = Self::default();
         for path in rejects.filter_map(|reject| reject.path.as_ref()) {
-            if has_row(path.collection, &path.rkey) {
+            if path.collection.key_form().fits(&path.rkey) {
                 fold.add(path.collection, PathState::new(&path.did, &path.rkey, path.rev.before(), None));
             }
         }
@@ -113,13 +113,5 @@ impl<'a> Fold<'a> {
     /// All paths with their collections, in no order.
     pub fn paths(&mut self) -> impl Iterator<Item = (Collection, &mut PathState<'a>)> {
         self.paths.iter_mut().map(|((collection, _, _), state)| (*collection, state))
-    }
-}
-
-/// Whether a path can have a row: likes and lists are keyed by TID, an actor has one profile.
-fn has_row(collection: Collection, rkey: &RecordKey) -> bool {
-    match collection {
-        Collection::Like | Collection::List | Collection::Track => Tid::parse(rkey.as_str()).is_ok(),
-        Collection::Profile => rkey.as_str() == "self",
     }
 }

@@ -9,8 +9,11 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    Item, MESSAGE_MAX, RawFormat,
-    operation::{Fault, RawRecord, Refusal, account_status, decode_delete, decode_put},
+    firehose_message::MESSAGE_MAX,
+    operation::{account_status, decode_delete, decode_put},
+    record::RawRecord,
+    refusal::{Fault, Refusal},
+    reject::{Item, RawFormat},
 };
 use crate::{
     atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp},
@@ -127,7 +130,7 @@ pub(super) fn read_message<'a, E: Deserialize<'a>>(
 
 /// Where a dialect keeps things; each ends where a name follows.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct FieldNames {
     /// The fields that all kinds have, and the parts of those that are no commits.
     pub(super) top: &'static str,
     /// The fields of an operation.
@@ -140,8 +143,8 @@ pub(super) struct Names {
 
 /// What a message says whatever its kind, and how its dialect calls it.
 #[derive(Debug)]
-pub(super) struct Told<'e, 'a> {
-    pub(super) names: &'static Names,
+pub(super) struct Head<'e, 'a> {
+    pub(super) names: &'static FieldNames,
     pub(super) did: Option<&'e Text<'a>>,
     /// Whether the message has a number.
     pub(super) is_numbered: bool,
@@ -149,7 +152,7 @@ pub(super) struct Told<'e, 'a> {
     pub(super) seen: Option<Timestamp>,
 }
 
-impl Told<'_, '_> {
+impl Head<'_, '_> {
     /// An operation on one of our collections; nothing if it is on another.
     pub(super) fn decode_commit(
         &self,
@@ -239,8 +242,8 @@ impl Told<'_, '_> {
         if !self.is_numbered {
             return Err(self.missing(self.names.number));
         }
-        let told = time.and_then(|time| Timestamp::parse(&time.0).ok());
-        told.or(self.seen).ok_or_else(|| self.missing(self.names.time))
+        let stated = time.and_then(|time| Timestamp::parse(&time.0).ok());
+        stated.or(self.seen).ok_or_else(|| self.missing(self.names.time))
     }
 
     /// Whose repo or account.

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 
 use super::{
-    Frame, Item, RawFormat,
-    jetstream::{AccountPart, CommitPart, IdentityPart, Names, Parts, Text, Told, read_message},
-    operation::{Fault, Refusal},
+    frame::Frame,
+    jetstream::{AccountPart, CommitPart, FieldNames, Head, IdentityPart, Parts, Text, read_message},
+    refusal::{Fault, Refusal},
+    reject::{Item, RawFormat},
 };
 use crate::{
     atproto::Timestamp,
@@ -27,7 +28,7 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
     Frame { position: envelope.time_us, time, items, link: None }
 }
 
-const NAMES: Names = Names { top: "", commit: "commit.", number: "time_us", time: "time_us" };
+const NAMES: FieldNames = FieldNames { top: "", commit: "commit.", number: "time_us", time: "time_us" };
 
 /// What a message holds, as far as it is there and of the right type.
 #[derive(Debug, Deserialize)]
@@ -64,15 +65,15 @@ fn decode_envelope(
     time: Option<Timestamp>,
 ) -> Result<Option<Item>, Fault> {
     // A number that is no moment is as good as none for what needs a moment, but is still a number.
-    let told = |is_numbered| Told { names: &NAMES, did: envelope.did.as_ref(), is_numbered, seen: time };
+    let head = |is_numbered| Head { names: &NAMES, did: envelope.did.as_ref(), is_numbered, seen: time };
     let kind = envelope.kind.as_ref().ok_or_else(|| Refusal::missing("kind"))?;
     match kind.0.as_ref() {
         "commit" => {
             let commit = envelope.commit.as_ref().ok_or_else(|| Refusal::missing("commit"))?;
-            told(envelope.time_us.is_some()).decode_commit(collections, commit)
+            head(envelope.time_us.is_some()).decode_commit(collections, commit)
         }
-        "identity" => told(time.is_some()).decode_identity(envelope.identity.as_ref()).map(Some),
-        "account" => told(time.is_some()).decode_account(envelope.account.as_ref()).map(Some),
+        "identity" => head(time.is_some()).decode_identity(envelope.identity.as_ref()).map(Some),
+        "account" => head(time.is_some()).decode_account(envelope.account.as_ref()).map(Some),
         kind => Err(Refusal::of(RejectReason::UnknownKind, "kind", format!("the kind {kind:?} is not known")).into()),
     }
 }

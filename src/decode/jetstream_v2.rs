@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Frame, Item, Message, RawFormat,
-    jetstream::{AccountPart, CommitPart, IdentityPart, Names, Parts, Text, Told, read_message},
-    operation::{Fault, Refusal},
+    frame::{Frame, Message},
+    jetstream::{AccountPart, CommitPart, FieldNames, Head, IdentityPart, Parts, Text, read_message},
+    refusal::{Fault, Refusal},
+    reject::{Item, RawFormat},
 };
 use crate::{
     atproto::{Tid, Timestamp},
@@ -17,7 +18,7 @@ use crate::{
 
 /// Begins the type of every payload.
 const TYPE_PREFIX: &str = "network.bsky.jetstream.subscribeEvents#";
-const NAMES: Names = Names { top: "payload.", commit: "payload.", number: "seq", time: "time" };
+const NAMES: FieldNames = FieldNames { top: "payload.", commit: "payload.", number: "seq", time: "time" };
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
@@ -123,7 +124,7 @@ struct Payload<'a> {
     message: Option<Text<'a>>,
 }
 
-/// What the relay told of a repo that diverged. The blocks that it sent along are not read.
+/// What the relay head of a repo that diverged. The blocks that it sent along are not read.
 #[derive(Debug, Deserialize)]
 struct SyncPart<'a> {
     #[serde(borrow)]
@@ -171,27 +172,27 @@ fn decode_payload(
     payload: Payload<'_>,
     seen: Option<Timestamp>,
 ) -> Result<Option<Item>, Fault> {
-    let told = Told { names: &NAMES, did: payload.did.as_ref(), is_numbered: payload.seq.is_some(), seen };
+    let head = Head { names: &NAMES, did: payload.did.as_ref(), is_numbered: payload.seq.is_some(), seen };
     match payload.kind() {
         Some("commit") => {
             let Payload { rev, operation, collection, rkey, cid, record, .. } = payload;
-            told.decode_commit(collections, &CommitPart { rev, operation, collection, rkey, cid, record })
+            head.decode_commit(collections, &CommitPart { rev, operation, collection, rkey, cid, record })
         }
-        Some("identity") => told.decode_identity(payload.identity.as_ref()).map(Some),
-        Some("account") => told.decode_account(payload.account.as_ref()).map(Some),
-        Some("sync") => decode_sync(&told, payload.sync.as_ref()).map(Some),
+        Some("identity") => head.decode_identity(payload.identity.as_ref()).map(Some),
+        Some("account") => head.decode_account(payload.account.as_ref()).map(Some),
+        Some("sync") => decode_sync(&head, payload.sync.as_ref()).map(Some),
         Some(_) => Ok(None),
-        None => Err(told.missing("$type").into()),
+        None => Err(head.missing("$type").into()),
     }
 }
 
-fn decode_sync(told: &Told<'_, '_>, sync: Option<&SyncPart<'_>>) -> Result<Item, Fault> {
-    let sync = sync.ok_or_else(|| told.missing("sync"))?;
-    let did = told.read_did()?;
-    let rev = sync.rev.as_ref().ok_or_else(|| told.missing("sync.rev"))?;
-    let rev = Tid::parse(&rev.0).map_err(|error| Refusal::invalid(&told.field("sync.rev"), error))?;
-    if !told.is_numbered {
-        return Err(told.missing(NAMES.number).into());
+fn decode_sync(head: &Head<'_, '_>, sync: Option<&SyncPart<'_>>) -> Result<Item, Fault> {
+    let sync = sync.ok_or_else(|| head.missing("sync"))?;
+    let did = head.read_did()?;
+    let rev = sync.rev.as_ref().ok_or_else(|| head.missing("sync.rev"))?;
+    let rev = Tid::parse(&rev.0).map_err(|error| Refusal::invalid(&head.field("sync.rev"), error))?;
+    if !head.is_numbered {
+        return Err(head.missing(NAMES.number).into());
     }
     Ok(Item::Event(Event { did, body: EventBody::Sync { rev } }))
 }

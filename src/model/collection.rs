@@ -1,6 +1,10 @@
-use std::ops::{Index, IndexMut};
+use std::{
+    fmt,
+    ops::{Index, IndexMut},
+};
 
 use super::words::words;
+use crate::atproto::{RecordKey, Tid};
 
 words! {
     /// One of the record types that the index holds.
@@ -23,6 +27,42 @@ impl Collection {
             Self::Like | Self::List | Self::Track => self.as_str(),
             Self::Profile => "actor.profile",
         }
+    }
+
+    /// The form of record key that the collection's lexicon asks for.
+    pub fn key_form(self) -> KeyForm {
+        match self {
+            Self::Like | Self::List | Self::Track => KeyForm::Tid,
+            Self::Profile => KeyForm::SelfKey,
+        }
+    }
+}
+
+/// A form of record key, <https://atproto.com/specs/record-key>. No record of ours can have a key of another form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyForm {
+    /// One record after the other.
+    Tid,
+    /// One record in a repo, at the key `self`.
+    SelfKey,
+}
+
+impl KeyForm {
+    /// Whether a key is of this form.
+    pub fn fits(self, rkey: &RecordKey) -> bool {
+        match self {
+            Self::Tid => Tid::parse(rkey.as_str()).is_ok(),
+            Self::SelfKey => rkey.as_str() == "self",
+        }
+    }
+}
+
+impl fmt::Display for KeyForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tid => "a TID",
+            Self::SelfKey => "self",
+        })
     }
 }
 

@@ -16,7 +16,7 @@ mod resync;
 mod words;
 
 pub use account::AccountStatus;
-pub use collection::{Collection, CollectionMap};
+pub use collection::{Collection, CollectionMap, KeyForm};
 pub use collections::Collections;
 pub use event::{Commit, Event, EventBody, Operation};
 pub use gap::GapReason;

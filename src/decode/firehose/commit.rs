@@ -2,17 +2,26 @@
 
 use std::cell::OnceCell;
 
-use super::{
-    super::{
-        Item, RawFormat,
-        operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
-    },
-    Blocks, Found, RawCommit, RawMessage, RawOperation,
-};
 use crate::{
     atproto::{Did, RecordKey, Tid},
+    decode::{
+        firehose_message::{Blocks, RawCommit, RawMessage, RawOperation},
+        operation::{decode_delete, decode_put},
+        record::RawRecord,
+        refusal::{Fault, Refusal},
+        reject::{Item, RawFormat},
+    },
     model::{Collection, Collections, RecordPath, RejectReason},
 };
+
+/// What a message comes to.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order of the message.
+    pub items: Vec<Item>,
+    /// The first thing that is wrong with the message itself. Its reject keeps the whole message, so that one tells of all.
+    pub fault: Option<Fault>,
+}
 
 /// Reads a commit. The refusal is one that concerns the commit as a whole.
 pub(super) fn decode_commit(collections: &Collections, raw: &RawMessage<'_>) -> Result<Found, Refusal> {

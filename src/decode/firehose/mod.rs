@@ -4,22 +4,25 @@
 //! the operations on our collections. Blocks are looked at only where such an operation names them.
 
 mod commit;
-mod link;
-mod message;
 
-pub use super::Message;
-pub use link::{Follows, Link};
-pub use message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message};
+pub use super::{
+    commit_link::{Follows, Link},
+    firehose_message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message},
+    frame::Message,
+};
 
 use super::{
-    Frame, Item, RawFormat,
-    operation::{Fault, Refusal, account_status},
+    frame::Frame,
+    operation::account_status,
+    refusal::{Fault, Refusal},
+    reject::{Item, RawFormat},
     value::Value,
 };
 use crate::{
     atproto::{Did, Handle, Tid, Timestamp},
     model::{Collections, Event, EventBody, RejectReason},
 };
+use commit::Found;
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
@@ -57,14 +60,6 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
     };
     let link = matches!(raw.kind(), Some("#commit" | "#sync")).then(|| Link::read(&raw)).flatten();
     Message::Frame(Frame { position: raw.position(), time: raw.time(), items, link })
-}
-
-/// What a message comes to.
-#[derive(Debug, Default)]
-struct Found {
-    items: Vec<Item>,
-    /// The first thing that is wrong with the message itself. Its reject keeps the whole message, so that one tells of all.
-    fault: Option<Fault>,
 }
 
 fn only(event: Event) -> Found {

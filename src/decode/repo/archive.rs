@@ -1,5 +1,6 @@
 use super::{
-    Blocks, VerifyError,
+    blocks::Blocks,
+    error::VerifyError,
     tree::{Item, Leaf, Tree},
 };
 use crate::atproto::{Cid, Did, PublicKey, Tid};
@@ -28,7 +29,7 @@ pub struct RepoRecord<'a> {
 
 /// Reads a repo as `com.atproto.sync.getRepo` gives it: signed by this key for this DID, its tree walked to the last record.
 ///
-/// Takes as much memory as some times the CAR's bytes: to bound them is for whoever fetches it.
+/// Takes as much memory as some times the CAR's bytes: to bound them is for the caller who fetches it.
 pub fn read_repo<'a>(car: &'a [u8], did: &Did, key: &PublicKey) -> Result<Repo<'a>, VerifyError> {
     let blocks = Blocks::read(car)?;
     let commit = blocks.commit()?;

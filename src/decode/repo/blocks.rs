@@ -3,8 +3,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use sha2::{Digest as _, Sha256};
 
-use super::{super::car, Digest, VerifyError, commit::SignedCommit};
-use crate::atproto::Cid;
+use super::{cbor::Digest, commit::SignedCommit, error::VerifyError};
+use crate::{atproto::Cid, decode::car};
 
 /// The blocks of a CAR, each of which hashes to its name.
 #[derive(Debug)]

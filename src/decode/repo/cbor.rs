@@ -2,7 +2,8 @@
 //! one order, every link a SHA-256 of DAG-CBOR. A block that is read here has exactly one encoding, so that what was read can
 //! be written again and hashed.
 
-use super::Digest;
+/// The SHA-256 of a block.
+pub(super) type Digest = [u8; 32];
 
 const UNSIGNED: u8 = 0;
 const BYTES: u8 = 2;

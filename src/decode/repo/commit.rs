@@ -1,9 +1,12 @@
 use super::{
-    Digest, VerifyError,
-    cbor::{Malformed, Reader},
+    cbor::{Digest, Malformed, Reader},
+    error::VerifyError,
     signature,
 };
-use crate::atproto::PublicKey;
+use crate::{
+    atproto::{Cid, PublicKey},
+    decode::car,
+};
 
 /// The block that the owner of a repo signs, version 3.
 #[derive(Debug)]
@@ -60,4 +63,13 @@ impl<'a> SignedCommit<'a> {
         let made = signature::is_made_by(key, &[&UNSIGNED_HEAD, before, behind], self.signature);
         if made { Ok(()) } else { Err(VerifyError::Signature) }
     }
+}
+
+/// The root of the tree as the signed commit in a CAR says it: the commit of this name, or else the CAR's root. Nothing is
+/// checked.
+pub(in crate::decode) fn find_data(car: &[u8], commit: Option<Cid>) -> Option<Cid> {
+    let (root, mut blocks) = car::read(car).ok()?;
+    let commit = commit.or(root)?;
+    let block = blocks.find_map(|block| block.ok().filter(|(cid, _)| *cid == commit))?.1;
+    Some(Cid::of_digest(&SignedCommit::read(block).ok()?.data))
 }

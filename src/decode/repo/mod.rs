@@ -1,6 +1,6 @@
 //! What proves that a repo is what its owner signed: the signature of a commit, and the tree of records behind it.
 //!
-//! [`read_repo`] reads a whole repo as `com.atproto.sync.getRepo` gives it; [`verify_commit`] holds a commit of the firehose
+//! [`read_repo`] reads a whole repo as `com.atproto.sync.getRepo` gives it; [`verify_commit`] checks a commit of the firehose
 //! against the slice that came with it, without anything from before: it undoes the commit's operations on the slice of the
 //! new tree and arrives at the root that the tree had before. Both need the key from the owner's DID document, and trust
 //! nothing else.
@@ -9,76 +9,12 @@ mod archive;
 mod blocks;
 mod cbor;
 mod commit;
+mod error;
 mod signature;
 mod slice;
 mod tree;
 
 pub use archive::{Repo, RepoRecord, read_repo};
+pub(super) use commit::find_data;
+pub use error::VerifyError;
 pub use slice::{Verified, verify_commit};
-
-use blocks::Blocks;
-use commit::SignedCommit;
-
-use super::car;
-use crate::atproto::Cid;
-
-/// The SHA-256 of a block.
-type Digest = [u8; 32];
-
-/// The root of the tree as the signed commit in a CAR says it: the commit of this name, or else the CAR's root. Nothing is
-/// checked.
-pub(super) fn find_data(car: &[u8], commit: Option<Cid>) -> Option<Cid> {
-    let (root, mut blocks) = car::read(car).ok()?;
-    let commit = commit.or(root)?;
-    let block = blocks.find_map(|block| block.ok().filter(|(cid, _)| *cid == commit))?.1;
-    Some(Cid::of_digest(&SignedCommit::read(block).ok()?.data))
-}
-
-/// Why something is not proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum VerifyError {
-    /// The blocks are no CAR, or a block does not hash to its name.
-    #[error("the blocks cannot be read: {0}")]
-    Blocks(&'static str),
-    /// The signed commit is not there, or is none.
-    #[error("the signed commit cannot be read: {0}")]
-    Commit(&'static str),
-    /// The signed commit is of something else than what it came with.
-    #[error("the signed commit is of another {0}")]
-    Other(&'static str),
-    /// The key did not make the signature.
-    #[error("the signature is not of the key in the DID document")]
-    Signature,
-    /// The tree is not of the one form that its records have.
-    #[error("the tree is not as it must be: {0}")]
-    Tree(&'static str),
-    /// A block that the proof needs is not there.
-    #[error("a block that the proof needs did not come along")]
-    Incomplete,
-    /// The operations are not what happened to the tree.
-    #[error("the operations are not what happened to the tree: {0}")]
-    Operation(&'static str),
-    /// Without the operations the tree is not the one that the commit says was there before.
-    #[error("without its operations the commit is not what was there before")]
-    Before,
-}
-
-impl VerifyError {
-    /// The word in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Blocks(_) => "blocks",
-            Self::Commit(_) => "commit",
-            Self::Other(_) => "other",
-            Self::Signature => "signature",
-            Self::Tree(_) => "tree",
-            Self::Incomplete => "incomplete",
-            Self::Operation(_) => "operation",
-            Self::Before => "before",
-        }
-    }
-
-    /// All words, to register their counters at the start.
-    pub const WORDS: [&'static str; 8] =
-        ["blocks", "commit", "other", "signature", "tree", "incomplete", "operation", "before"];
-}

@@ -1,9 +1,13 @@
 use super::{
-    super::firehose::{RawCommit, RawOperation},
-    Blocks, Digest, VerifyError,
+    blocks::Blocks,
+    cbor::Digest,
+    error::VerifyError,
     tree::{Change, Tree},
 };
-use crate::atproto::{Cid, PublicKey};
+use crate::{
+    atproto::{Cid, PublicKey},
+    decode::firehose_message::{RawCommit, RawOperation},
+};
 
 /// A commit whose proof holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +21,7 @@ pub struct Verified {
 /// Operations of a commit at most, by the specification.
 const OPERATIONS_MAX: usize = 200;
 
-/// Holds a commit against the slice of the repo that came with it.
+/// Checks a commit against the slice of the repo that came with it.
 ///
 /// It holds when every block hashes to its name; the signed commit is the one named, of this repo and rev, and signed with
 /// this key; every record that was created or updated is in the tree under its path and came along, and no deleted one is;

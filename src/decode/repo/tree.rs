@@ -8,8 +8,9 @@
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Blocks, Digest, VerifyError,
-    cbor::{Malformed, Reader, Writer},
+    blocks::Blocks,
+    cbor::{Digest, Malformed, Reader, Writer},
+    error::VerifyError,
 };
 
 /// A tree, or as much as is known of it.

@@ -9,7 +9,7 @@ use plyr_likes::{
     decode::{
         RawFormat,
         lexicons::{self, ALL},
-        record::{RecordError, decode_record},
+        record::{RawRecord, RecordError, decode_record},
     },
     model::{Collection, Collections, RejectReason},
 };
@@ -371,8 +371,9 @@ fn decode(collection: Collection, record: &Value) -> Result<(), RecordError> {
     let key = if collection == Collection::Profile { "self" } else { "3l3qo2vuowo2b" };
     let rkey = RecordKey::parse(key).unwrap();
     let text = serde_json::to_vec(record).unwrap();
-    let from_json = decode_record(&collections, collection, &rkey, RawFormat::RecordJson, &text);
-    let from_cbor = decode_record(&collections, collection, &rkey, RawFormat::RecordCbor, &cbor(record));
+    let raw = |format, bytes| RawRecord { format, bytes };
+    let from_json = decode_record(&collections, collection, &rkey, raw(RawFormat::RecordJson, &text));
+    let from_cbor = decode_record(&collections, collection, &rkey, raw(RawFormat::RecordCbor, &cbor(record)));
     assert_eq!(from_json, from_cbor, "{record}");
     from_json.map(|decoded| assert_eq!(decoded.collection(), collection))
 }

@@ -4,12 +4,10 @@ use std::fmt;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{
-    record::RecordError,
-    value::{Map, Value, find},
-};
+use super::error::RecordError;
 use crate::{
     atproto::{AtUri, Cid, Did, Timestamp},
+    decode::value::{Map, Value, find},
     model::RejectReason,
 };
 
@@ -189,7 +187,7 @@ impl<'r> Fields<'r> {
     }
 }
 
-/// Holds a value against what a lexicon says of a text. U+0000 is valid by any lexicon, and refused because what is taken
+/// Checks a value against what a lexicon says of a text. U+0000 is valid by any lexicon, and refused because what is taken
 /// out here goes to a database that cannot hold it.
 pub(super) fn text<'r>(value: &'r Value<'r>, at: &At<'_>, rule: TextRule) -> Result<&'r str, RecordError> {
     let text = value.as_text().ok_or_else(|| at.fail("must be a string"))?;

@@ -1,7 +1,4 @@
-use super::{
-    super::{repo, value::Value},
-    RawMessage,
-};
+use super::{firehose_message::RawMessage, repo, value::Value};
 use crate::atproto::{Cid, Did, Tid};
 
 /// How a commit of any collections follows on the one before it in its repo, as the upstream tells it: nothing of it is

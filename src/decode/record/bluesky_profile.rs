@@ -1,12 +1,15 @@
-//! The profile that most of atproto shows of somebody, held against what its lexicon says of name and picture.
+//! The profile that most of atproto shows of an actor, checked against what its lexicon says of name and picture.
 
 use super::{
-    RawFormat,
+    error::RecordError,
     fields::{At, Fields, TextRule},
-    record::{RecordError, read_value},
-    value::Value,
+    raw::RawRecord,
 };
-use crate::{atproto::Cid, model::RejectReason};
+use crate::{
+    atproto::Cid,
+    decode::{reject::RawFormat, value::Value},
+    model::RejectReason,
+};
 
 /// The collection. The record's key is `self`.
 pub const BLUESKY_PROFILE: &str = "app.bsky.actor.profile";
@@ -27,7 +30,7 @@ pub struct BlueskyProfile {
 ///
 /// `format` is [`RawFormat::RecordJson`] or [`RawFormat::RecordCbor`].
 pub fn decode_bluesky_profile(format: RawFormat, bytes: &[u8]) -> Result<BlueskyProfile, RecordError> {
-    let value = read_value(format, bytes)?;
+    let value = RawRecord { format, bytes }.read()?;
     let fields = Fields::of(&value, &At::Record)?;
     if fields.optional("$type").and_then(Value::as_text) != Some(BLUESKY_PROFILE) {
         return Err(fields.at("$type").fail_as(RejectReason::RecordType, format!("must be {BLUESKY_PROFILE}")));

@@ -1,15 +1,18 @@
-//! What a message holds, of any collection and unchecked.
+//! What a message of the raw firehose holds, of any collection and unchecked.
 
 use std::collections::HashMap;
 
-use super::super::{
-    MESSAGE_MAX, car,
+use super::{
+    car,
     value::{Value, ValueError},
 };
 use crate::{
     atproto::{Cid, Timestamp},
     model::RejectReason,
 };
+
+/// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.
+pub const MESSAGE_MAX: usize = 5 << 20;
 
 /// A message whose two objects could be read.
 #[derive(Debug)]
