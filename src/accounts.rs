@@ -16,7 +16,7 @@ use crate::{
     decode::AccountStatus,
     identity::{Failure, Identities, IdentityError},
     pds::{Server, XrpcError},
-    store::account_checks::{self, AccountCheck},
+    store::actors::account_checks::{self, AccountCheck},
 };
 
 /// Accounts asked about at once.

@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | 0 | [`atproto`], [`clock`] | anything of ours |
 //! | 1 | [`decode`] | sockets, SQL, tokio |
-//! | 2 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
+//! | 2 | [`source`], [`pds`], [`store`], [`postgres`] | source and pds: that a database exists; store: that a network exists |
 //! | 3 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
 //! | 4 | [`ingest`], [`accounts`], [`profiles`], [`reconcile`] | routes, flags |
 //! | 5 | [`serve`] | how rows got there |
@@ -29,6 +29,7 @@ pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pds;
+pub mod postgres;
 pub mod profiles;
 pub mod reconcile;
 pub mod serve;

@@ -16,10 +16,9 @@ use crate::{
         actors::AccountHint,
         likes::{LikeRow, LiveLike},
         lists::ListRow,
-        positions::NewPosition,
         profiles::ProfileRow,
-        proofs::NewProofs,
         rejects::NewReject,
+        sources::{last_delivered::NewProofs, positions::NewPosition},
         tracks::TrackRow,
     },
 };

@@ -11,9 +11,9 @@ use crate::{
     decode::{RawFormat, Reason},
     ingest,
     lifecycle::{self, Verify},
-    store::{
-        operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
-        views::operation::list_expired_rejects,
+    store::views::{
+        operation::list_expired_rejects,
+        rejects::{RejectRaw, RejectView, find_reject_raw, list_rejects},
     },
 };
 

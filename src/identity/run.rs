@@ -12,7 +12,7 @@ use super::{Identities, Identity, IdentityError};
 use crate::{
     atproto::{Did, Handle, Timestamp},
     pds::HandleAnswer,
-    store::identities::{self, IdentityCounts},
+    store::actors::identities::{self, IdentityCounts},
 };
 
 /// How long one may take before it is taken for lost: longer than all its requests together.

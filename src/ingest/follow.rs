@@ -31,7 +31,10 @@ use crate::{
     clock::Clock,
     decode::Collections,
     source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, lease::Token, positions::StoredPosition},
+    store::{
+        self,
+        sources::{lease::Token, positions::StoredPosition},
+    },
 };
 
 /// What to follow.
@@ -279,8 +282,8 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition>
 
 async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
-    store::sources::delete_others(&mut connection, names).await?;
-    store::positions::list(&mut connection).await
+    store::sources::connections::delete_others(&mut connection, names).await?;
+    store::sources::positions::list(&mut connection).await
 }
 
 /// The position of each source, in their order.
@@ -320,7 +323,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, (&self.name, self.token)).await
+        store::sources::connections::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -333,6 +336,6 @@ impl Recorder {
         };
         let mut connection = self.pool.acquire().await?;
         let times = (changed_at.utc(), self.clock.now().utc());
-        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
+        store::sources::connections::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     store::{
         self,
         gaps::{End, Reason},
-        positions::StoredPosition,
+        sources::positions::StoredPosition,
     },
 };
 

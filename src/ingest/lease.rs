@@ -13,7 +13,7 @@ use super::{
 use crate::{
     apply::ApplyError,
     clock::Clock,
-    store::lease::{self, Indexer, Token},
+    store::sources::lease::{self, Indexer, Token},
 };
 
 /// A lease that was not renewed for so long may be taken by others.

@@ -6,10 +6,7 @@ use crate::{
     clock::Clock,
     decode::{Collection, Collections},
     pds::{Cursors, Server, XrpcError},
-    store::{
-        discoveries,
-        repos::{self, Cause},
-    },
+    store::repos::{self, Cause, discoveries},
 };
 
 /// Whose repos a relay knows.

@@ -10,8 +10,8 @@ use crate::{
     decode::Collections,
     pds::Server,
     store::{
-        accounts, discoveries,
-        repos::{self, Cause},
+        actors::accounts,
+        repos::{self, Cause, discoveries},
     },
 };
 

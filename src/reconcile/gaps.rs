@@ -10,8 +10,7 @@ use crate::{
     decode::Collections,
     pds::Server,
     store::{
-        gaps::{self, By, Reason, StoredGap},
-        repairs,
+        gaps::{self, By, Reason, StoredGap, repairs},
         repos::{self, Cause},
     },
 };

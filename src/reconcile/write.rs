@@ -11,9 +11,11 @@ use crate::{
     clock::Clock,
     decode::Collections,
     store::{
-        account_checks,
-        drift::{self, NewDrift},
-        repos::{self, Cause, Reading, TakenRepo},
+        actors::account_checks,
+        repos::{
+            self, Cause, Reading, TakenRepo,
+            drift::{self, NewDrift},
+        },
     },
 };
 

@@ -35,7 +35,7 @@ pub struct LiveLike {
 
 /// Writes each row whose path was never seen, or whose rev is greater than the one stored there. Each path at most once.
 ///
-/// Runs in the transaction of [`super::begin_apply`], whose lock keeps the paths as they were found. What is new is copied, the
+/// Runs in the transaction of [`crate::store::begin_apply`], whose lock keeps the paths as they were found. What is new is copied, the
 /// rest updated: each of the count triggers sees one kind of change.
 pub async fn write(
     connection: &mut PgConnection,

@@ -11,7 +11,7 @@ pub async fn load_ids(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Re
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
 }
 
 /// Gives an id to each CID that has none, and answers with these; does nothing for the others.

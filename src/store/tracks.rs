@@ -14,7 +14,7 @@ pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
 }
 
 /// Gives an id and a count of zero to each URI that has none, and answers with these; does nothing for the others.

@@ -15,7 +15,7 @@ use plyr_likes::{
     clock::Clock,
     decode::AccountStatus,
     ingest::{check_counts, settle_accounts},
-    store::{account_checks::AccountCheck, accounts},
+    store::actors::{account_checks::AccountCheck, accounts},
 };
 use serde_json::{Value, json};
 

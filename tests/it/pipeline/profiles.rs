@@ -20,7 +20,7 @@ use plyr_likes::{
     ingest::settle_accounts,
     pds::{Client, ClientOptions, Directory, HostUrl},
     profiles::{self, Options},
-    store::{
+    store::actors::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
     },

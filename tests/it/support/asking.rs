@@ -8,7 +8,7 @@ use plyr_likes::{
     atproto::{Did, Tid, Timestamp},
     decode::AccountStatus,
     ingest::settle_accounts,
-    store::{
+    store::actors::{
         account_checks::{self, AccountCheck},
         accounts,
     },

@@ -7,13 +7,14 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 21] = [
+const MODULES: [(&str, u8, &[&str]); 22] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("decode", 1, &[]),
     ("source", 2, &[]),
     ("pds", 2, &[]),
     ("store", 2, &[]),
+    ("postgres", 2, &[]),
     ("apply", 3, &[]),
     ("identity", 3, &[]),
     ("accounts", 4, &[]),

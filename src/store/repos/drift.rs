@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::repos::Cause;
+use super::queue::Cause;
 
 /// Differences that were found, of one kind and for one cause.
 #[derive(Debug, Clone, PartialEq, Eq)]

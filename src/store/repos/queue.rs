@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::views::stored_did;
 use crate::atproto::{Did, Tid};
+use crate::store::stored::stored_did;
 
 /// Why a repo is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
