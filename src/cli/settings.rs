@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Proofs, Retention, comparison::Patience},
+    ingest::{self, Proofs, Retention, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},

@@ -6,9 +6,9 @@ use tokio::{
 };
 
 use super::{
+    failover::lookout::Lookout,
     gaps::Continuities,
     intake::Intake,
-    lookout::Lookout,
     pending::{Feeder, Pending, Shipment},
     proofs::Claims,
 };

@@ -9,20 +9,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError,
-    comparison::{Patience, Score},
-    counts,
+    IngestError, counts,
+    failover::{
+        Patience,
+        comparison::Score,
+        lookout::{Lookout, Watched},
+        rotation::{Rotation, Seat},
+        slot::Slot,
+    },
     feed::Feed,
     gaps::{self, Continuities},
     intake::Intake,
     judge::Judge,
-    lookout::{Lookout, Watched},
     meter::{Age, Ages},
     pending::Feeder,
     proofs::{Claims, Proofs, Prover},
     retention::Retention,
-    rotation::{Rotation, Seat},
-    slot::Slot,
     writer::{Inlet, Writer},
 };
 use crate::{

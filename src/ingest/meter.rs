@@ -9,7 +9,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::comparison::Score;
+use super::failover::comparison::Score;
 use crate::{
     apply::{Applied, Reached, kind},
     atproto::Timestamp,

@@ -6,25 +6,21 @@
 //! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
 //! several pumps on one database one works and the others stand by: the lease.
 
-pub mod comparison;
 pub mod continuity;
 mod counts;
+pub mod failover;
 mod feed;
 mod follow;
 mod gaps;
 mod intake;
 mod judge;
 mod lease;
-mod lookout;
 mod meter;
-mod patience;
 mod pending;
 mod proofs;
 mod replay;
 mod retention;
 mod retry;
-mod rotation;
-mod slot;
 mod writer;
 
 pub use counts::{check_counts, settle_accounts};

@@ -3,9 +3,9 @@ use std::{sync::Arc, time::Instant};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::{
+    failover::lookout::Lookout,
     gaps::Continuities,
     intake::{Heard, Read},
-    lookout::Lookout,
     meter,
     proofs::{Claim, Claims},
 };

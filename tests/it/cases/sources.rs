@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use plyr_likes::{
     clock::Clock,
-    ingest::{self, comparison::Patience},
+    ingest::{self, failover::Patience},
     serve,
     source::{SourceSpec, Tuning},
 };

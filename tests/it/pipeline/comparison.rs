@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes::{
     decode::Collection,
-    ingest::comparison::{Comparison, Heard, Moment, Patience, Score},
+    ingest::failover::{
+        Patience,
+        comparison::{Comparison, Heard, Moment, Score},
+    },
 };
 use proptest::prelude::*;
 

@@ -9,7 +9,7 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     decode::Collections,
-    ingest::{self, comparison::Patience},
+    ingest::{self, failover::Patience},
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;

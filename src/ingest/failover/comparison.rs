@@ -15,7 +15,7 @@ use std::{
 
 use foldhash::fast::RandomState;
 
-pub use super::patience::Patience;
+use super::patience::Patience;
 use crate::{
     atproto::{Did, RecordKey, Tid},
     decode::Collection,

@@ -13,15 +13,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    comparison::{Patience, Score},
-    meter,
-    slot::Duty,
-};
+use super::{comparison::Score, patience::Patience, slot::Duty};
 use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collection,
+    ingest::meter,
     source::{PositionKind, SourceSpec},
     store::{
         self,

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::comparison::{Comparison, Heard, Moment, Patience, Score};
+use super::{
+    comparison::{Comparison, Heard, Moment, Score},
+    patience::Patience,
+};
 use crate::{
     atproto::{Did, RecordKey, Tid, Timestamp},
     clock::Clock,
