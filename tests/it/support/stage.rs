@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     store::actors::account_checks::{self, AccountCheck},
 };
 use reqwest::StatusCode;
