@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use super::{ApplyError, fold::Fold, rows::AccountHints};
 use crate::{
     atproto::{Tid, Timestamp},
-    decode::AccountStatus,
+    model::AccountStatus,
     store::{
         self,
         actors::{

@@ -7,8 +7,9 @@ use super::batch::Applied;
 use crate::{
     atproto::Tid,
     decode::firehose::Link,
+    model::GapReason,
     store::{
-        gaps::{self, NewBreak, Reason},
+        gaps::{self, NewBreak},
         repos::commit_chains::{self, ChainRow},
     },
 };
@@ -35,7 +36,7 @@ pub async fn follow(
         (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));
     }
     let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
-    applied.add_gaps(Reason::Chain, gaps::open_repos(connection, Reason::Chain, &breaks, now).await?);
+    applied.add_gaps(GapReason::Chain, gaps::open_repos(connection, GapReason::Chain, &breaks, now).await?);
     Ok(())
 }
 

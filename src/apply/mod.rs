@@ -22,7 +22,7 @@ use sqlx::PgConnection;
 use crate::{
     atproto::Nsid,
     clock::Clock,
-    decode::{Collection, Collections, Event},
+    model::{Collection, Collections, Event},
     store::{
         self,
         actors::{account_checks, identities},
@@ -180,7 +180,7 @@ async fn write_tracks(
     outcome: &mut Applied,
 ) -> sqlx::Result<()> {
     let tracks = rows::tracks(fold.of(Collection::Track), nsid);
-    let written = store::tracks::write(connection, &tracks, now).await?;
+    let written = store::records::tracks::write(connection, &tracks, now).await?;
     outcome.add_written(Collection::Track, written, fold.anomalies(Collection::Track));
     Ok(())
 }
@@ -192,11 +192,12 @@ async fn write_others(
     now: DateTime<Utc>,
     outcome: &mut Applied,
 ) -> sqlx::Result<()> {
-    let likes = store::likes::write(connection, &rows::likes(fold.of(Collection::Like)), now).await?;
+    let likes = store::records::likes::write(connection, &rows::likes(fold.of(Collection::Like)), now).await?;
     outcome.add_written(Collection::Like, likes, fold.anomalies(Collection::Like));
-    let lists = store::lists::write(connection, &rows::lists(fold.of(Collection::List)), now).await?;
+    let lists = store::records::lists::write(connection, &rows::lists(fold.of(Collection::List)), now).await?;
     outcome.add_written(Collection::List, lists, fold.anomalies(Collection::List));
-    let profiles = store::profiles::write(connection, &rows::profiles(fold.of(Collection::Profile)), now).await?;
+    let profiles =
+        store::records::profiles::write(connection, &rows::profiles(fold.of(Collection::Profile)), now).await?;
     outcome.add_written(Collection::Profile, profiles, fold.anomalies(Collection::Profile));
     Ok(())
 }

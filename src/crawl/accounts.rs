@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::{self, Answer, ApplyError},
     clock::Clock,
-    decode::AccountStatus,
     identity::{Failure, Identities, IdentityError},
+    model::AccountStatus,
     pds::{Server, XrpcError},
     store::actors::account_checks::{self, AccountCheck},
 };

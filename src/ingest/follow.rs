@@ -26,9 +26,9 @@ use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
-    decode::Collections,
     maintenance::{self, Retention},
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
+    model::{Collections, Position, PositionKind},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
     store::{
         self,
         sources::{lease::Token, positions::StoredPosition},

@@ -11,7 +11,7 @@ use super::{
     rest::{artists, likes, lists, tracks, writes},
     xrpc,
 };
-use crate::decode::Collections;
+use crate::model::Collections;
 
 /// The namespace under which the routes describe themselves.
 const NAMESPACE_WRITTEN: &str = "/xrpc/fm.plyr.";

@@ -2,7 +2,7 @@
 
 use crate::{
     atproto::{AtUri, Did, RecordKey, Tid},
-    decode::{Collection, Collections},
+    model::{Collection, Collections},
 };
 
 /// The address of a record whose key is a TID.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 
-use crate::decode::Collections;
+use crate::model::Collections;
 
 /// How the API answers.
 #[derive(Debug, Clone)]

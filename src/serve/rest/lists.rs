@@ -8,20 +8,20 @@ use super::{
     shapes::{ListCard, ListItem, ListPage, ListWithItems, Track},
     tracks::tracks_of,
 };
-use crate::serve::{
-    http::{
-        app::App,
-        credentials::Credentials,
-        error::{ApiError, Detail},
-        pagination::split_page,
-        params::{Parameters, named_uri},
-        transaction::ReadTransaction,
-    },
-    record_uris::{list_key, uri_of},
-};
 use crate::{
     atproto::{AtUri, Tid},
-    decode::Collection,
+    model::Collection,
+    serve::{
+        http::{
+            app::App,
+            credentials::Credentials,
+            error::{ApiError, Detail},
+            pagination::split_page,
+            params::{Parameters, named_uri},
+            transaction::ReadTransaction,
+        },
+        record_uris::{list_key, uri_of},
+    },
     store::views::{
         Place,
         actors::find_actor,

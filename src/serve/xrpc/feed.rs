@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    decode::Collection,
+    model::Collection,
     serve::{
         http::{
             app::App,

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::super::{http::app::App, record_uris::uri_of};
 use crate::{
     atproto::{Did, Handle, Timestamp},
-    decode::Collection,
+    model::Collection,
     store::views::{lists::ListView, tracks::TrackView},
 };
 

@@ -11,4 +11,4 @@ pub use stretches::{
     NewBreak, NewGap, NewSync, OpenCount, StoredGap, Which, close, count_open, end, list, list_open, open, open_repos,
     open_syncs, prove, set_state,
 };
-pub use words::{By, End, Reason, State};
+pub use words::{By, End, State};

@@ -3,8 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::words::{By, End, Reason, State};
-use crate::atproto::{Did, Tid, Timestamp};
+use super::words::{By, End, State};
+use crate::{
+    atproto::{Did, Tid, Timestamp},
+    model::GapReason,
+};
 
 /// A gap in an upstream, to open or to widen.
 #[derive(Debug, Clone, Copy)]
@@ -12,7 +15,7 @@ pub struct NewGap<'a> {
     /// The source's name.
     pub source: &'a str,
     /// Why.
-    pub reason: Reason,
+    pub reason: GapReason,
     /// The number space of the two ends.
     pub kind: Option<&'a str>,
     /// The last that we have.
@@ -58,7 +61,7 @@ pub async fn open(connection: &mut PgConnection, gap: NewGap<'_>, now: DateTime<
 }
 
 /// Fills in where a gap of this source and reason ends, if it is not closed and nobody knew. Answers whether that was so.
-pub async fn end(connection: &mut PgConnection, source: &str, reason: Reason, to: End) -> sqlx::Result<bool> {
+pub async fn end(connection: &mut PgConnection, source: &str, reason: GapReason, to: End) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE gaps SET to_value = $3, to_at = $4
         WHERE source = $1 AND reason = $2 AND did IS NULL AND state <> 'closed' AND to_at IS NULL",
@@ -76,7 +79,7 @@ pub async fn end(connection: &mut PgConnection, source: &str, reason: Reason, to
 pub async fn prove(
     connection: &mut PgConnection,
     source: Option<&str>,
-    reason: Reason,
+    reason: GapReason,
     (note, now): (&str, DateTime<Utc>),
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
@@ -153,7 +156,7 @@ pub struct NewBreak<'a> {
 /// Opens a gap for each repo, or widens the one that is not closed. Answers how many are new. Each repo is named once.
 pub async fn open_repos(
     connection: &mut PgConnection,
-    reason: Reason,
+    reason: GapReason,
     breaks: &[NewBreak<'_>],
     now: DateTime<Utc>,
 ) -> sqlx::Result<u32> {
@@ -164,7 +167,7 @@ pub async fn open_repos(
     let dids: Vec<&str> = breaks.iter().map(|it| it.did.as_str()).collect();
     let from: Vec<Option<i64>> = breaks.iter().map(|it| it.from.map(Tid::number)).collect();
     let detail = match reason {
-        Reason::Proof => "a commit is not proven to be its owner's",
+        GapReason::Proof => "a commit is not proven to be its owner's",
         _ => "a commit does not follow on the one before it",
     };
     let to: Vec<i64> = breaks.iter().map(|it| it.to.number()).collect();
@@ -199,7 +202,7 @@ pub struct StoredGap {
     /// The source's name.
     pub source: String,
     /// Why.
-    pub reason: Reason,
+    pub reason: GapReason,
     /// The one repo that it is about.
     pub did: Option<Did>,
     /// The number space of the two ends.
@@ -272,7 +275,7 @@ async fn select(
             Ok(StoredGap {
                 id: row.id,
                 source: row.source,
-                reason: Reason::parse(&row.reason).ok_or_else(|| unreadable("a reason", row.id))?,
+                reason: GapReason::parse(&row.reason).ok_or_else(|| unreadable("a reason", row.id))?,
                 did: row.did.map(|did| Did::parse(&did).map_err(|_| unreadable("a DID", row.id))).transpose()?,
                 kind: row.kind,
                 from: End { value: row.from_value, at: moment(row.from_at) },

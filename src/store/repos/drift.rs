@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::queue::Cause;
+use crate::model::ResyncCause;
 
 /// Differences that were found, of one kind and for one cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub async fn list(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec
 #[derive(Debug, Clone, Copy)]
 pub struct NewDrift<'a> {
     /// Why the repos were read.
-    pub cause: Cause,
+    pub cause: ResyncCause,
     /// `missing`, `extra` or `differing`.
     pub kind: &'static str,
     /// The host that they were read from.

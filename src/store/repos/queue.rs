@@ -3,62 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Tid};
-use crate::store::stored::stored_did;
-
-/// Why a repo is to be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// A relay named it.
-    Discovered,
-    /// Its first record came by a stream.
-    FirstSeen,
-    /// The operator asked.
-    Asked,
-    /// A source may have missed something of it.
-    Gap,
-    /// The stream said that it diverged.
-    Sync,
-    /// Its commits do not follow one another.
-    Chain,
-    /// Its account came back, or moved.
-    Account,
-    /// It was its turn.
-    Audit,
-}
-
-impl Cause {
-    /// All of them, to register their counters at the start.
-    pub const ALL: [Self; 8] = [
-        Self::Discovered,
-        Self::FirstSeen,
-        Self::Asked,
-        Self::Gap,
-        Self::Sync,
-        Self::Chain,
-        Self::Account,
-        Self::Audit,
-    ];
-
-    /// The word in tables, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Discovered => "discovered",
-            Self::FirstSeen => "first_seen",
-            Self::Asked => "asked",
-            Self::Gap => "gap",
-            Self::Sync => "sync",
-            Self::Chain => "chain",
-            Self::Account => "account",
-            Self::Audit => "audit",
-        }
-    }
-
-    /// Reads the word of the table.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|cause| cause.as_str() == text)
-    }
-}
+use crate::{
+    atproto::{Did, Tid},
+    model::ResyncCause,
+    store::stored::stored_did,
+};
 
 /// A repo that has been taken to be read.
 #[derive(Debug, Clone)]
@@ -66,7 +15,7 @@ pub struct TakenRepo {
     /// Whose.
     pub did: Did,
     /// Why.
-    pub cause: Cause,
+    pub cause: ResyncCause,
     /// How often it failed since it was asked for.
     pub tries: i32,
 }
@@ -91,7 +40,7 @@ pub struct RepoCounts {
 pub async fn ask(
     connection: &mut PgConnection,
     dids: &[&str],
-    cause: Cause,
+    cause: ResyncCause,
     (now, due_at): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
@@ -114,7 +63,7 @@ pub async fn ask(
 pub async fn ask_unknown(
     connection: &mut PgConnection,
     dids: &[&str],
-    cause: Cause,
+    cause: ResyncCause,
     now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
@@ -146,7 +95,7 @@ pub async fn ask_actors(
         after,
         limit,
         now,
-        Cause::FirstSeen.as_str()
+        ResyncCause::FirstSeen.as_str()
     )
     .fetch_one(connection)
     .await
@@ -162,7 +111,7 @@ pub async fn ask_ungiven(connection: &mut PgConnection, dids: &[&str], now: Date
         "UPDATE repos SET state = 'pending', cause = $2, requested_at = $3, due_at = $3, tries = 0, error = NULL
         WHERE did = ANY ($1) AND read_rev IS NULL",
         dids as &[&str],
-        Cause::Account.as_str(),
+        ResyncCause::Account.as_str(),
         now
     )
     .execute(connection)
@@ -171,7 +120,7 @@ pub async fn ask_ungiven(connection: &mut PgConnection, dids: &[&str], now: Date
 }
 
 /// Asks for all repos that we know of.
-pub async fn ask_all(connection: &mut PgConnection, cause: Cause, now: DateTime<Utc>) -> sqlx::Result<u64> {
+pub async fn ask_all(connection: &mut PgConnection, cause: ResyncCause, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
         WHERE state <> 'pending' OR taken_until IS NOT NULL",
@@ -188,7 +137,7 @@ pub async fn ask_moved(connection: &mut PgConnection, now: DateTime<Utc>) -> sql
     let done = sqlx::query!(
         "UPDATE repos r SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
         FROM identities i WHERE i.did = r.did AND i.pds <> r.host AND r.state = 'done'",
-        Cause::Account.as_str(),
+        ResyncCause::Account.as_str(),
         now
     )
     .execute(connection)
@@ -216,7 +165,7 @@ pub async fn take_due(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let cause = Cause::parse(&row.cause).unwrap_or(Cause::Asked);
+            let cause = ResyncCause::parse(&row.cause).unwrap_or(ResyncCause::Asked);
             Ok(TakenRepo { did: stored_did(&row.did)?, cause, tries: row.tries })
         })
         .collect()
@@ -239,11 +188,13 @@ pub async fn take_oldest(
         limit,
         now,
         taken_until,
-        Cause::Audit.as_str()
+        ResyncCause::Audit.as_str()
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: Cause::Audit, tries: 0 })).collect()
+    rows.into_iter()
+        .map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: ResyncCause::Audit, tries: 0 }))
+        .collect()
 }
 
 /// What a complete reading found.

@@ -13,8 +13,8 @@ use plyr_likes::{
     apply::{Answer, Decision, decide},
     atproto::{Did, Tid},
     clock::Clock,
-    decode::AccountStatus,
     maintenance::{check_counts, settle_accounts},
+    model::AccountStatus,
     store::actors::{account_checks::AccountCheck, accounts},
 };
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::{
 use plyr_likes::{
     apply::{Applier, ApplyError, Batch, Reached},
     clock::Clock,
-    decode::Collections,
+    model::Collections,
     store::{
         begin_apply,
         sources::lease::{self, Indexer, Token},

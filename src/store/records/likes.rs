@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::Written;
+use crate::store::Written;
 
 /// One path and what it comes to.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,7 @@ async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(places.into_iter().map(super::place).collect())
+    Ok(places.into_iter().map(crate::store::place).collect())
 }
 
 /// Inserts the rows that are not marked as seen by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::store::stored::{stored_cid, stored_tid};
 use crate::{
     atproto::{AtUri, Cid, Did, RecordKey, Tid},
-    decode::Collection,
+    model::Collection,
 };
 
 /// What the index holds of one repo, path by path.

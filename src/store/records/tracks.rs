@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use super::Written;
+use crate::store::Written;
 
 /// Ids of those URIs that have one, in pairs of (place in `uris`, id).
 pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {

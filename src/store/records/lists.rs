@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::Written;
+use crate::store::Written;
 
 /// A list's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 
-use super::Written;
+use crate::store::Written;
 
 /// A profile's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
 #[derive(Debug, Serialize)]
