@@ -11,7 +11,7 @@
 //! | 0 | [`atproto`], [`clock`] | anything of ours |
 //! | 1 | [`model`] | bytes, SQL, tokio |
 //! | 2 | [`decode`] | sockets, SQL, tokio |
-//! | 3 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
+//! | 3 | [`source`], [`pds`], [`store`], [`postgres`] | source and pds: that a database exists; store: that a network exists |
 //! | 4 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
 //! | 5 | [`ingest`], [`crawl`], [`maintenance`] | routes, flags |
 //! | 6 | [`serve`] | how rows got there |
@@ -32,6 +32,7 @@ pub mod lifecycle;
 pub mod maintenance;
 pub mod model;
 pub mod pds;
+pub mod postgres;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -15,11 +15,13 @@ use crate::{
     model::AccountStatus,
     store::{
         self,
-        account_checks::{self, AccountCheck, CheckReason},
-        accounts,
-        actors::{self, HintOutcome},
-        lease::Token,
+        actors::{
+            self, HintOutcome,
+            account_checks::{self, AccountCheck, CheckReason},
+            accounts,
+        },
         repos,
+        sources::lease::Token,
     },
 };
 

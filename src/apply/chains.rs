@@ -10,7 +10,7 @@ use crate::{
     model::GapReason,
     store::{
         gaps::{self, NewBreak},
-        repo_chains::{self, ChainRow},
+        repos::commit_chains::{self, ChainRow},
     },
 };
 
@@ -27,7 +27,7 @@ pub async fn follow(
     let told: Vec<&(Arc<str>, Link)> = each.into_values().collect();
     let rows: Vec<ChainRow<'_>> = told.iter().map(|(_, link)| row(link)).collect();
     let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
-    for broken in repo_chains::follow(connection, &rows).await? {
+    for broken in commit_chains::follow(connection, &rows).await? {
         let (Some((source, link)), Some(before)) = (told.get(broken.place), Tid::from_number(broken.before)) else {
             continue;
         };

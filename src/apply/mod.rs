@@ -23,7 +23,12 @@ use crate::{
     atproto::Nsid,
     clock::Clock,
     model::{Collection, Collections, Event},
-    store::{self, account_checks, identities, lease::Token, positions, proofs, rejects},
+    store::{
+        self,
+        actors::{account_checks, identities},
+        rejects,
+        sources::{last_delivered, lease::Token, positions},
+    },
 };
 use accounts::Accounts;
 use fold::Fold;
@@ -43,7 +48,7 @@ pub enum ApplyError {
 
 impl From<sqlx::Error> for ApplyError {
     fn from(error: sqlx::Error) -> Self {
-        if store::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+        if store::sources::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
     }
 }
 
@@ -133,7 +138,7 @@ impl Applier {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
-        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
+        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
         chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;

@@ -15,8 +15,6 @@ use crate::{
     model::{AccountStatus, Collection, Collections, Event, EventBody, Like, List, Profile, Record, Track},
     store::{
         actors::AccountHint,
-        positions::NewPosition,
-        proofs::NewProofs,
         records::{
             likes::{LikeRow, LiveLike},
             lists::ListRow,
@@ -24,6 +22,7 @@ use crate::{
             tracks::TrackRow,
         },
         rejects::NewReject,
+        sources::{last_delivered::NewProofs, positions::NewPosition},
     },
 };
 

@@ -12,9 +12,9 @@ use crate::{
     ingest,
     lifecycle::{self, Verify},
     model::RejectReason,
-    store::{
-        operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
-        views::operation::list_expired_rejects,
+    store::views::{
+        operation::list_expired_rejects,
+        rejects::{RejectRaw, RejectView, find_reject_raw, list_rejects},
     },
 };
 

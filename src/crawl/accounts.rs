@@ -16,7 +16,7 @@ use crate::{
     identity::{Failure, Identities, IdentityError},
     model::AccountStatus,
     pds::{Server, XrpcError},
-    store::account_checks::{self, AccountCheck},
+    store::actors::account_checks::{self, AccountCheck},
 };
 
 /// Accounts asked about at once.

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     model::{Collection, Collections, ResyncCause},
     pds::{Cursors, Server, XrpcError},
-    store::{discoveries, repos},
+    store::repos::{self, discoveries},
 };
 
 /// Whose repos a relay knows.

@@ -9,7 +9,10 @@ use crate::{
     clock::Clock,
     model::{Collections, ResyncCause},
     pds::Server,
-    store::{accounts, discoveries, repos},
+    store::{
+        actors::accounts,
+        repos::{self, discoveries},
+    },
 };
 
 /// Between two looks at new actors.

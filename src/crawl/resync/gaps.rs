@@ -10,8 +10,8 @@ use crate::{
     model::{Collections, GapReason, ResyncCause},
     pds::Server,
     store::{
-        gaps::{self, By, StoredGap},
-        repairs, repos,
+        gaps::{self, By, StoredGap, repairs},
+        repos,
     },
 };
 

@@ -11,9 +11,11 @@ use crate::{
     clock::Clock,
     model::{Collections, ResyncCause},
     store::{
-        account_checks,
-        drift::{self, NewDrift},
-        repos::{self, Reading, TakenRepo},
+        actors::account_checks,
+        repos::{
+            self, Reading, TakenRepo,
+            drift::{self, NewDrift},
+        },
     },
 };
 

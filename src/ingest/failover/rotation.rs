@@ -23,9 +23,11 @@ use crate::{
     store::{
         self,
         gaps::{self, End, NewGap},
-        lease::Token,
-        proofs::{self, StoredProof},
-        scores::{self, NewScore},
+        sources::{
+            last_delivered::{self, StoredProof},
+            lease::Token,
+            scores::{self, NewScore},
+        },
     },
 };
 
@@ -207,7 +209,7 @@ impl Rotation {
         let blind_to: Vec<&str> = score.blind_to().map(Collection::suffix).collect();
         let mut connection = self.pool.acquire().await?;
         let mut transaction = store::begin_held(&mut connection, self.token).await?;
-        let proof = proofs::find(&mut transaction, &seat.name, &blind_to).await?;
+        let proof = last_delivered::find(&mut transaction, &seat.name, &blind_to).await?;
         let detail = format!(
             "it delivers, but for {} commits or more not what others deliver of: {}",
             self.patience.misses,

@@ -14,7 +14,7 @@ use crate::{
     atproto::Timestamp,
     model::{GapReason, PositionKind},
     source::{Delivery, SourceSpec},
-    store::{self, gaps::End, positions::StoredPosition},
+    store::{self, gaps::End, sources::positions::StoredPosition},
 };
 use continuity::{Continuity, Passed, Stored};
 

@@ -266,7 +266,7 @@ async fn check_positions(
     (feeders, committed): (&[Feeder], &[watch::Sender<Option<Position>>]),
     batch: &Batch,
 ) -> Result<(), IngestError> {
-    let stored = store::positions::list(connection).await?;
+    let stored = store::sources::positions::list(connection).await?;
     for (feeder, told) in feeders.iter().zip(committed) {
         let Some(told) = told.borrow().as_ref().map(|position| position.value) else { continue };
         let held = stored.iter().find(|position| *position.source == *feeder.name).map(|position| position.value);

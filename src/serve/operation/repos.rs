@@ -6,10 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     atproto::Timestamp,
-    store::{
-        drift,
-        repos::{self, RepoCounts},
-    },
+    store::repos::{self, RepoCounts, drift},
 };
 
 /// Kinds of differences that are shown.

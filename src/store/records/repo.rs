@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use crate::store::views::{stored_cid, stored_tid};
+use crate::store::stored::{stored_cid, stored_tid};
 use crate::{
     atproto::{AtUri, Cid, Did, RecordKey, Tid},
     model::Collection,

@@ -15,7 +15,7 @@ use plyr_likes::{
     clock::Clock,
     maintenance::{check_counts, settle_accounts},
     model::AccountStatus,
-    store::{account_checks::AccountCheck, accounts},
+    store::actors::{account_checks::AccountCheck, accounts},
 };
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ use plyr_likes::{
     model::Collections,
     store::{
         begin_apply,
-        lease::{self, Indexer, Token},
+        sources::lease::{self, Indexer, Token},
     },
 };
 use rustix::process::Signal;

@@ -24,7 +24,7 @@ use plyr_likes::{
     maintenance::settle_accounts,
     model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
-    store::{
+    store::actors::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
     },

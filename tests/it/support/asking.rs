@@ -8,7 +8,7 @@ use plyr_likes::{
     atproto::{Did, Tid, Timestamp},
     maintenance::settle_accounts,
     model::AccountStatus,
-    store::{
+    store::actors::{
         account_checks::{self, AccountCheck},
         accounts,
     },

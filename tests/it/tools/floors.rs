@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 21] = [
+const MODULES: [(&str, u8, &[&str]); 22] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("model", 1, &[]),
@@ -15,6 +15,7 @@ const MODULES: [(&str, u8, &[&str]); 21] = [
     ("source", 3, &[]),
     ("pds", 3, &[]),
     ("store", 3, &[]),
+    ("postgres", 3, &[]),
     ("apply", 4, &[]),
     ("identity", 4, &[]),
     ("maintenance", 5, &[]),

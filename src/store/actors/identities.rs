@@ -91,7 +91,7 @@ pub async fn load(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<
             tries: row.tries,
             due_at: row.due_at,
         };
-        (super::place(row.place), stored)
+        (crate::store::place(row.place), stored)
     });
     Ok(stored.collect())
 }

@@ -1,13 +1,13 @@
 //! Who is hidden, how far the like counts have followed, and what is left of accounts that were deleted.
 //!
-//! All writes run in the transaction of [`super::begin_apply`]. Hiding and showing are one row each; the counts follow by
+//! All writes run in the transaction of [`crate::store::begin_apply`]. Hiding and showing are one row each; the counts follow by
 //! [`move_counts`], and a deleted account's rows go by [`purge`], a bounded step at a time.
 
 use sqlx::PgConnection;
 
 use crate::atproto::{Did, Tid};
 
-/// Moves whenever somebody is hidden, shown or purged. Under the lock of [`super::begin_apply`] it stands still.
+/// Moves whenever somebody is hidden, shown or purged. Under the lock of [`crate::store::begin_apply`] it stands still.
 pub async fn find_generation(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!("SELECT last_value FROM account_generation").fetch_one(connection).await
 }
@@ -250,7 +250,7 @@ pub async fn list_to_read(connection: &mut PgConnection, limit: i64) -> sqlx::Re
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| Ok((row.id, super::views::stored_did(&row.did)?))).collect()
+    rows.into_iter().map(|row| Ok((row.id, crate::store::stored::stored_did(&row.did)?))).collect()
 }
 
 /// Notes that the repo of an account that came back has been read completely, or is in another queue.

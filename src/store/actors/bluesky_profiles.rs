@@ -143,7 +143,7 @@ pub async fn take_due(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let did = super::views::stored_did(&row.did)?;
+            let did = crate::store::stored::stored_did(&row.did)?;
             Ok(DueProfile { actor_id: row.actor_id, did, host: row.host, tries: row.tries })
         })
         .collect()

@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::views::stored_did;
 use crate::atproto::{Did, Tid, Timestamp};
+use crate::store::stored::stored_did;
 
 /// Why an account is to be asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,8 +1,7 @@
-//! What the operator's commands read besides what clients see.
+//! Rejects, as the operator sees them.
 
 use sqlx::PgConnection;
 
-use super::private_postgres::VERSION_MIN;
 use crate::atproto::Timestamp;
 
 /// A reject as the operator sees it in a list.
@@ -83,31 +82,4 @@ pub async fn find_reject_raw(connection: &mut PgConnection, id: i64) -> sqlx::Re
     )
     .fetch_optional(connection)
     .await
-}
-
-/// The version of Postgres, as one number: 150018 is 15.18.
-pub async fn find_server_version(connection: &mut PgConnection) -> sqlx::Result<i32> {
-    sqlx::query_scalar!(r#"SELECT current_setting('server_version_num')::int AS "version!""#)
-        .fetch_one(connection)
-        .await
-}
-
-/// The database's server is too old.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("Postgres {major} is too old: it must be {VERSION_MIN} or newer")]
-pub struct OldServer {
-    /// Its major version.
-    pub major: u32,
-}
-
-/// Refuses a server whose number of a version, such as 150006, is of an older one than this program works on.
-pub fn refuse_old_server(version: i32) -> Result<(), OldServer> {
-    let major = u32::try_from(version / 10_000).unwrap_or_default();
-    if major < VERSION_MIN { Err(OldServer { major }) } else { Ok(()) }
-}
-
-/// What the database's clock says.
-pub async fn find_server_time(connection: &mut PgConnection) -> sqlx::Result<Timestamp> {
-    let now = sqlx::query_scalar!(r#"SELECT clock_timestamp() AS "now!""#).fetch_one(connection).await?;
-    Ok(Timestamp::from_utc(now))
 }

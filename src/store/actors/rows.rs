@@ -13,7 +13,7 @@ pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (super::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
 }
 
 /// Gives an id to each DID that has none, and answers with these; does nothing for the others.

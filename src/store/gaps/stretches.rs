@@ -1,15 +1,9 @@
-//! Gaps: stretches of an upstream, or repos, of which we may have missed something.
-//!
-//! Contract: a gap that is not closed is one row for each (source, reason), and for each (repo, reason); what happens again
-//! widens it. Whatever closes one says who and why.
-
-mod words;
-
-pub use words::{By, End, State};
+//! The rows: opened, widened, listed and closed.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::words::{By, End, State};
 use crate::{
     atproto::{Did, Tid, Timestamp},
     model::GapReason,

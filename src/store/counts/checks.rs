@@ -45,7 +45,7 @@ pub async fn check_next(connection: &mut PgConnection, tracks: i64, now: DateTim
     Ok(drifts.map(|row| Drift { track_id: row.track_id, kept: row.kept, counted: row.counted }).collect())
 }
 
-/// Counts one track again and keeps what is found, in the transaction of [`super::begin_apply`]; `None` when its count is right.
+/// Counts one track again and keeps what is found, in the transaction of [`crate::store::begin_apply`]; `None` when its count is right.
 pub async fn correct(connection: &mut PgConnection, track_id: i64, now: DateTime<Utc>) -> sqlx::Result<Option<Drift>> {
     let drift = sqlx::query!(
         "WITH counted AS (

@@ -68,5 +68,5 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
     )
     .fetch_all(connection)
     .await?;
-    Ok(breaks.into_iter().map(|row| Break { place: super::place(row.place), before: row.before }).collect())
+    Ok(breaks.into_iter().map(|row| Break { place: crate::store::place(row.place), before: row.before }).collect())
 }

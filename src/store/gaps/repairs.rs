@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::gaps::State;
+use super::words::State;
 
 /// Takes an open gap up. Answers false where somebody else has, or it is closed.
 pub async fn take_up(connection: &mut PgConnection, id: i64, now: DateTime<Utc>) -> sqlx::Result<bool> {

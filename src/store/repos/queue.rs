@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::views::stored_did;
 use crate::{
     atproto::{Did, Tid},
     model::ResyncCause,
+    store::stored::stored_did,
 };
 
 /// A repo that has been taken to be read.

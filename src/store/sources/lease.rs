@@ -14,7 +14,7 @@ const TAKEN_OVER: &str = "PL001";
 
 /// What the holder of the lease shows with each transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token(pub(super) i32);
+pub struct Token(pub(in crate::store) i32);
 
 /// A process that works or stands by.
 #[derive(Debug, Clone)]
