@@ -17,10 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::{
-    apply::Applied,
     crawl::{bluesky_profiles, resync},
     ingest,
-    model::{GapReason, RejectReason},
+    model::{EventKind, GapReason, RejectReason},
     pds::HostError,
 };
 
@@ -154,7 +153,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for outcome in HostError::OUTCOMES {
         counter!("plyr_hosts_requests_total", "outcome" => outcome).increment(0);
     }
-    for (kind, _) in Applied::default().by_kind() {
+    for kind in EventKind::all().map(EventKind::as_str) {
         for outcome in ["applied", "ignored", "anomaly"] {
             counter!("plyr_events_total", "kind" => kind, "outcome" => outcome).increment(0);
         }

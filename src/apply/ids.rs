@@ -1,13 +1,13 @@
-use std::fmt::Write;
+use std::{fmt::Write, hash::Hash};
 
 use foldhash::HashMap;
 use quick_cache::unsync::Cache;
 use sqlx::PgConnection;
 
-use super::fold::{Fold, PathState};
+use super::fold::Fold;
 use crate::{
-    atproto::{Did, Nsid, RecordKey},
-    model::{Collection, Record},
+    atproto::{AtUri, Cid, Did},
+    model::{ActorId, CidId, TrackId},
     store::{
         actors,
         records::{subject_cids, tracks},
@@ -19,15 +19,12 @@ const ACTORS_KEPT: usize = 30_000;
 const TRACKS_KEPT: usize = 15_000;
 const CIDS_KEPT: usize = 15_000;
 
-/// Stands for an id until it is found. Identities start at one.
-const UNMET: i64 = 0;
-
 /// Ids that an applier remembers from committed transactions.
 #[derive(Debug)]
 pub struct Ids {
-    actors: Cache<Box<str>, i64>,
-    tracks: Cache<Box<str>, i64>,
-    cids: Cache<Box<[u8]>, i64>,
+    actors: Cache<Box<str>, ActorId>,
+    tracks: Cache<Box<str>, TrackId>,
+    cids: Cache<Cid, CidId>,
 }
 
 impl Default for Ids {
@@ -36,198 +33,203 @@ impl Default for Ids {
     }
 }
 
-/// Ids that a batch needs and that were not remembered.
-#[derive(Debug, Default)]
-pub struct Met {
-    actors: HashMap<Box<str>, i64>,
-    /// With the DID in the URI, while there is no id.
-    tracks: HashMap<Box<str>, (i64, Box<str>)>,
-    cids: HashMap<Box<[u8]>, i64>,
-}
-
 impl Ids {
-    /// Finds the id of every actor that the folds name, gives one to those that have none, within the transaction, and writes
-    /// what is known so far into the folds.
-    pub async fn resolve_actors(
-        &self,
-        connection: &mut PgConnection,
-        track_nsid: &Nsid,
-        folds: &mut [&mut Fold<'_>],
-    ) -> sqlx::Result<Met> {
-        let mut met = Met::default();
-        let mut uri = String::new();
-        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
-            self.recall(path, track_of(collection, path, track_nsid, &mut uri), &mut met);
-        }
-        for like in folds.iter().flat_map(|fold| fold.overtaken()) {
-            self.note_track(&like.subject.did, &like.subject.to_string(), &mut met);
-        }
-        met.resolve_actors(connection).await?;
-        for (_, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
-            met.fill_actor(path);
-        }
-        Ok(met)
-    }
-
-    /// Writes into a path what is remembered, and notes what is not.
-    fn recall(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>, met: &mut Met) {
-        path.actor_id = self.actors.peek(path.did.as_str()).copied().unwrap_or(UNMET);
-        if path.actor_id == UNMET {
-            met.actors.insert(path.did.as_str().into(), UNMET);
-        }
-        if let Some((artist, uri)) = track {
-            path.track_id = self.note_track(artist, uri, met);
-        }
-        if let Some((_, Record::Like(like))) = path.record {
-            let cid = like.subject_cid.to_bytes();
-            path.cid_id = self.cids.peek(cid.as_slice()).copied().unwrap_or(UNMET);
-            if path.cid_id == UNMET {
-                met.cids.insert(cid.into(), UNMET);
+    /// Notes which ids the folds need that are not remembered.
+    pub fn begin(&self, folds: &[Fold<'_>]) -> BatchIds<'_> {
+        let mut ids = BatchIds { remembered: self, found: Found::default(), uri: String::new() };
+        for path in folds.iter().flat_map(Fold::paths) {
+            ids.note_actor(path.did);
+            if let Some(subject) = path.record.and_then(|(_, record)| record.subject()) {
+                ids.note_track(subject.track);
+                ids.note_cid(*subject.cid);
             }
         }
-    }
-
-    /// The id of a track if it is remembered; otherwise it is noted as not.
-    fn note_track(&self, artist: &Did, uri: &str, met: &mut Met) -> i64 {
-        let id = self.tracks.peek(uri).copied().unwrap_or(UNMET);
-        if id == UNMET && !met.tracks.contains_key(uri) {
-            met.tracks.insert(uri.into(), (UNMET, artist.as_str().into()));
-            met.actors.entry(artist.as_str().into()).or_insert(UNMET);
+        for track in folds.iter().flat_map(Fold::overtaken) {
+            ids.note_track(track);
         }
-        id
+        ids
     }
 
     /// Remembers the ids of a batch that has been committed.
-    pub fn keep(&mut self, met: Met) {
-        for (did, id) in met.actors {
-            self.actors.insert(did, id);
+    pub fn keep(&mut self, found: Found) {
+        let actors = found.actors.into_iter().filter_map(|(did, id)| Some((did, id?)));
+        actors.for_each(|(did, id)| self.actors.insert(did, id));
+        let tracks = found.tracks.into_iter().filter_map(|(uri, track)| Some((uri, track.id?)));
+        tracks.for_each(|(uri, id)| self.tracks.insert(uri, id));
+        let cids = found.cids.into_iter().filter_map(|(cid, id)| Some((cid, id?)));
+        cids.for_each(|(cid, id)| self.cids.insert(cid, id));
+    }
+}
+
+/// The ids of one batch: those that were remembered, and those that are looked up or given within its transaction.
+#[derive(Debug)]
+pub struct BatchIds<'i> {
+    remembered: &'i Ids,
+    found: Found,
+    /// The URI that was asked for last: kept for its room.
+    uri: String,
+}
+
+/// Ids that a batch needs and that were not remembered; each none until it is found.
+#[derive(Debug, Default)]
+pub struct Found {
+    actors: HashMap<Box<str>, Option<ActorId>>,
+    tracks: HashMap<Box<str>, FoundTrack>,
+    cids: HashMap<Cid, Option<CidId>>,
+}
+
+#[derive(Debug)]
+struct FoundTrack {
+    id: Option<TrackId>,
+    /// The DID in the URI.
+    artist: Box<str>,
+}
+
+impl BatchIds<'_> {
+    /// Finds the id of every actor, and gives one to those that have none.
+    pub async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        self.found.resolve_actors(connection).await
+    }
+
+    /// Finds the id of every track and every CID, and gives one to those that have none. The ids of actors are known by then.
+    pub async fn resolve_subjects(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        self.found.resolve_tracks(connection, self.remembered).await?;
+        self.found.resolve_cids(connection).await
+    }
+
+    /// The DIDs that were not remembered.
+    pub fn new_dids(&self) -> impl Iterator<Item = &str> {
+        self.found.actors.keys().map(AsRef::as_ref)
+    }
+
+    /// The id of an actor, once it is resolved.
+    pub fn actor(&self, did: &Did) -> sqlx::Result<ActorId> {
+        self.found.actor(did.as_str(), self.remembered)
+    }
+
+    /// The id of a track, once it is resolved.
+    pub fn track(&mut self, uri: &AtUri) -> sqlx::Result<TrackId> {
+        let uri = write_uri(&mut self.uri, uri);
+        let remembered = self.remembered.tracks.peek(uri).copied();
+        remembered.or_else(|| self.found.tracks.get(uri)?.id).ok_or_else(unresolved)
+    }
+
+    /// The id of a CID, once it is resolved.
+    pub fn cid(&self, cid: Cid) -> sqlx::Result<CidId> {
+        let remembered = self.remembered.cids.peek(&cid).copied();
+        remembered.or_else(|| *self.found.cids.get(&cid)?).ok_or_else(unresolved)
+    }
+
+    /// What is to be remembered once the transaction has committed.
+    pub fn into_found(self) -> Found {
+        self.found
+    }
+
+    fn note_actor(&mut self, did: &Did) {
+        if self.remembered.actors.peek(did.as_str()).is_none() && !self.found.actors.contains_key(did.as_str()) {
+            self.found.actors.insert(did.as_str().into(), None);
         }
-        for (uri, (id, _)) in met.tracks {
-            self.tracks.insert(uri, id);
+    }
+
+    fn note_track(&mut self, track: &AtUri) {
+        let uri = write_uri(&mut self.uri, track);
+        if self.remembered.tracks.peek(uri).is_none() && !self.found.tracks.contains_key(uri) {
+            self.found.tracks.insert(uri.into(), FoundTrack { id: None, artist: track.did.as_str().into() });
+            self.note_actor(&track.did);
         }
-        for (cid, id) in met.cids {
-            self.cids.insert(cid, id);
+    }
+
+    fn note_cid(&mut self, cid: Cid) {
+        if self.remembered.cids.peek(&cid).is_none() {
+            self.found.cids.entry(cid).or_default();
         }
     }
 }
 
-/// What has no id yet.
-fn unmet<T: ?Sized>(ids: &HashMap<Box<T>, i64>) -> Vec<&T> {
-    ids.iter().filter(|(_, id)| **id == UNMET).map(|(name, _)| name.as_ref()).collect()
+fn write_uri<'u>(text: &'u mut String, uri: &AtUri) -> &'u str {
+    text.clear();
+    // Writing to a string cannot fail.
+    let _ = write!(text, "{uri}");
+    text
 }
 
-/// The track that a path is about, as its artist and its URI: the subject of a like, or the track itself.
-fn track_of<'p>(
-    collection: Collection,
-    path: &PathState<'p>,
-    track_nsid: &Nsid,
-    uri: &'p mut String,
-) -> Option<(&'p Did, &'p str)> {
-    let (did, rkey): (&Did, &RecordKey) = match (collection, path.record) {
-        (Collection::Track, _) => (path.did, path.rkey),
-        (_, Some((_, Record::Like(like)))) => (&like.subject.did, &like.subject.rkey),
-        _ => return None,
-    };
-    uri.clear();
-    // Writing to a string cannot fail.
-    let _ = write!(uri, "at://{did}/{track_nsid}/{rkey}");
-    Some((did, uri))
+fn unresolved() -> sqlx::Error {
+    sqlx::Error::Protocol("an id was neither found nor given".to_owned())
 }
 
 /// Rounds of finding the ids that are in the table and giving ids to the others. What another writer gives an id between the two,
 /// which changes nothing, is found in the second.
 const ROUNDS: usize = 2;
 
-impl Met {
-    /// The actors that were not remembered.
-    pub fn dids(&self) -> impl Iterator<Item = &str> {
-        self.actors.keys().map(AsRef::as_ref)
-    }
-
-    /// The second half: finds the id of every track and subject CID, gives one to those that have none, and writes them into
-    /// the folds. The ids are to be kept once the transaction has committed.
-    pub async fn resolve_subjects(
-        &mut self,
-        connection: &mut PgConnection,
-        track_nsid: &Nsid,
-        folds: &mut [&mut Fold<'_>],
-    ) -> sqlx::Result<()> {
-        self.resolve_tracks(connection).await?;
-        self.resolve_cids(connection).await?;
-        let mut uri = String::new();
-        for (collection, path) in folds.iter_mut().flat_map(|fold| fold.paths()) {
-            self.fill_subject(path, track_of(collection, path, track_nsid, &mut uri));
-        }
-        Ok(())
+impl Found {
+    fn actor(&self, did: &str, remembered: &Ids) -> sqlx::Result<ActorId> {
+        remembered.actors.peek(did).copied().or_else(|| *self.actors.get(did)?).ok_or_else(unresolved)
     }
 
     async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         for _ in 0..ROUNDS {
-            let missing: Vec<&str> = unmet(&self.actors);
-            if missing.is_empty() {
+            let dids: Vec<&str> = missing(&self.actors).map(AsRef::as_ref).collect();
+            if dids.is_empty() {
                 break;
             }
-            let found = actors::load_ids(connection, &missing).await?;
-            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
-            self.actors.extend(found);
-            let missing: Vec<&str> = unmet(&self.actors);
-            let added = actors::insert(connection, &missing).await?;
-            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), id)));
+            let known = actors::load_ids(connection, &dids).await?;
+            let known: Vec<(Box<str>, ActorId)> =
+                known.into_iter().map(|(at, id)| (dids[at].into(), id.into())).collect();
+            self.actors.extend(known.into_iter().map(|(did, id)| (did, Some(id))));
+            let dids: Vec<&str> = missing(&self.actors).map(AsRef::as_ref).collect();
+            let added = actors::insert(connection, &dids).await?;
+            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), Some(id.into()))));
         }
         Ok(())
     }
 
-    async fn resolve_tracks(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    async fn resolve_tracks(&mut self, connection: &mut PgConnection, remembered: &Ids) -> sqlx::Result<()> {
         for _ in 0..ROUNDS {
-            let (missing, _) = self.unmet_tracks();
-            if missing.is_empty() {
+            let uris: Vec<&str> = self.missing_tracks().map(|(uri, _)| uri).collect();
+            if uris.is_empty() {
                 break;
             }
-            let found = tracks::load_ids(connection, &missing).await?;
-            let found: Vec<(Box<str>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
-            self.tracks.extend(found.into_iter().map(|(uri, id)| (uri, (id, Box::default()))));
-            let (missing, artist_ids) = self.unmet_tracks();
-            let added = tracks::insert(connection, &missing, &artist_ids).await?;
-            self.tracks.extend(added.into_iter().map(|(uri, id)| (uri.into(), (id, Box::default()))));
+            let known = tracks::load_ids(connection, &uris).await?;
+            let known: Vec<(Box<str>, TrackId)> = known.into_iter().map(|(at, id)| (uris[at].into(), id)).collect();
+            self.set_tracks(known.iter().map(|(uri, id)| (&**uri, *id)));
+            let new = self.missing_tracks().map(|(uri, artist)| Ok((uri, self.actor(artist, remembered)?)));
+            let (uris, artist_ids): (Vec<&str>, Vec<ActorId>) =
+                new.collect::<sqlx::Result<Vec<_>>>()?.into_iter().unzip();
+            let added = tracks::insert(connection, &uris, &artist_ids).await?;
+            self.set_tracks(added.iter().map(|(uri, id)| (uri.as_str(), *id)));
         }
         Ok(())
     }
 
-    /// The URIs of the tracks without an id, and the ids of their artists.
-    fn unmet_tracks(&self) -> (Vec<&str>, Vec<i64>) {
-        let artist = |did: &str| self.actors.get(did).copied().unwrap_or(UNMET);
-        let unmet = self.tracks.iter().filter(|(_, (id, _))| *id == UNMET);
-        unmet.map(|(uri, (_, did))| (uri.as_ref(), artist(did))).unzip()
+    fn missing_tracks(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tracks.iter().filter(|(_, track)| track.id.is_none()).map(|(uri, track)| (&**uri, &*track.artist))
+    }
+
+    fn set_tracks<'u>(&mut self, ids: impl Iterator<Item = (&'u str, TrackId)>) {
+        for (uri, id) in ids {
+            if let Some(track) = self.tracks.get_mut(uri) {
+                track.id = Some(id);
+            }
+        }
     }
 
     async fn resolve_cids(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         for _ in 0..ROUNDS {
-            let missing: Vec<&[u8]> = unmet(&self.cids);
-            if missing.is_empty() {
+            let cids: Vec<Cid> = missing(&self.cids).copied().collect();
+            if cids.is_empty() {
                 break;
             }
-            let found = subject_cids::load_ids(connection, &missing).await?;
-            let found: Vec<(Box<[u8]>, i64)> = found.into_iter().map(|(at, id)| (missing[at].into(), id)).collect();
-            self.cids.extend(found);
-            let missing: Vec<&[u8]> = unmet(&self.cids);
-            let added = subject_cids::insert(connection, &missing).await?;
-            self.cids.extend(added.into_iter().map(|(cid, id)| (cid.into(), id)));
+            let known = subject_cids::load_ids(connection, &cids).await?;
+            self.cids.extend(known.into_iter().map(|(at, id)| (cids[at], Some(id))));
+            let cids: Vec<Cid> = missing(&self.cids).copied().collect();
+            let added = subject_cids::insert(connection, &cids).await?;
+            self.cids.extend(added.into_iter().map(|(cid, id)| (cid, Some(id))));
         }
         Ok(())
     }
+}
 
-    fn fill_actor(&self, path: &mut PathState<'_>) {
-        if path.actor_id == UNMET {
-            path.actor_id = self.actors.get(path.did.as_str()).copied().unwrap_or(UNMET);
-        }
-    }
-
-    fn fill_subject(&self, path: &mut PathState<'_>, track: Option<(&Did, &str)>) {
-        if let (UNMET, Some((_, uri))) = (path.track_id, track) {
-            path.track_id = self.tracks.get(uri).map_or(UNMET, |(id, _)| *id);
-        }
-        if let (UNMET, Some((_, Record::Like(like)))) = (path.cid_id, path.record) {
-            path.cid_id = self.cids.get(like.subject_cid.to_bytes().as_slice()).copied().unwrap_or(UNMET);
-        }
-    }
+/// What has no id yet.
+fn missing<K: Eq + Hash, I>(ids: &HashMap<K, Option<I>>) -> impl Iterator<Item = &K> {
+    ids.iter().filter(|(_, id)| id.is_none()).map(|(name, _)| name)
 }

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apply::{self, Answer, ApplyError},
+    apply::{Answer, Answered, ApplyError, act_on_answer},
     clock::Clock,
     identity::{Failure, Identities, IdentityError},
     model::AccountStatus,
@@ -51,7 +51,7 @@ pub async fn check_due(pool: &PgPool, identities: &Identities, clock: &Clock) ->
         .buffer_unordered(PARALLEL);
     while let Some((answer, check, asked_at)) = asked.next().await {
         let mut connection = pool.acquire().await?;
-        let decision = apply::settle((&mut connection, None), &check, answer, (asked_at, clock.now())).await?;
+        let decision = act_on_answer(&mut connection, &check, Answered { answer, asked_at }, clock.now()).await?;
         tracing::debug!(did = %check.did, ?decision, "asked about an account");
     }
     Ok(count)

@@ -127,7 +127,7 @@ fn is_sound(frame: &Frame) -> bool {
 fn whole(frame: Frame, refused: &StoredReject) -> Batch {
     let origin = Origin {
         source: refused.source.as_str().into(),
-        kind: refused.kind.as_deref().and_then(PositionKind::parse).map(PositionKind::as_str),
+        kind: refused.kind.as_deref().and_then(PositionKind::parse),
         position: refused.position,
     };
     let mut batch = Batch::default();

@@ -31,6 +31,11 @@ impl AccountStatus {
         }
     }
 
+    /// Whether it says that the account is to be hidden: slowed down or out of step are the troubles of the host that says so.
+    pub fn hides(&self) -> bool {
+        !matches!(self, Self::Throttled | Self::Desynchronized)
+    }
+
     /// The word of the event.
     pub fn as_str(&self) -> &str {
         match self {

@@ -10,6 +10,18 @@ pub struct Event {
     pub body: EventBody,
 }
 
+impl Event {
+    /// Of which kind it is.
+    pub fn kind(&self) -> EventKind {
+        match &self.body {
+            EventBody::Commit(commit) => EventKind::Record(commit.collection),
+            EventBody::Identity { .. } => EventKind::Identity,
+            EventBody::Account { .. } => EventKind::Account,
+            EventBody::Sync { .. } => EventKind::Sync,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventBody {
@@ -64,4 +76,34 @@ pub enum Operation {
     },
     /// Deleted.
     Delete,
+}
+
+/// The kinds of events that are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// An operation on a record of this collection.
+    Record(Collection),
+    /// See [`EventBody::Account`].
+    Account,
+    /// See [`EventBody::Identity`].
+    Identity,
+    /// See [`EventBody::Sync`].
+    Sync,
+}
+
+impl EventKind {
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Collection::ALL.into_iter().map(Self::Record).chain([Self::Account, Self::Identity, Self::Sync])
+    }
+
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Record(collection) => collection.as_str(),
+            Self::Account => "account",
+            Self::Identity => "identity",
+            Self::Sync => "sync",
+        }
+    }
 }

@@ -24,6 +24,23 @@ impl Record {
             Self::Profile(_) => Collection::Profile,
         }
     }
+
+    /// The version of a track that the record is about, where it names one.
+    pub fn subject(&self) -> Option<Subject<'_>> {
+        match self {
+            Self::Like(like) => Some(Subject { track: &like.subject, cid: &like.subject_cid }),
+            Self::List(_) | Self::Track(_) | Self::Profile(_) => None,
+        }
+    }
+}
+
+/// The version of a track that a record is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'r> {
+    /// The track, in the track collection of the record's namespace.
+    pub track: &'r AtUri,
+    /// Its version.
+    pub cid: &'r Cid,
 }
 
 /// A like of a track.

@@ -271,7 +271,7 @@ impl Continuity {
     fn open(&self, reason: GapReason, (from, to): (End, End), detail: &str) -> Gap {
         let detail = format!("{}: {detail}", self.source);
         tracing::warn!(source = %self.source, reason = reason.as_str(), ?from, ?to, "a gap: something may be missing");
-        let kind = Some(self.kind.as_str());
+        let kind = Some(self.kind);
         Gap { source: self.source.clone(), change: GapChange::Opens { reason, kind, from, to, detail } }
     }
 }

@@ -115,7 +115,7 @@ impl Exchange {
         let from = End { value: None, at: Some(self.until) };
         tracing::warn!(%source, reason = reason.as_str(), ?from, ?to, "a gap: something may be missing");
         let detail = "the new sources do not reach back to where the old ones ended".to_owned();
-        let change = GapChange::Opens { reason, kind: Some(kind.as_str()), from, to, detail };
+        let change = GapChange::Opens { reason, kind: Some(kind), from, to, detail };
         found.push(Gap { source: source.clone(), change });
         self.heard.iter().all(|heard| *heard)
     }

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Instant};
 use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::{
-    apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
+    apply::{Batch, Delivered, Gap, GapChange, Origin, Quiet, Reached},
     atproto::Timestamp,
     decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
@@ -12,7 +12,7 @@ use crate::{
         observe,
         verify::{Claim, Claims, Heard, Read},
     },
-    model::{Collections, Event, EventBody, PositionKind},
+    model::{CollectionMap, Collections, Event, EventBody, PositionKind},
     source::{Dialect, SourceSpec},
 };
 
@@ -67,15 +67,8 @@ pub struct Pending {
     lookout: Option<Lookout>,
 }
 
-/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::model::Collection::ALL).
-#[derive(Debug, Default, Clone, Copy)]
-struct Told([bool; 4]);
-
-impl Told {
-    fn is_any(self) -> bool {
-        self.0.contains(&true)
-    }
-}
+/// Which of our collections a message told of.
+type Told = CollectionMap<bool>;
 
 /// A batch to apply.
 #[derive(Debug)]
@@ -138,7 +131,7 @@ impl Pending {
 
     /// Whether there is nothing at all.
     pub fn is_empty(&self) -> bool {
-        !self.has_rows() && self.reached.iter().all(Option::is_none) && self.batch.rests.is_empty()
+        !self.has_rows() && self.reached.iter().all(Option::is_none) && self.batch.quiet.is_empty()
     }
 
     /// Takes a delivery into the batch, and decodes what of it is not decoded yet.
@@ -156,7 +149,7 @@ impl Pending {
             lookout.begin(&delivery);
         }
         if let Some(until) = self.continuities.take(&delivery, now, &mut self.batch.gaps) {
-            self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
+            self.batch.quiet.push(Quiet { source: self.feeders[delivery.source].name.clone(), until });
         }
         let is_empty = delivery.messages.is_empty();
         let mut read = read.into_iter();
@@ -211,7 +204,7 @@ impl Pending {
             match item {
                 Item::Event(event) => {
                     if let EventBody::Commit(commit) = &event.body {
-                        if !ours.is_any() && trace.format == RawFormat::Firehose {
+                        if ours == Told::default() && trace.format == RawFormat::Firehose {
                             self.claims.leave(|| Claim {
                                 source: feeder.name.clone(),
                                 did: event.did.clone(),
@@ -219,7 +212,7 @@ impl Pending {
                                 message: trace.message.clone(),
                             });
                         }
-                        ours.0[commit.collection as usize] = true;
+                        ours[commit.collection] = true;
                         if let Some(lookout) = &mut self.lookout {
                             lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));
                         }
@@ -235,11 +228,7 @@ impl Pending {
                     if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
                         lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
                     }
-                    let origin = Origin {
-                        source: feeder.name.clone(),
-                        kind: feeder.kind.map(PositionKind::as_str),
-                        position: frame.position,
-                    };
+                    let origin = Origin { source: feeder.name.clone(), kind: feeder.kind, position: frame.position };
                     self.batch.rejects.push((origin, *reject));
                 }
             }
@@ -255,7 +244,7 @@ impl Pending {
         let restarts = self.continuities.hear(feeder, name, &mut self.batch.gaps);
         if let (true, Some(kind)) = (restarts, self.feeders[feeder].kind) {
             let source = self.feeders[feeder].name.clone();
-            self.reached[feeder] = Some(Reached { restarts, ..Reached::to(source, kind.as_str(), 0) });
+            self.reached[feeder] = Some(Reached { restarts, ..Reached::to(source, kind, 0) });
         }
     }
 
@@ -265,22 +254,20 @@ impl Pending {
         }
         let restarts = self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps);
         let name = &self.feeders[feeder].name;
-        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind, value));
         reached.value = if restarts { value } else { reached.value.max(value) };
         reached.restarts |= restarts;
         reached.event_at = time.or(reached.event_at);
-        for (proof, told) in reached.proofs.iter_mut().zip(ours.0) {
-            if told {
-                reached.ours_at = time.or(reached.ours_at);
-                *proof = Some(Proof { value, event_at: time });
-            }
+        for collection in ours.iter().filter(|(_, is_told)| **is_told).map(|(collection, _)| collection) {
+            reached.ours_at = time.or(reached.ours_at);
+            reached.delivered[collection] = Some(Delivered { value, event_at: time });
         }
     }
 
     /// What was read of a source beyond this number will be read again.
     fn rewind(&mut self, feeder: usize, value: i64) {
         let Some(Feeder { name, kind: Some(kind) }) = self.feeders.get(feeder) else { return };
-        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), kind.as_str(), value));
+        let reached = self.reached[feeder].get_or_insert_with(|| Reached::to(name.clone(), *kind, value));
         reached.value = value;
         // Microseconds say it themselves; a sequence number's time comes with the next message.
         reached.event_at = (*kind == PositionKind::JetstreamV1Micros).then(|| Timestamp::from_micros(value)).flatten();

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Feeder, Shipment, Trace};
 use crate::{
-    apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
+    apply::{Applied, Applier, ApplyError, Batch, Origin},
     decode::Reject,
     ingest::{
         IngestError,
@@ -189,12 +189,13 @@ impl Writer {
     /// Tells the sources and the numbers what has been committed.
     fn note(&mut self, shipment: &Shipment, applied: &Applied, started: Instant) {
         observe::committed(applied, shipment.batch.events.len(), started.elapsed());
-        self.totals += *applied;
+        self.totals += applied.clone();
         self.unanalyzed += applied.applied;
         for reached in &shipment.batch.positions {
             let Some(place) = self.feeders.iter().position(|feeder| feeder.name == reached.source) else { continue };
             self.ages.reached(place, reached);
-            if let (Some(kind), Some(sender)) = (PositionKind::parse(reached.kind), self.committed.get(place)) {
+            if let Some(sender) = self.committed.get(place) {
+                let kind = reached.kind;
                 let position = Some(Position { source: reached.source.clone(), kind, value: reached.value });
                 sender.send_modify(|held| {
                     let ahead = kind == PositionKind::JetstreamV1Micros && *held > position && !reached.restarts;
@@ -210,15 +211,11 @@ impl Writer {
         tracing::error!(%error, "an event that we decoded was refused by the database");
         observe::rejected(RejectReason::NotStorable);
         let feeder = &self.feeders[trace.feeder];
-        let origin = Origin {
-            source: feeder.name.clone(),
-            kind: feeder.kind.map(PositionKind::as_str),
-            position: trace.position,
-        };
+        let origin = Origin { source: feeder.name.clone(), kind: feeder.kind, position: trace.position };
         let reject = Reject {
             reason: RejectReason::NotStorable,
             field: None,
-            detail: format!("the database refused an event of {}: {error}", kind(event)),
+            detail: format!("the database refused an event of {}: {error}", event.kind().as_str()),
             path: put_path(event),
             raw_format: trace.format,
             raw: trace.message[..trace.message.len().min(Reject::RAW_MAX)].to_vec(),

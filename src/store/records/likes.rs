@@ -3,17 +3,21 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::store::Written;
+use crate::{
+    atproto::Tid,
+    model::{ActorId, CidId, TrackId},
+    store::{Written, place},
+};
 
 /// One path and what it comes to.
 #[derive(Debug, Clone, Copy)]
 pub struct LikeRow {
     /// The liker.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// The record key, a TID.
-    pub rkey: i64,
+    pub rkey: Tid,
     /// The commit's rev.
-    pub rev: i64,
+    pub rev: Tid,
     /// What the record says; none for a tombstone.
     pub live: Option<LiveLike>,
 }
@@ -22,9 +26,9 @@ pub struct LikeRow {
 #[derive(Debug, Clone, Copy)]
 pub struct LiveLike {
     /// The track.
-    pub subject_id: i64,
+    pub subject_id: TrackId,
     /// The version of the track.
-    pub subject_cid_id: i64,
+    pub subject_cid_id: CidId,
     /// What orders pages: the earlier of `created_at` and the time of the rev.
     pub sort_at: DateTime<Utc>,
     /// What the record says.
@@ -46,18 +50,23 @@ pub async fn write(
         return Ok(Written::default());
     }
     let mut is_seen = vec![false; rows.len()];
-    for place in load_seen(connection, rows).await? {
-        is_seen[place] = true;
+    for at in load_seen(connection, rows).await? {
+        is_seen[at] = true;
     }
-    let mut written = copy_unseen(connection, (rows, &is_seen), indexed_at).await?;
-    let seen: Vec<LikeRow> = rows.iter().zip(is_seen).filter(|(_, is_seen)| *is_seen).map(|(row, _)| *row).collect();
+    let unseen = || rows.iter().zip(&is_seen).filter(|(_, is_seen)| !**is_seen).map(|(row, _)| row);
+    let seen: Vec<LikeRow> = rows.iter().zip(&is_seen).filter(|(_, is_seen)| **is_seen).map(|(row, _)| *row).collect();
+    let mut written = Written::default();
+    if seen.len() < rows.len() {
+        written += copy(connection, unseen(), indexed_at).await?;
+    }
     written += update_older(connection, &seen, indexed_at).await?;
     Ok(written)
 }
 
 /// The places of those rows whose path has a row.
 async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Result<Vec<usize>> {
-    let (actor_ids, rkeys): (Vec<i64>, Vec<i64>) = rows.iter().map(|row| (row.actor_id, row.rkey)).unzip();
+    let (actor_ids, rkeys): (Vec<i64>, Vec<i64>) =
+        rows.iter().map(|row| (row.actor_id.number(), row.rkey.number())).unzip();
     let places = sqlx::query_scalar!(
         r#"SELECT r.place AS "place!" FROM UNNEST($1::bigint[], $2::bigint[]) WITH ORDINALITY AS r (actor_id, rkey, place)
         JOIN likes l ON l.actor_id = r.actor_id AND l.rkey = r.rkey"#,
@@ -66,19 +75,16 @@ async fn load_seen(connection: &mut PgConnection, rows: &[LikeRow]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(places.into_iter().map(crate::store::place).collect())
+    Ok(places.into_iter().map(place).collect())
 }
 
-/// Inserts the rows that are not marked as seen by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while
+/// Inserts rows by COPY, which writes a page at a time where INSERT writes a row. They go in pieces: the server writes one while
 /// the next is put together.
-async fn copy_unseen(
+async fn copy(
     connection: &mut PgConnection,
-    (rows, is_seen): (&[LikeRow], &[bool]),
+    rows: impl Iterator<Item = &LikeRow>,
     indexed_at: DateTime<Utc>,
 ) -> sqlx::Result<Written> {
-    if is_seen.iter().all(|is_seen| *is_seen) {
-        return Ok(Written::default());
-    }
     let mut copy = connection
         .copy_in_raw(
             "COPY likes (actor_id, rkey, rev, indexed_at, subject_id, subject_cid_id, sort_at, created_at, cid)
@@ -86,10 +92,7 @@ async fn copy_unseen(
         )
         .await?;
     let mut lines = CopyLines::new();
-    for (row, is_seen) in rows.iter().zip(is_seen) {
-        if *is_seen {
-            continue;
-        }
+    for row in rows {
         if lines.0.len() > PIECE_LENGTH {
             copy.send(lines.0.as_slice()).await?;
             lines.0.clear();
@@ -123,13 +126,13 @@ impl CopyLines {
 
     fn push(&mut self, row: &LikeRow, indexed_at: DateTime<Utc>) {
         self.0.extend_from_slice(&COLUMNS.to_be_bytes());
-        for number in [row.actor_id, row.rkey, row.rev] {
+        for number in [row.actor_id.number(), row.rkey.number(), row.rev.number()] {
             self.number(Some(number));
         }
         self.time(Some(indexed_at));
         let live = row.live.as_ref();
-        self.number(live.map(|like| like.subject_id));
-        self.number(live.map(|like| like.subject_cid_id));
+        self.number(live.map(|like| like.subject_id.number()));
+        self.number(live.map(|like| like.subject_cid_id.number()));
         self.time(live.map(|like| like.sort_at));
         self.time(live.map(|like| like.created_at));
         self.number(live.map(|like| like.cid));
@@ -182,11 +185,11 @@ async fn update_older(
         SELECT (SELECT count(*) FROM written) AS "applied!",
             (SELECT count(*) FROM rows r JOIN likes l ON l.actor_id = r.actor_id AND l.rkey = r.rkey AND l.rev = r.rev
                 AND l.cid IS DISTINCT FROM r.cid) AS "anomalies!""#,
-        &numbers(|row| row.actor_id),
-        &numbers(|row| row.rkey),
-        &numbers(|row| row.rev),
-        &live(|like| like.subject_id) as &[Option<i64>],
-        &live(|like| like.subject_cid_id) as &[Option<i64>],
+        &numbers(|row| row.actor_id.number()),
+        &numbers(|row| row.rkey.number()),
+        &numbers(|row| row.rev.number()),
+        &live(|like| like.subject_id.number()) as &[Option<i64>],
+        &live(|like| like.subject_cid_id.number()) as &[Option<i64>],
         &times(|like| like.sort_at) as &[Option<DateTime<Utc>>],
         &times(|like| like.created_at) as &[Option<DateTime<Utc>>],
         &live(|like| like.cid) as &[Option<i64>],

@@ -3,20 +3,31 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::store::Written;
+use crate::{atproto::Tid, model::ActorId, store::Written};
 
-/// A list's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
+/// One path and what it comes to.
+#[derive(Debug)]
+pub struct ListRow<'a> {
+    /// The owner.
+    pub actor_id: ActorId,
+    /// The record key, a TID.
+    pub rkey: Tid,
+    /// The commit's rev.
+    pub rev: Tid,
+    /// What the record says; none for a tombstone.
+    pub live: Option<LiveList<'a>>,
+}
+
+/// What a live row says. Fields as in the table.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the lexicon says what each field is")]
-pub struct ListRow<'a> {
-    pub actor_id: i64,
-    pub rkey: i64,
-    pub rev: i64,
-    pub sort_at: Option<DateTime<Utc>>,
-    pub created_at: Option<DateTime<Utc>>,
+pub struct LiveList<'a> {
+    /// What orders pages: the earlier of `created_at` and the time of the rev.
+    pub sort_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
     pub updated_at: Option<DateTime<Utc>>,
     /// The binary CID.
-    pub cid: Option<Vec<u8>>,
+    pub cid: Vec<u8>,
     pub name: Option<&'a str>,
     pub list_type: Option<&'a str>,
     /// In order, a line each: neither a URI nor a CID holds a line break.
@@ -34,9 +45,7 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let numbers = |read: fn(&ListRow<'_>) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
-    let times = |read: fn(&ListRow<'_>) -> Option<DateTime<Utc>>| rows.iter().map(read).collect::<Vec<_>>();
-    let cids: Vec<Option<&[u8]>> = rows.iter().map(|row| row.cid.as_deref()).collect();
+    let live = || rows.iter().map(|row| row.live.as_ref());
     let done = sqlx::query!(
         "INSERT INTO lists AS l (actor_id, rkey, rev, sort_at, created_at, updated_at, cid, name, list_type,
             item_uris, item_cids, indexed_at)
@@ -50,17 +59,17 @@ pub async fn write(
             name = EXCLUDED.name, list_type = EXCLUDED.list_type, item_uris = EXCLUDED.item_uris,
             item_cids = EXCLUDED.item_cids, indexed_at = EXCLUDED.indexed_at
         WHERE l.rev < EXCLUDED.rev",
-        &numbers(|row| row.actor_id),
-        &numbers(|row| row.rkey),
-        &numbers(|row| row.rev),
-        &times(|row| row.sort_at) as &[Option<DateTime<Utc>>],
-        &times(|row| row.created_at) as &[Option<DateTime<Utc>>],
-        &times(|row| row.updated_at) as &[Option<DateTime<Utc>>],
-        &cids as &[Option<&[u8]>],
-        &rows.iter().map(|row| row.name).collect::<Vec<_>>() as &[Option<&str>],
-        &rows.iter().map(|row| row.list_type).collect::<Vec<_>>() as &[Option<&str>],
-        &rows.iter().map(|row| row.item_uris.as_str()).collect::<Vec<_>>() as &[&str],
-        &rows.iter().map(|row| row.item_cids.as_str()).collect::<Vec<_>>() as &[&str],
+        &numbers(rows, |row| row.actor_id.number()),
+        &numbers(rows, |row| row.rkey.number()),
+        &numbers(rows, |row| row.rev.number()),
+        &live().map(|list| list.map(|list| list.sort_at)).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &live().map(|list| list.map(|list| list.created_at)).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &live().map(|list| list.and_then(|list| list.updated_at)).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
+        &cids(rows) as &[Option<&[u8]>],
+        &live().map(|list| list.and_then(|list| list.name)).collect::<Vec<_>>() as &[Option<&str>],
+        &live().map(|list| list.and_then(|list| list.list_type)).collect::<Vec<_>>() as &[Option<&str>],
+        &live().map(|list| list.map_or("", |list| &list.item_uris)).collect::<Vec<_>>() as &[&str],
+        &live().map(|list| list.map_or("", |list| &list.item_cids)).collect::<Vec<_>>() as &[&str],
         indexed_at
     )
     .execute(&mut *connection)
@@ -70,16 +79,24 @@ pub async fn write(
     Ok(Written { applied, anomalies })
 }
 
+fn numbers(rows: &[ListRow<'_>], read: fn(&ListRow<'_>) -> i64) -> Vec<i64> {
+    rows.iter().map(read).collect()
+}
+
+fn cids<'r>(rows: &'r [ListRow<'_>]) -> Vec<Option<&'r [u8]>> {
+    rows.iter().map(|row| row.live.as_ref().map(|list| list.cid.as_slice())).collect()
+}
+
 /// Counts the rows that stand in the table with the same rev and another CID.
 async fn count_anomalies(connection: &mut PgConnection, rows: &[ListRow<'_>]) -> sqlx::Result<u64> {
     let count = sqlx::query_scalar!(
         r#"SELECT count(*) AS "count!" FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[])
             AS r (actor_id, rkey, rev, cid)
         JOIN lists l ON l.actor_id = r.actor_id AND l.rkey = r.rkey AND l.rev = r.rev AND l.cid IS DISTINCT FROM r.cid"#,
-        &rows.iter().map(|row| row.actor_id).collect::<Vec<i64>>(),
-        &rows.iter().map(|row| row.rkey).collect::<Vec<i64>>(),
-        &rows.iter().map(|row| row.rev).collect::<Vec<i64>>(),
-        &rows.iter().map(|row| row.cid.as_deref()).collect::<Vec<_>>() as &[Option<&[u8]>]
+        &numbers(rows, |row| row.actor_id.number()),
+        &numbers(rows, |row| row.rkey.number()),
+        &numbers(rows, |row| row.rev.number()),
+        &cids(rows) as &[Option<&[u8]>]
     )
     .fetch_one(connection)
     .await?;

@@ -2,28 +2,39 @@
 
 use sqlx::PgConnection;
 
+use crate::{atproto::Cid, model::CidId, store::place};
+
 /// Ids of those CIDs that have one, in pairs of (place in `cids`, id).
-pub async fn load_ids(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Result<Vec<(usize, i64)>> {
+pub async fn load_ids(connection: &mut PgConnection, cids: &[Cid]) -> sqlx::Result<Vec<(usize, CidId)>> {
     let rows = sqlx::query!(
         r#"SELECT c.place AS "place!", s.id FROM UNNEST($1::bytea[]) WITH ORDINALITY AS c (cid, place)
         JOIN subject_cids s ON s.cid = c.cid"#,
-        cids as &[&[u8]]
+        &bytes(cids)
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (place(row.place), row.id.into())).collect())
 }
 
 /// Gives an id to each CID that has none, and answers with these; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, cids: &[&[u8]]) -> sqlx::Result<Vec<(Vec<u8>, i64)>> {
+pub async fn insert(connection: &mut PgConnection, cids: &[Cid]) -> sqlx::Result<Vec<(Cid, CidId)>> {
     if cids.is_empty() {
         return Ok(Vec::new());
     }
     let rows = sqlx::query!(
         "INSERT INTO subject_cids (cid) SELECT * FROM UNNEST($1::bytea[]) ON CONFLICT (cid) DO NOTHING RETURNING cid, id",
-        cids as &[&[u8]]
+        &bytes(cids)
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.cid, row.id)).collect())
+    rows.into_iter()
+        .map(|row| {
+            let cid = Cid::from_bytes(&row.cid).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok((cid, row.id.into()))
+        })
+        .collect()
+}
+
+fn bytes(cids: &[Cid]) -> Vec<Vec<u8>> {
+    cids.iter().map(|cid| cid.to_bytes()).collect()
 }

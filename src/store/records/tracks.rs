@@ -3,10 +3,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use crate::store::Written;
+use crate::{
+    atproto::Tid,
+    model::{ActorId, TrackId},
+    store::{Written, place},
+};
 
 /// Ids of those URIs that have one, in pairs of (place in `uris`, id).
-pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {
+pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Result<Vec<(usize, TrackId)>> {
     let rows = sqlx::query!(
         r#"SELECT u.place AS "place!", t.id FROM UNNEST($1::text[]) WITH ORDINALITY AS u (uri, place)
         JOIN tracks t ON t.uri = u.uri"#,
@@ -14,15 +18,15 @@ pub async fn load_ids(connection: &mut PgConnection, uris: &[&str]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (place(row.place), row.id.into())).collect())
 }
 
 /// Gives an id and a count of zero to each URI that has none, and answers with these; does nothing for the others.
 pub async fn insert(
     connection: &mut PgConnection,
     uris: &[&str],
-    artist_ids: &[i64],
-) -> sqlx::Result<Vec<(String, i64)>> {
+    artist_ids: &[ActorId],
+) -> sqlx::Result<Vec<(String, TrackId)>> {
     if uris.is_empty() {
         return Ok(Vec::new());
     }
@@ -33,28 +37,39 @@ pub async fn insert(
         ), counted AS (INSERT INTO track_counts (track_id) SELECT id FROM added)
         SELECT uri, id FROM added",
         uris as &[&str],
-        artist_ids
+        &artist_ids.iter().map(|id| id.number()).collect::<Vec<i64>>()
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.uri, row.id)).collect())
+    Ok(rows.into_iter().map(|row| (row.uri, row.id.into())).collect())
 }
 
-/// A track's record, or, where `title` is none, the news that it is gone. Fields as in the table.
-#[derive(Debug, Default)]
-#[expect(missing_docs, reason = "the lexicon says what each field is")]
+/// One URI and what it comes to.
+#[derive(Debug)]
 pub struct TrackRow<'a> {
+    /// The track.
     pub uri: String,
-    pub artist_id: i64,
-    pub rev: i64,
-    pub sort_at: Option<DateTime<Utc>>,
-    pub created_at: Option<DateTime<Utc>>,
+    /// The DID in the URI.
+    pub artist_id: ActorId,
+    /// The commit's rev.
+    pub rev: Tid,
+    /// What the record says; none for a tombstone.
+    pub live: Option<LiveTrack<'a>>,
+}
+
+/// What a live row says. Fields as in the table.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the lexicon says what each field is")]
+pub struct LiveTrack<'a> {
+    /// What orders pages: the earlier of `created_at` and the time of the rev.
+    pub sort_at: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
     pub duration: Option<i64>,
     /// The binary CID.
-    pub cid: Option<Vec<u8>>,
-    pub title: Option<&'a str>,
-    pub artist: Option<&'a str>,
-    pub file_type: Option<&'a str>,
+    pub cid: Vec<u8>,
+    pub title: &'a str,
+    pub artist: &'a str,
+    pub file_type: &'a str,
     pub album: Option<&'a str>,
     pub description: Option<&'a str>,
     pub audio_url: Option<&'a str>,
@@ -76,8 +91,7 @@ pub async fn write(
     if rows.is_empty() {
         return Ok(Written::default());
     }
-    let numbers = |read: fn(&TrackRow<'_>) -> i64| rows.iter().map(read).collect::<Vec<i64>>();
-    let times = |read: fn(&TrackRow<'_>) -> Option<DateTime<Utc>>| rows.iter().map(read).collect::<Vec<_>>();
+    let live = || rows.iter().map(|row| row.live.as_ref());
     let applied = sqlx::query_scalar!(
         r#"WITH written AS (
             INSERT INTO tracks AS t (uri, artist_id, rev, sort_at, created_at, duration, cid, title, artist, file_type,
@@ -103,23 +117,23 @@ pub async fn write(
         )
         SELECT count(*) AS "applied!" FROM written"#,
         &uris(rows) as &[&str],
-        &numbers(|row| row.artist_id),
-        &numbers(|row| row.rev),
-        &times(|row| row.sort_at) as &[Option<DateTime<Utc>>],
-        &times(|row| row.created_at) as &[Option<DateTime<Utc>>],
-        &rows.iter().map(|row| row.duration).collect::<Vec<_>>() as &[Option<i64>],
+        &rows.iter().map(|row| row.artist_id.number()).collect::<Vec<i64>>(),
+        &revs(rows),
+        &of_live(rows, |track| Some(track.sort_at)) as &[Option<DateTime<Utc>>],
+        &of_live(rows, |track| Some(track.created_at)) as &[Option<DateTime<Utc>>],
+        &of_live(rows, |track| track.duration) as &[Option<i64>],
         &cids(rows) as &[Option<&[u8]>],
-        &texts(rows, |row| row.title) as &[Option<&str>],
-        &texts(rows, |row| row.artist) as &[Option<&str>],
-        &texts(rows, |row| row.file_type) as &[Option<&str>],
-        &texts(rows, |row| row.album) as &[Option<&str>],
-        &texts(rows, |row| row.description) as &[Option<&str>],
-        &texts(rows, |row| row.audio_url) as &[Option<&str>],
-        &texts(rows, |row| row.audio_cid) as &[Option<&str>],
-        &texts(rows, |row| row.image_url) as &[Option<&str>],
-        &rows.iter().map(|row| row.features.as_str()).collect::<Vec<_>>() as &[&str],
-        &rows.iter().map(|row| Json(row.labels)).collect::<Vec<_>>() as _,
-        &rows.iter().map(|row| row.support_gate.map(Json)).collect::<Vec<_>>() as _,
+        &of_live(rows, |track| Some(track.title)) as &[Option<&str>],
+        &of_live(rows, |track| Some(track.artist)) as &[Option<&str>],
+        &of_live(rows, |track| Some(track.file_type)) as &[Option<&str>],
+        &of_live(rows, |track| track.album) as &[Option<&str>],
+        &of_live(rows, |track| track.description) as &[Option<&str>],
+        &of_live(rows, |track| track.audio_url) as &[Option<&str>],
+        &of_live(rows, |track| track.audio_cid) as &[Option<&str>],
+        &of_live(rows, |track| track.image_url) as &[Option<&str>],
+        &live().map(|track| track.map_or("", |track| &track.features)).collect::<Vec<_>>() as &[&str],
+        &live().map(|track| Json(track.map_or(&[] as &[String], |track| track.labels))).collect::<Vec<_>>() as _,
+        &of_live(rows, |track| track.support_gate.map(Json)) as _,
         indexed_at
     )
     .fetch_one(&mut *connection)
@@ -134,11 +148,15 @@ fn uris<'r>(rows: &'r [TrackRow<'_>]) -> Vec<&'r str> {
 }
 
 fn cids<'r>(rows: &'r [TrackRow<'_>]) -> Vec<Option<&'r [u8]>> {
-    rows.iter().map(|row| row.cid.as_deref()).collect()
+    rows.iter().map(|row| row.live.as_ref().map(|track| track.cid.as_slice())).collect()
 }
 
-fn texts<'a>(rows: &[TrackRow<'a>], read: fn(&TrackRow<'a>) -> Option<&'a str>) -> Vec<Option<&'a str>> {
-    rows.iter().map(read).collect()
+fn revs(rows: &[TrackRow<'_>]) -> Vec<i64> {
+    rows.iter().map(|row| row.rev.number()).collect()
+}
+
+fn of_live<'a, T>(rows: &[TrackRow<'a>], read: fn(&LiveTrack<'a>) -> Option<T>) -> Vec<Option<T>> {
+    rows.iter().map(|row| row.live.as_ref().and_then(read)).collect()
 }
 
 /// Counts the rows that stand in the table with the same rev and another CID.
@@ -147,7 +165,7 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[TrackRow<'_>]) -
         r#"SELECT count(*) AS "count!" FROM UNNEST($1::text[], $2::bigint[], $3::bytea[]) AS r (uri, rev, cid)
         JOIN tracks t ON t.uri = r.uri AND t.rev = r.rev AND t.cid IS DISTINCT FROM r.cid"#,
         &uris(rows) as &[&str],
-        &rows.iter().map(|row| row.rev).collect::<Vec<i64>>(),
+        &revs(rows),
         &cids(rows) as &[Option<&[u8]>]
     )
     .fetch_one(connection)

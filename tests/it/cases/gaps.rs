@@ -10,7 +10,7 @@ use plyr_likes::{
     apply::{Applier, Batch, Gap, GapChange, Reached},
     clock::Clock,
     ingest,
-    model::{Collections, GapReason},
+    model::{Collections, GapReason, PositionKind},
     source::Start,
     store::gaps::{self, By, End, State, StoredGap, Which},
 };
@@ -519,14 +519,14 @@ async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
     let source: Arc<str> = "firehose+wss://relay.example".into();
     let lost = GapChange::Opens {
         reason: GapReason::TooOld,
-        kind: Some("firehose_seq"),
+        kind: Some(PositionKind::FirehoseSeq),
         from: End { value: Some(10), at: None },
         to: End { value: Some(900), at: None },
         detail: "the upstream says so".to_owned(),
     };
     let batch = Batch {
         gaps: vec![Gap { source: source.clone(), change: lost }],
-        positions: vec![Reached::to(source, "firehose_seq", 900)],
+        positions: vec![Reached::to(source, PositionKind::FirehoseSeq, 900)],
         ..Batch::default()
     };
     let mut applier = Applier::new(Collections::of_namespace("fm.plyr").expect("a namespace"), Clock::system());

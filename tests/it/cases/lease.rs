@@ -10,7 +10,7 @@ use std::{
 use plyr_likes::{
     apply::{Applier, ApplyError, Batch, Reached},
     clock::Clock,
-    model::Collections,
+    model::{Collections, PositionKind},
     store::{
         begin_apply,
         sources::lease::{self, Indexer, Token},
@@ -414,7 +414,7 @@ async fn s4_a_batch_under_an_old_token_is_refused_whole() {
     let [first, second, writer] = &mut connections[..] else { panic!("three") };
     let old = take(first, 1).await.expect("nobody has it");
     let batch = |value| Batch {
-        positions: vec![Reached::to(Arc::from("a source"), "firehose_seq", value)],
+        positions: vec![Reached::to(Arc::from("a source"), PositionKind::FirehoseSeq, value)],
         ..Batch::default()
     };
     let applier = || Applier::new(collections.clone(), Clock::system());

@@ -12,7 +12,7 @@ use std::{
 };
 
 use plyr_likes::{
-    apply::{Answer, Applier, Batch, Decision, settle},
+    apply::{Answer, Answered, Applier, Batch, Decision, act_on_answer},
     atproto::Timestamp,
     clock::Clock,
     crawl::{
@@ -380,7 +380,7 @@ impl Case {
         let due = account_checks::list_due(&mut connection, far.utc(), 10).await.unwrap();
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
         let now = self.hands.now();
-        settle((&mut connection, None), check, answer, (now, now)).await.unwrap()
+        act_on_answer(&mut connection, check, Answered { answer, asked_at: now }, now).await.unwrap()
     }
 
     /// An answer that comes now.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use plyr_likes::model::EventKind;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -211,7 +212,8 @@ async fn run_again(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
     let mut wrong = world.disagreements().await;
     wrong.extend(wrongly_hidden(world).await);
     // Words on strangers that were forgotten are news.
-    let written: u64 = applied.by_kind().filter(|(kind, _)| *kind != "account").map(|(_, counts)| counts.applied).sum();
+    let written: u64 =
+        applied.by_kind().filter(|(kind, _)| *kind != EventKind::Account).map(|(_, counts)| counts.applied).sum();
     if expected == world.model.state() && written > 0 {
         wrong.push(format!("the second time {written} operations were applied"));
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use plyr_likes::{
-    apply::{Answer, Decision, settle},
+    apply::{self, Answer, Decision},
     atproto::{Did, Tid, Timestamp},
     maintenance::settle_accounts,
     model::AccountStatus,
@@ -81,8 +81,10 @@ impl World {
         if let Some(answered) = answered {
             self.fates.answer(&self.model, (check.did.as_str(), put_at.micros()), answered);
         }
-        let times = (put_at, self.clock.now());
-        settle((&mut self.connection, None), &check, answer, times).await.expect("the database takes the answer")
+        let answered = apply::Answered { answer, asked_at: put_at };
+        apply::act_on_answer(&mut self.connection, &check, answered, self.clock.now())
+            .await
+            .expect("the database takes the answer")
     }
 
     /// Asks and answers until there is no doubt left, however long that takes. Answers how many accounts are removed for it.

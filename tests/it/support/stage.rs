@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes::{
-    apply::{Answer, Decision, settle},
+    apply::{Answer, Answered, Decision, act_on_answer},
     atproto::Timestamp,
     clock::Clock,
     maintenance::settle_accounts,
@@ -176,8 +176,8 @@ impl Stage {
 
     /// Answers it at the second of these two moments; it was asked at the first.
     pub async fn answer_late(&self, check: &AccountCheck, answer: Answer, (asked, answered): (i64, i64)) -> Decision {
-        let decision =
-            settle((&mut self.connection().await, None), check, answer, (moment(asked), moment(answered))).await;
+        let answer = Answered { answer, asked_at: moment(asked) };
+        let decision = act_on_answer(&mut self.connection().await, check, answer, moment(answered)).await;
         decision.expect("the database answers")
     }
 

@@ -14,7 +14,7 @@ use plyr_likes::{
     clock::Clock,
     crawl::resync::{Ours, Theirs, load_ours, plan},
     decode::{Frame, Item, firehose, jetstream_v1},
-    model::{Collections, EventBody},
+    model::{Collections, EventBody, PositionKind},
 };
 use sqlx::PgConnection;
 
@@ -283,12 +283,14 @@ impl World {
     }
 }
 
-/// What a message holds, and the word for its number space.
-fn decode(collections: &Collections, message: &Message) -> (Frame, &'static str) {
+/// What a message holds, and its number space.
+fn decode(collections: &Collections, message: &Message) -> (Frame, PositionKind) {
     match message.dialect {
-        Dialect::JetstreamV1 => (jetstream_v1::decode_message(collections, &message.bytes), "jetstream_v1_us"),
+        Dialect::JetstreamV1 => {
+            (jetstream_v1::decode_message(collections, &message.bytes), PositionKind::JetstreamV1Micros)
+        }
         Dialect::Firehose => match firehose::decode_message(collections, &message.bytes) {
-            firehose::Message::Frame(frame) => (frame, "firehose_seq"),
+            firehose::Message::Frame(frame) => (frame, PositionKind::FirehoseSeq),
             other => panic!("the tests send no such message: {other:?}"),
         },
     }

@@ -5,15 +5,15 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "status_compared_loosely",
-        file: "src/apply/accounts.rs",
-        find: "active || !matches!(status, Some(AccountStatus::Throttled | AccountStatus::Desynchronized))",
+        file: "src/apply/account_hints.rs",
+        find: "active || status.is_none_or(AccountStatus::hides)",
         replace: "active || status.is_none()",
         models: "an account that is inactive without a reason is shown, and one that is slowed down is hidden",
         tests: &["cases::accounts::a2_what_each_status_means"],
     },
     Edit {
         name: "any_inactivity_is_deletion",
-        file: "src/apply/accounts.rs",
+        file: "src/apply/account_answers.rs",
         find: "Answer::Inactive { status: Some(AccountStatus::Deleted) } | Answer::Tombstoned => Decision::Remove,",
         replace: "Answer::Inactive { status: Some(_) } | Answer::Tombstoned => Decision::Remove,",
         models: "who goes on holiday comes back to an empty index",
@@ -21,7 +21,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "unreachable_is_deletion",
-        file: "src/apply/accounts.rs",
+        file: "src/apply/account_answers.rs",
         find: "        Answer::NotFound if is_said_deleted => Decision::Remove,\n",
         replace: "        Answer::NotFound | Answer::Unreachable if is_said_deleted => Decision::Remove,\n",
         models: "a host's word and a server that is away for a minute remove everything",
@@ -37,9 +37,9 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "floor_guard_dropped",
-        file: "src/apply/accounts.rs",
-        find: "path.rev.number() > *floor",
-        replace: "path.rev.number() != *floor",
+        file: "src/apply/account_states.rs",
+        find: "path.rev.number() > *rev",
+        replace: "path.rev.number() != *rev",
         models: "commits from before a deletion bring the account's likes back",
         tests: &["cases::accounts::a1_a_deleted_account_is_gone_everywhere_at_once"],
     },
@@ -53,7 +53,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "contradiction_within_a_batch_is_not_asked_about",
-        file: "src/apply/rows.rs",
+        file: "src/apply/account_hints.rs",
         find: "if held.is_some_and(|held| held.active != *active) {",
         replace: "if held.is_some_and(|held| held.active != *active && held.at == *at) {",
         models: "a hint and its contradiction that come together are folded to the last, and a lagging host is believed",
@@ -61,7 +61,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "contradiction_of_a_stranger_is_forgotten",
-        file: "src/apply/hints.rs",
+        file: "src/apply/remembered_hints.rs",
         find: "(held, _)| held == word)",
         replace: "(held, _)| held.is_some() == word.is_some())",
         models: "of an account that nobody has met only the last hint is kept, and a lagging host is believed",
@@ -69,7 +69,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "contradiction_is_not_asked_about",
-        file: "src/apply/accounts.rs",
+        file: "src/apply/account_hints.rs",
         find: "(false, false) => Some(CheckReason::Contradicted),",
         replace: "(false, false) => None,",
         models: "two hosts disagree about an account, and the louder one stays believed",

@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "names_of_any_length",
-        file: "src/decode/bluesky.rs",
+        file: "src/decode/record/bluesky_profile.rs",
         find: "TextRule { graphemes_max: 64, ..TextRule::up_to(640) }",
         replace: "TextRule { graphemes_max: 64, ..TextRule::ANY }",
         models: "a stranger's name of a megabyte is shown beside each of their likes",

@@ -1,35 +1,35 @@
 use quick_cache::unsync::Cache;
 
-use super::accounts::rules_visibility;
+use super::account_hints::says_visibility;
 use crate::{
     atproto::Timestamp,
     model::{Event, EventBody},
 };
 
-/// Actors whose hints are remembered: the whole network says about that much in half a day.
+/// Accounts whose hints are remembered: the whole network says about that much in half a day.
 const ACTORS_KEPT: usize = 10_000;
 
-/// The last account events of many actors, strangers among them.
+/// The last account events of many accounts, also of those that have no record of ours.
 ///
 /// On a firehose an account's `#account` comes before its first record, when it is not ours to store. It is remembered here, and
-/// written when the actor is met.
+/// written with the first record.
 #[derive(Debug)]
-pub struct Hints(Cache<Box<str>, Vec<Event>>);
+pub struct RememberedHints(Cache<Box<str>, Vec<Event>>);
 
-impl Default for Hints {
+impl Default for RememberedHints {
     fn default() -> Self {
         Self(Cache::new(ACTORS_KEPT))
     }
 }
 
-impl Hints {
-    /// The events that are remembered of these actors.
+impl RememberedHints {
+    /// The events that are remembered of these accounts.
     pub fn recall<'d>(&self, dids: impl Iterator<Item = &'d str>) -> Vec<Event> {
         dids.filter_map(|did| self.0.peek(did)).flatten().cloned().collect()
     }
 
-    /// Remembers the account events of a batch that has been committed: of each actor the latest that says that it is active, the
-    /// latest that says that it is not, and the latest that says neither. Whoever meets the actor sees whether they agree.
+    /// Remembers the account events of a batch that has been committed: of each account the latest that says that it is active, the
+    /// latest that says that it is not, and the latest that says neither: with the first record it shows whether they agree.
     pub fn keep(&mut self, events: &[Event]) {
         for event in events {
             let Some((word, at)) = word_of(event) else { continue };
@@ -49,7 +49,7 @@ impl Hints {
 fn word_of(event: &Event) -> Option<(Option<bool>, Timestamp)> {
     match &event.body {
         EventBody::Account { active, status, at } => {
-            Some((rules_visibility(*active, status.as_ref()).then_some(*active), *at))
+            Some((says_visibility(*active, status.as_ref()).then_some(*active), *at))
         }
         EventBody::Identity { .. } | EventBody::Commit(_) | EventBody::Sync { .. } => None,
     }

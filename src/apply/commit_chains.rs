@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::batch::Applied;
+use super::applied::Applied;
 use crate::{
     atproto::Tid,
     decode::firehose::Link,

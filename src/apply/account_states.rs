@@ -1,0 +1,59 @@
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashSet};
+use sqlx::PgConnection;
+
+use super::{fold::Fold, ids::BatchIds};
+use crate::{atproto::Tid, model::ActorId, store::actors::accounts};
+
+/// What an applier remembers of accounts: which are hidden, and which were deleted, up to which rev.
+#[derive(Debug, Default)]
+pub struct AccountStates {
+    generation: Option<i64>,
+    hidden: HashSet<ActorId>,
+    tombstones: HashMap<ActorId, i64>,
+}
+
+impl AccountStates {
+    /// Reads again what has changed since. Under the lock of the transaction nothing changes after that.
+    pub async fn refresh(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let generation = Some(accounts::find_generation(connection).await?);
+        if self.generation != generation {
+            let hidden = accounts::load_hidden(connection).await?;
+            self.hidden = hidden.into_iter().map(ActorId::from).collect();
+            let tombstones = accounts::load_floors(connection).await?;
+            self.tombstones = tombstones.into_iter().map(|(id, rev)| (id.into(), rev)).collect();
+            self.generation = generation;
+        }
+        Ok(())
+    }
+
+    /// Drops the operations that an account's deletion has overtaken. The actors' ids are resolved.
+    ///
+    /// This is the tombstone of every path of the repo at once, and of nothing above its rev: not a guard that goes by the last
+    /// rev seen of a repo in use.
+    pub fn drop_tombstoned(&self, fold: &mut Fold<'_>, ids: &BatchIds<'_>) {
+        if !self.tombstones.is_empty() {
+            fold.retain(|path| {
+                let tombstone = ids.actor(path.did).ok().and_then(|id| self.tombstones.get(&id));
+                tombstone.is_none_or(|rev| path.rev.number() > *rev)
+            });
+        }
+    }
+
+    /// Actors that are hidden and have written, with the rev of their last commit in the batch. The actors' ids are resolved.
+    pub fn hidden_writers(&self, folds: &[Fold<'_>], ids: &BatchIds<'_>) -> sqlx::Result<Vec<(i64, Tid)>> {
+        if self.hidden.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut last: BTreeMap<ActorId, Tid> = BTreeMap::new();
+        for path in folds.iter().flat_map(Fold::paths) {
+            let id = ids.actor(path.did)?;
+            if self.hidden.contains(&id) {
+                let rev = last.entry(id).or_insert(path.rev);
+                *rev = path.rev.max(*rev);
+            }
+        }
+        Ok(last.into_iter().map(|(id, rev)| (id.number(), rev)).collect())
+    }
+}

@@ -1,0 +1,36 @@
+use crate::store::sources::lease;
+
+/// The batch is not in the database.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Postgres refused or is away: try the same batch again later.
+    #[error("the database did not take the batch: {0}")]
+    Database(#[source] sqlx::Error),
+    /// The applier's token is no longer the lease's: another indexer works, and this one may not.
+    #[error("another indexer has taken over")]
+    TakenOver,
+}
+
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        if lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+    }
+}
+
+impl ApplyError {
+    /// Whether Postgres refused what a row holds (SQLSTATE classes 22 and 23), so that trying again can't help.
+    pub fn is_about_a_row(&self) -> bool {
+        self.is_of_class(&["22", "23"])
+    }
+
+    /// Whether the database is not one that we can write to (no such table, no right to it), however often it is tried.
+    pub fn is_about_the_schema(&self) -> bool {
+        self.is_of_class(&["42", "0A"])
+    }
+
+    fn is_of_class(&self, classes: &[&str]) -> bool {
+        let Self::Database(error) = self else { return false };
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    }
+}
