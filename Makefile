@@ -50,7 +50,9 @@ test:
 checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
-	cargo test --locked --lib --bins --tests
+	cargo test --locked --test it
+	# The library's own tests, one of them with a fifth collection: see tests/fifth.
+	cargo test --locked --lib --features fifth-collection
 	@sh .ci/mutants.sh --sample 1
 
 bench:

@@ -37,3 +37,7 @@ pub mod serve;
 pub mod source;
 pub mod store;
 pub mod telemetry;
+
+#[cfg(all(test, feature = "fifth-collection"))]
+#[path = "../tests/fifth/mod.rs"]
+mod fifth;

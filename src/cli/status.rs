@@ -189,9 +189,10 @@ pub(super) fn render_expired(expired: &[ExpiredRejects]) -> String {
 }
 
 fn render_counts(counts: Counts) -> String {
-    let Counts { actors, tracks, likes, lists, exact } = counts;
+    let Counts { actors, records, exact } = counts;
     let about = if exact { "" } else { "about " };
-    format!("{about}{actors} actors, {tracks} tracks, {likes} likes, {lists} lists\n")
+    let records = records.iter().map(|(collection, count)| format!(", {count} {}s", collection.as_str()));
+    format!("{about}{actors} actors{}\n", records.collect::<String>())
 }
 
 fn render_upkeep(upkeep: &Upkeep) -> String {

@@ -17,6 +17,9 @@ words! {
         Track = "track",
         /// `<namespace>.actor.profile`
         Profile = "profile",
+        /// `<namespace>.comment`: what a test build adds.
+        #[cfg(feature = "fifth-collection")]
+        Comment = "comment",
     }
 }
 
@@ -26,6 +29,8 @@ impl Collection {
         match self {
             Self::Like | Self::List | Self::Track => self.as_str(),
             Self::Profile => "actor.profile",
+            #[cfg(feature = "fifth-collection")]
+            Self::Comment => self.as_str(),
         }
     }
 
@@ -34,6 +39,8 @@ impl Collection {
         match self {
             Self::Like | Self::List | Self::Track => KeyForm::Tid,
             Self::Profile => KeyForm::SelfKey,
+            #[cfg(feature = "fifth-collection")]
+            Self::Comment => KeyForm::Tid,
         }
     }
 }

@@ -6,6 +6,8 @@
 mod account;
 mod collection;
 mod collections;
+#[cfg(feature = "fifth-collection")]
+mod comment;
 mod event;
 mod gap;
 mod ids;
@@ -18,6 +20,8 @@ mod words;
 pub use account::AccountStatus;
 pub use collection::{Collection, CollectionMap, KeyForm};
 pub use collections::Collections;
+#[cfg(feature = "fifth-collection")]
+pub use comment::Comment;
 pub use event::{Commit, Event, EventBody, EventKind, Operation};
 pub use gap::GapReason;
 pub use ids::{ActorId, CidId, TrackId};

@@ -12,6 +12,9 @@ pub enum Record {
     Track(Box<Track>),
     /// `<namespace>.actor.profile`
     Profile(Profile),
+    /// `<namespace>.comment`
+    #[cfg(feature = "fifth-collection")]
+    Comment(super::Comment),
 }
 
 impl Record {
@@ -22,6 +25,8 @@ impl Record {
             Self::List(_) => Collection::List,
             Self::Track(_) => Collection::Track,
             Self::Profile(_) => Collection::Profile,
+            #[cfg(feature = "fifth-collection")]
+            Self::Comment(_) => Collection::Comment,
         }
     }
 
@@ -30,6 +35,8 @@ impl Record {
         match self {
             Self::Like(like) => Some(Subject { track: &like.subject, cid: &like.subject_cid }),
             Self::List(_) | Self::Track(_) | Self::Profile(_) => None,
+            #[cfg(feature = "fifth-collection")]
+            Self::Comment(comment) => Some(Subject { track: &comment.subject, cid: &comment.subject_cid }),
         }
     }
 }

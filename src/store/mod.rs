@@ -18,7 +18,7 @@ mod transaction;
 pub mod views;
 
 pub use connect::{open_pool, parse_database_url};
-pub use transaction::{analyze, begin_apply, begin_held};
+pub use transaction::{begin_apply, begin_held};
 
 use sqlx::migrate::Migrator;
 

@@ -25,6 +25,11 @@ pub(super) fn stored_cid(bytes: Option<&[u8]>) -> sqlx::Result<Option<Cid>> {
     bytes.map(|bytes| Cid::from_bytes(bytes).map_err(corrupt)).transpose()
 }
 
+/// The first eight bytes of a stored CID's digest.
+pub(super) fn stored_head(bytes: Option<&[u8]>) -> sqlx::Result<Option<i64>> {
+    Ok(stored_cid(bytes)?.map(|cid| cid.head()))
+}
+
 pub(super) fn stored_tid(number: i64) -> sqlx::Result<Tid> {
     Tid::from_number(number).ok_or_else(|| sqlx::Error::Decode("a negative number is no TID".into()))
 }

@@ -40,9 +40,3 @@ pub async fn begin_held(connection: &mut PgConnection, token: Token) -> sqlx::Re
     sqlx::query!(r#"SELECT hold_lease($1)::text AS lease"#, token.0).fetch_one(&mut *transaction).await?;
     Ok(transaction)
 }
-
-/// Takes statistics of the tables that a batch fills, so that a table which was just loaded is asked by its indexes.
-pub async fn analyze(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("ANALYZE actors, tracks, track_counts, subject_cids, likes, lists").execute(connection).await?;
-    Ok(())
-}

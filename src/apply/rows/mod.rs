@@ -3,6 +3,8 @@
 //! Contract: the ids of actors are resolved before anything is written; those of subjects after the tracks are, so that a track
 //! whose record is in the batch is written once, and not named before.
 
+#[cfg(feature = "fifth-collection")]
+mod comment;
 mod like;
 mod list;
 mod order;
@@ -14,6 +16,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{fold::Fold, ids::BatchIds};
+#[cfg(feature = "fifth-collection")]
+use crate::store::records::comments;
 use crate::{
     model::{Collection, Collections},
     store::{
@@ -36,6 +40,8 @@ pub async fn write(
         Collection::List => lists::write(connection, &list::rows(paths, ids)?, now).await,
         Collection::Track => tracks::write(connection, &track::rows(paths, ids, context.collections)?, now).await,
         Collection::Profile => profiles::write(connection, &profile::rows(paths, ids)?, now).await,
+        #[cfg(feature = "fifth-collection")]
+        Collection::Comment => comments::write(connection, &comment::rows(paths, ids)?, now).await,
     }
 }
 

@@ -8,9 +8,10 @@ use crate::{
     atproto::{Did, Tid},
     decode::{self, Item},
     model::{Collections, Commit, Event, EventBody, Operation, RecordPath},
-    store::records::{
-        repo as repo_records,
-        repo::{RepoRecords, RepoRow},
+    store::{
+        actors,
+        records::{self, HeldRecord},
+        rejects::{self, RefusedRecord},
     },
 };
 
@@ -36,11 +37,14 @@ impl Repair {
 
 /// Loads all that the index holds of a repo.
 pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
-    let RepoRecords { rows, refused } = repo_records::load(connection, did).await?;
-    let held = rows.into_iter().map(|RepoRow { collection, rkey, rev, head }| ((collection, rkey), Held { rev, head }));
-    let mut ours = Ours { paths: held.collect(), ..Ours::default() };
-    for (nsid, rkey, cid) in refused {
-        if let (Some(collection), Ok(rkey)) = (collections.find(&nsid), rkey.parse()) {
+    let mut ours = Ours::default();
+    for (_, actor_id) in actors::load_ids(connection, &[did.as_str()]).await? {
+        for HeldRecord { collection, rkey, rev, head } in records::load_held(connection, actor_id.into()).await? {
+            ours.paths.insert((collection, rkey), Held { rev, head });
+        }
+    }
+    for RefusedRecord { collection, rkey, cid } in rejects::list_refused(connection, did).await? {
+        if let (Some(collection), Ok(rkey)) = (collections.find(&collection), rkey.parse()) {
             ours.refused.insert(((collection, rkey), cid));
         }
     }

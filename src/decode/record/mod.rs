@@ -5,6 +5,8 @@
 //! lexicons say, every AT-URI must name one record of a DID, and the texts that are kept must hold no U+0000.
 
 mod bluesky_profile;
+#[cfg(feature = "fifth-collection")]
+mod comment;
 mod error;
 mod fields;
 mod like;
@@ -50,6 +52,8 @@ pub fn decode_record(
         Collection::List => list::decode(fields).map(Record::List),
         Collection::Track => track::decode(fields).map(|track| Record::Track(Box::new(track))),
         Collection::Profile => profile::decode(fields).map(Record::Profile),
+        #[cfg(feature = "fifth-collection")]
+        Collection::Comment => comment::decode(collections, fields).map(Record::Comment),
     }
 }
 

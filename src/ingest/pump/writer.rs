@@ -228,7 +228,7 @@ impl Writer {
     async fn analyze(&mut self) {
         self.unanalyzed = 0;
         if let Some(connection) = &mut self.connection
-            && let Err(error) = store::analyze(connection).await
+            && let Err(error) = store::records::analyze(connection).await
         {
             tracing::warn!(%error, "statistics could not be taken");
             self.connection = None;

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     atproto::Timestamp,
+    model::Collection,
     store::{
         gaps::{self, OpenCount},
         views::{
             indexers::{IndexerView, list_indexers},
-            operation::{Upkeep, count_rejects, count_rows, find_upkeep, list_expired_rejects, list_sources},
+            operation::{Counts, Upkeep, count_rejects, count_rows, find_upkeep, list_expired_rejects, list_sources},
         },
     },
 };
@@ -151,13 +152,7 @@ impl Status {
                 .into_iter()
                 .map(|expired| (expired.reason, RejectsExpired { count: expired.count, last_at: expired.last_at }))
                 .collect(),
-            counts: RowCounts {
-                actors: counts.actors.max(0),
-                tracks: counts.tracks.max(0),
-                likes: counts.likes.max(0),
-                lists: counts.lists.max(0),
-                exact: counts.exact,
-            },
+            counts: row_counts(&counts),
             drift: DriftStatus { checked, drifted, checked_at, drifted_at },
             accounts: AccountsStatus { hidden, checks },
             repos: read_repos_status(connection).await?,
@@ -177,4 +172,22 @@ fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
 fn indexer_status(indexer: IndexerView) -> IndexerStatus {
     let IndexerView { host, process, state, working_since, started_at, alive_at } = indexer;
     IndexerStatus { host, process, state, working_since, started_at, alive_at }
+}
+
+fn row_counts(counts: &Counts) -> RowCounts {
+    let mut rows = RowCounts { actors: counts.actors.max(0), tracks: 0, likes: 0, lists: 0, exact: counts.exact };
+    for (collection, count) in counts.records.iter() {
+        let place = match collection {
+            Collection::Like => &mut rows.likes,
+            Collection::List => &mut rows.lists,
+            Collection::Track => &mut rows.tracks,
+            // An actor has one at most: the number of actors says enough.
+            Collection::Profile => continue,
+            // Told by the command alone.
+            #[cfg(feature = "fifth-collection")]
+            Collection::Comment => continue,
+        };
+        *place = (*count).max(0);
+    }
+    rows
 }

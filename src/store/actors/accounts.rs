@@ -5,7 +5,13 @@
 
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Tid};
+use crate::{
+    atproto::{Did, Tid},
+    store::{
+        records::{self, RepoUpTo},
+        stored::{stored_did, stored_tid},
+    },
+};
 
 /// Moves whenever somebody is hidden, shown or purged. Under the lock of [`crate::store::begin_apply`] it stands still.
 pub async fn find_generation(connection: &mut PgConnection) -> sqlx::Result<i64> {
@@ -141,15 +147,13 @@ async fn put_back(connection: &mut PgConnection, (actor_id, border): (i64, i64),
 /// Marks an account, which is hidden, as deleted for good: nothing up to the greatest rev that we hold of it, as a row or as a
 /// reject, or up to `rev` if that is greater, is taken any more, and its rows are to be removed. The handle is free for others.
 pub async fn bury(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sqlx::Result<()> {
+    let newest = records::find_newest_rev(connection, actor_id.into()).await?;
     sqlx::query!(
         "INSERT INTO account_floors AS f (actor_id, rev, is_purging)
-        SELECT $1, greatest($2, (SELECT max(rev) FROM likes WHERE actor_id = $1),
-            (SELECT max(rev) FROM lists WHERE actor_id = $1), (SELECT max(rev) FROM tracks WHERE artist_id = $1),
-            (SELECT rev FROM profiles WHERE actor_id = $1),
-            (SELECT max(r.rev) FROM rejects r JOIN actors a ON a.did = r.did WHERE a.id = $1)), true
+        SELECT $1, greatest($2, (SELECT max(r.rev) FROM rejects r JOIN actors a ON a.did = r.did WHERE a.id = $1)), true
         ON CONFLICT (actor_id) DO UPDATE SET rev = greatest(f.rev, EXCLUDED.rev), is_purging = true, wants_read = false",
         actor_id,
-        rev.number()
+        newest.map_or(rev, |newest| newest.max(rev)).number()
     )
     .execute(&mut *connection)
     .await?;
@@ -181,11 +185,8 @@ pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Ti
     advance_generation(connection).await
 }
 
-/// Removes at most `rows_max` likes of a deleted account, or with the last of them all else. The account's counts have followed by
-/// then, so that none moves. False when nothing is left to remove.
-///
-/// A track keeps its id, which others' likes name, and loses its record and its rev, as if it had only been named: where the
-/// account comes back with its repo as it was, the record is taken again at that very rev.
+/// Removes at most `rows_max` rows of a deleted account's records, or with the last of them all else. The account's counts have followed
+/// by then, so that none moves. False when nothing is left to remove.
 pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result<bool> {
     let next = sqlx::query!(
         "SELECT f.actor_id, f.rev FROM account_floors f JOIN hidden_actors h ON h.actor_id = f.actor_id AND h.is_settled
@@ -194,45 +195,21 @@ pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result
     .fetch_optional(&mut *connection)
     .await?;
     let Some(account) = next else { return Ok(false) };
-    let done = sqlx::query!(
-        "DELETE FROM likes WHERE actor_id = $1 AND rkey = ANY (
-            ARRAY(SELECT rkey FROM likes WHERE actor_id = $1 AND rev <= $2 LIMIT $3)
-        )",
-        account.actor_id,
-        account.rev,
-        rows_max
-    )
-    .execute(&mut *connection)
-    .await?;
-    if i64::try_from(done.rows_affected()).unwrap_or(rows_max) < rows_max {
-        purge_others(connection, (account.actor_id, account.rev)).await?;
+    let repo = RepoUpTo { actor_id: account.actor_id.into(), rev: stored_tid(account.rev)? };
+    if !records::purge(connection, repo, rows_max).await? {
+        purge_others(connection, repo).await?;
     }
     Ok(true)
 }
 
-/// Removes all but likes, and ends the purge.
-async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM lists WHERE actor_id = $1 AND rev <= $2", actor_id, rev)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query!("DELETE FROM profiles WHERE actor_id = $1 AND rev <= $2", actor_id, rev)
-        .execute(&mut *connection)
-        .await?;
+/// Removes all but records, and ends the purge.
+async fn purge_others(connection: &mut PgConnection, repo: RepoUpTo) -> sqlx::Result<()> {
+    let actor_id = repo.actor_id.number();
     sqlx::query!("DELETE FROM bluesky_profiles WHERE actor_id = $1", actor_id).execute(&mut *connection).await?;
-    sqlx::query!(
-        "UPDATE tracks SET rev = NULL, sort_at = NULL, created_at = NULL, duration = NULL, cid = NULL, title = NULL, artist = NULL,
-            file_type = NULL, album = NULL, description = NULL, audio_url = NULL, audio_cid = NULL, image_url = NULL,
-            features = '{}', labels = '{}', support_gate = NULL
-        WHERE artist_id = $1 AND rev <= $2",
-        actor_id,
-        rev
-    )
-    .execute(&mut *connection)
-    .await?;
     sqlx::query!(
         "DELETE FROM rejects r USING actors a WHERE a.id = $1 AND r.did = a.did AND r.rev <= $2",
         actor_id,
-        rev
+        repo.rev.number()
     )
     .execute(&mut *connection)
     .await?;
@@ -250,7 +227,7 @@ pub async fn list_to_read(connection: &mut PgConnection, limit: i64) -> sqlx::Re
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| Ok((row.id, crate::store::stored::stored_did(&row.did)?))).collect()
+    rows.into_iter().map(|row| Ok((row.id, stored_did(&row.did)?))).collect()
 }
 
 /// Notes that the repo of an account that came back has been read completely, or is in another queue.

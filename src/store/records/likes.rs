@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::held::{HeldRecord, RepoUpTo};
 use crate::{
     atproto::Tid,
-    model::{ActorId, CidId, TrackId},
+    model::{ActorId, CidId, Collection, TrackId},
     store::{Written, place},
 };
 
@@ -198,4 +199,39 @@ async fn update_older(
     .fetch_one(connection)
     .await?;
     Ok(Written::of(done.applied, done.anomalies))
+}
+
+/// What the index holds of one repo, live or tombstone.
+pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
+    let rows = sqlx::query!("SELECT rkey, rev, cid FROM likes WHERE actor_id = $1", actor_id.number())
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter().map(|row| HeldRecord::at_tid(Collection::Like, row.rkey, row.rev, row.cid)).collect()
+}
+
+/// The greatest rev that the index holds of one repo.
+pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT max(rev) FROM likes WHERE actor_id = $1", actor_id.number()).fetch_one(connection).await
+}
+
+/// Removes at most `rows_max` rows of one repo. Answers how many there were.
+pub async fn purge(connection: &mut PgConnection, repo: RepoUpTo, rows_max: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM likes WHERE actor_id = $1 AND rkey = ANY (
+            ARRAY(SELECT rkey FROM likes WHERE actor_id = $1 AND rev <= $2 LIMIT $3)
+        )",
+        repo.actor_id.number(),
+        repo.rev.number(),
+        rows_max
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many are live.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM likes WHERE subject_id IS NOT NULL"#)
+        .fetch_one(connection)
+        .await
 }

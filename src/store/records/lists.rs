@@ -3,7 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::{atproto::Tid, model::ActorId, store::Written};
+use super::held::{HeldRecord, RepoUpTo};
+use crate::{
+    atproto::Tid,
+    model::{ActorId, Collection},
+    store::{Written, stored::stored_head},
+};
 
 /// One path and what it comes to.
 #[derive(Debug)]
@@ -101,4 +106,39 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[ListRow<'_>]) ->
     .fetch_one(connection)
     .await?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// What the index holds of one repo, live or tombstone.
+pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
+    let rows = sqlx::query!("SELECT rkey, rev, cid FROM lists WHERE actor_id = $1", actor_id.number())
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| HeldRecord::at_tid(Collection::List, row.rkey, row.rev, stored_head(row.cid.as_deref())?))
+        .collect()
+}
+
+/// The greatest rev that the index holds of one repo.
+pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT max(rev) FROM lists WHERE actor_id = $1", actor_id.number()).fetch_one(connection).await
+}
+
+/// Removes at most `rows_max` rows of one repo. Answers how many there were.
+pub async fn purge(connection: &mut PgConnection, repo: RepoUpTo, rows_max: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM lists WHERE actor_id = $1 AND rkey = ANY (
+            ARRAY(SELECT rkey FROM lists WHERE actor_id = $1 AND rev <= $2 LIMIT $3)
+        )",
+        repo.actor_id.number(),
+        repo.rev.number(),
+        rows_max
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many are live.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM lists WHERE cid IS NOT NULL"#).fetch_one(connection).await
 }

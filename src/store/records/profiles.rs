@@ -4,7 +4,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 
-use crate::store::Written;
+use super::held::{HeldRecord, RepoUpTo};
+use crate::{
+    model::{ActorId, Collection},
+    store::{Written, stored::stored_head},
+};
 
 /// A profile's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
 #[derive(Debug, Serialize)]
@@ -65,4 +69,40 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[ProfileRow<'_>])
     .fetch_one(connection)
     .await?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// What the index holds of one repo, live or tombstone.
+pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
+    let rows = sqlx::query!("SELECT rev, cid FROM profiles WHERE actor_id = $1", actor_id.number())
+        .fetch_all(connection)
+        .await?;
+    rows.into_iter()
+        .map(|row| HeldRecord::at(Collection::Profile, "self", row.rev, stored_head(row.cid.as_deref())?))
+        .collect()
+}
+
+/// The greatest rev that the index holds of one repo.
+pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT max(rev) FROM profiles WHERE actor_id = $1", actor_id.number())
+        .fetch_one(connection)
+        .await
+}
+
+/// Removes the row of one repo. Answers how many there were.
+pub async fn purge(connection: &mut PgConnection, repo: RepoUpTo) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "DELETE FROM profiles WHERE actor_id = $1 AND rev <= $2",
+        repo.actor_id.number(),
+        repo.rev.number()
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many are live.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM profiles WHERE cid IS NOT NULL"#)
+        .fetch_one(connection)
+        .await
 }

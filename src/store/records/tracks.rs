@@ -3,10 +3,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
+use super::held::{HeldRecord, RepoUpTo};
 use crate::{
     atproto::Tid,
-    model::{ActorId, TrackId},
-    store::{Written, place},
+    model::{ActorId, Collection, TrackId},
+    store::{
+        Written, place,
+        stored::{stored_head, stored_uri},
+    },
 };
 
 /// Ids of those URIs that have one, in pairs of (place in `uris`, id).
@@ -171,4 +175,53 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[TrackRow<'_>]) -
     .fetch_one(connection)
     .await?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// What the index holds of one repo, live or tombstone.
+pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
+    let rows = sqlx::query!(
+        r#"SELECT uri, rev AS "rev!", cid FROM tracks WHERE artist_id = $1 AND rev IS NOT NULL"#,
+        actor_id.number()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let rkey = stored_uri(&row.uri)?.rkey;
+            HeldRecord::at(Collection::Track, rkey.as_str(), row.rev, stored_head(row.cid.as_deref())?)
+        })
+        .collect()
+}
+
+/// The greatest rev that the index holds of one repo.
+pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!("SELECT max(rev) FROM tracks WHERE artist_id = $1", actor_id.number())
+        .fetch_one(connection)
+        .await
+}
+
+/// Removes the records of at most `rows_max` tracks of one repo. Answers how many there were.
+///
+/// A track keeps its id, which others' likes name, and loses its record and its rev, as if it had only been named: where the
+/// account comes back with its repo as it was, the record is taken again at that very rev.
+pub async fn purge(connection: &mut PgConnection, repo: RepoUpTo, rows_max: i64) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE tracks SET rev = NULL, sort_at = NULL, created_at = NULL, duration = NULL, cid = NULL, title = NULL, artist = NULL,
+            file_type = NULL, album = NULL, description = NULL, audio_url = NULL, audio_cid = NULL, image_url = NULL,
+            features = '{}', labels = '{}', support_gate = NULL
+        WHERE id = ANY (ARRAY(SELECT id FROM tracks WHERE artist_id = $1 AND rev <= $2 LIMIT $3))",
+        repo.actor_id.number(),
+        repo.rev.number(),
+        rows_max
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// How many are live.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM tracks WHERE title IS NOT NULL"#)
+        .fetch_one(connection)
+        .await
 }

@@ -5,4 +5,4 @@
 pub mod expired;
 mod rows;
 
-pub use rows::{NewReject, StoredReject, delete, insert, list_after};
+pub use rows::{NewReject, RefusedRecord, StoredReject, delete, insert, list_after, list_refused};

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::atproto::{Cid, Did};
+
 /// A reject to store. Fields as in the table.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the migration says what each column is")]
@@ -98,4 +100,32 @@ pub async fn list_after(
 pub async fn delete(connection: &mut PgConnection, id: i64) -> sqlx::Result<()> {
     sqlx::query!("DELETE FROM rejects WHERE id = $1", id).execute(connection).await?;
     Ok(())
+}
+
+/// A record that was refused.
+#[derive(Debug, Clone)]
+pub struct RefusedRecord {
+    /// The NSID of its collection.
+    pub collection: String,
+    /// Its key.
+    pub rkey: String,
+    /// Its version.
+    pub cid: Cid,
+}
+
+/// The records of one repo that were refused.
+pub async fn list_refused(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<RefusedRecord>> {
+    let rows = sqlx::query!(
+        r#"SELECT collection AS "collection!", rkey AS "rkey!", cid AS "cid!" FROM rejects
+        WHERE did = $1 AND collection IS NOT NULL AND rkey IS NOT NULL AND cid IS NOT NULL"#,
+        did.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cid = Cid::from_bytes(&row.cid).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok(RefusedRecord { collection: row.collection, rkey: row.rkey, cid })
+        })
+        .collect()
 }

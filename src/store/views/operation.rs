@@ -3,8 +3,11 @@
 use chrono::TimeDelta;
 use sqlx::PgConnection;
 
-use crate::atproto::Timestamp;
-use crate::store::stored::moment;
+use crate::{
+    atproto::Timestamp,
+    model::CollectionMap,
+    store::{records, stored::moment},
+};
 
 /// One source: how far it has been read, and what it last told of its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,12 +86,8 @@ impl SourceView {
 pub struct Counts {
     /// Actors ever seen.
     pub actors: i64,
-    /// Tracks whose record is there.
-    pub tracks: i64,
-    /// Live like records.
-    pub likes: i64,
-    /// Live lists.
-    pub lists: i64,
+    /// Live records.
+    pub records: CollectionMap<i64>,
     /// Counted, and not estimated.
     pub exact: bool,
 }
@@ -206,30 +205,19 @@ pub async fn list_expired_rejects(connection: &mut PgConnection) -> sqlx::Result
 
 /// How many rows there are: counted while they are few, and else what the last ANALYZE or VACUUM found.
 pub async fn count_rows(connection: &mut PgConnection) -> sqlx::Result<Counts> {
-    let estimate = sqlx::query_as!(
-        Counts,
+    let estimate = sqlx::query!(
         "SELECT (SELECT reltuples::bigint FROM pg_class WHERE oid = 'actors_pkey'::regclass) AS \"actors!\",
-            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'tracks_recent'::regclass) AS \"tracks!\",
-            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'likes_actor_subject'::regclass) AS \"likes!\",
-            (SELECT reltuples::bigint FROM pg_class WHERE oid = 'lists_actor'::regclass) AS \"lists!\",
-            pg_relation_size('likes') < 32 * 1024 * 1024 AS \"exact!\""
+            pg_relation_size('likes') < 32 * 1024 * 1024 AS \"is_small!\""
     )
     .fetch_one(&mut *connection)
     .await?;
-    let greatest = estimate.actors.max(estimate.tracks).max(estimate.likes).max(estimate.lists);
-    if greatest > COUNTED_MAX || !estimate.exact {
-        return Ok(Counts { exact: false, ..estimate });
+    let records = records::estimate(connection).await?;
+    let greatest = records.iter().fold(estimate.actors, |greatest, (_, count)| greatest.max(*count));
+    if greatest > COUNTED_MAX || !estimate.is_small {
+        return Ok(Counts { actors: estimate.actors, records, exact: false });
     }
-    sqlx::query_as!(
-        Counts,
-        "SELECT (SELECT count(*) FROM actors) AS \"actors!\",
-            (SELECT count(*) FROM tracks WHERE title IS NOT NULL) AS \"tracks!\",
-            (SELECT count(*) FROM likes WHERE subject_id IS NOT NULL) AS \"likes!\",
-            (SELECT count(*) FROM lists WHERE cid IS NOT NULL) AS \"lists!\",
-            true AS \"exact!\""
-    )
-    .fetch_one(connection)
-    .await
+    let actors = sqlx::query_scalar!("SELECT count(*) AS \"count!\" FROM actors").fetch_one(&mut *connection).await?;
+    Ok(Counts { actors, records: records::count(connection).await?, exact: true })
 }
 
 /// Whether every migration that this program knows has been applied, as it knows it. Migrations of a later program are fine.
