@@ -12,7 +12,7 @@
 //! | 1 | [`decode`] | sockets, SQL, tokio |
 //! | 2 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
 //! | 3 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
-//! | 4 | [`ingest`], [`crawl`] | routes, flags |
+//! | 4 | [`ingest`], [`crawl`], [`maintenance`] | routes, flags |
 //! | 5 | [`serve`] | how rows got there |
 //! | 6 | [`cli`], [`lifecycle`], [`telemetry`] | - |
 //!
@@ -28,6 +28,7 @@ pub mod decode;
 pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
+pub mod maintenance;
 pub mod pds;
 pub mod serve;
 pub mod source;

@@ -14,7 +14,7 @@ use plyr_likes::{
     atproto::{Did, Timestamp},
     clock::Clock,
     decode::{AccountStatus, Body, Collections, Event},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
 };
 use sqlx::PgPool;
 use tokio::task::JoinHandle;

@@ -7,8 +7,9 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     decode::Collections,
-    ingest::{self, Proofs, Retention, failover::Patience},
+    ingest::{self, Proofs, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
+    maintenance::Retention,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };

@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError, counts,
+    IngestError,
     failover::{
         Patience,
         comparison::Score,
@@ -17,21 +17,17 @@ use super::{
         rotation::{Rotation, Seat},
         slot::Slot,
     },
-    feed::Feed,
     gaps::{self, Continuities},
-    intake::Intake,
-    judge::Judge,
-    meter::{Age, Ages},
-    pending::Feeder,
-    proofs::{Claims, Proofs, Prover},
-    retention::Retention,
-    writer::{Inlet, Writer},
+    observe::{Age, Ages},
+    pump::{Feed, Feeder, Inlet, Writer},
+    verify::{Claims, Intake, Judge, Proofs, Prover},
 };
 use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
     decode::Collections,
+    maintenance::{self, Retention},
     source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
     store::{self, lease::Token, positions::StoredPosition},
 };
@@ -122,7 +118,7 @@ pub async fn run(
         feed.run().await;
         ("decodes", Ok(()))
     });
-    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    let keeping = maintenance::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
     tasks.spawn(async move {
         keeping.await;
         ("keeps the like counts", Ok(()))

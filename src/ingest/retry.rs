@@ -3,8 +3,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{
     IngestError,
-    judge::commit_of,
-    proofs::{Verdict, judge, key},
+    verify::{Verdict, commit_of, judge, key},
 };
 use crate::{
     apply::{Applier, Batch, Origin},

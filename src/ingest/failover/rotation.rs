@@ -18,7 +18,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     decode::Collection,
-    ingest::meter,
+    ingest::observe,
     source::{PositionKind, SourceSpec},
     store::{
         self,
@@ -337,7 +337,7 @@ impl Rotation {
     /// Tells the scores in metrics, and where `status` finds them.
     async fn tell(&mut self, scores: Vec<Score>, now: Instant) -> sqlx::Result<()> {
         for (seat, score) in self.seats.iter().zip(&scores) {
-            meter::compared(&seat.name, score, !matches!(seat.phase, Phase::Resting { .. }));
+            observe::compared(&seat.name, score, !matches!(seat.phase, Phase::Resting { .. }));
         }
         let is_first = self.told_at.is_none();
         let sight = |scores: &[Score]| scores.iter().map(Score::blind_since_us).collect::<Vec<_>>();

@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     clock::Clock,
     decode::{Collections, Item, jetstream_v1},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};

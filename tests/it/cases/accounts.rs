@@ -14,7 +14,7 @@ use plyr_likes::{
     atproto::{Did, Tid},
     clock::Clock,
     decode::AccountStatus,
-    ingest::{check_counts, settle_accounts},
+    maintenance::{check_counts, settle_accounts},
     store::{account_checks::AccountCheck, accounts},
 };
 use serde_json::{Value, json};

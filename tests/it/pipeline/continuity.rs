@@ -5,7 +5,7 @@ use std::time::Duration;
 use plyr_likes::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    ingest::continuity::{Continuity, Passed, Stored},
+    ingest::gaps::continuity::{Continuity, Passed, Stored},
     source::{Asked, Lost, Opening, PositionKind, SourceSpec},
     store::gaps::{End, Reason},
 };

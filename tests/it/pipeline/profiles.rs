@@ -21,7 +21,7 @@ use plyr_likes::{
     },
     decode::{Collections, Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     pds::{Client, ClientOptions, Directory, HostUrl},
     store::{
         account_checks,

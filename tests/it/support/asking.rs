@@ -7,7 +7,7 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::{Did, Tid, Timestamp},
     decode::AccountStatus,
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     store::{
         account_checks::{self, AccountCheck},
         accounts,

@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
     store::{account_checks, account_checks::AccountCheck},
 };
 use reqwest::StatusCode;

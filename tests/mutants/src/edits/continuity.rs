@@ -5,7 +5,7 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_not_opened",
-        file: "src/ingest/pending.rs",
+        file: "src/ingest/pump/batch.rs",
         find: "self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps)",
         replace: "self.continuities.pass(feeder, (value, time), self.now, &mut Vec::new())",
         models: "a loss that is noticed is written nowhere",
@@ -21,7 +21,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "continuity_threshold_the_wrong_way",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if value <= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         replace: "if value >= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         models: "what begins too late follows on, and what follows on is a gap",
@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "reset_unnoticed",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if value < least {",
         replace: "if value < 0 {",
         models: "a host that counts anew skips all up to our number",
@@ -40,7 +40,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "firehose_may_repeat_its_cursor",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "self.judge_seq(to, asked + 1, true)",
         replace: "self.judge_seq(to, asked, true)",
         models: "a relay that gives our number to another event counts anew, and nobody sees it",
@@ -48,7 +48,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "quiet_nights_are_gaps",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "last < kept && self.rested(now).is_some_and(|until| until.micros() >= kept)",
         replace: "last < kept && self.rested(now).is_some_and(|until| until.micros() < kept)",
         models: "each morning a gap is opened, and nobody believes gaps any more",
@@ -56,7 +56,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "quiet_believed_while_it_searches",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if !self.is_live && self.kind != PositionKind::FirehoseSeq {",
         replace: "if !self.is_live && self.kind == PositionKind::FirehoseSeq {",
         models: "the silence of a host that still looks through its log counts as having everything",

@@ -7,8 +7,8 @@ use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    intake::{Heard, Read},
-    proofs::{Verdict, count, judge},
+    beside::{Verdict, count, judge},
+    queue::{Heard, Read},
 };
 use crate::{
     atproto::{Did, PublicKey, Tid},

@@ -65,12 +65,7 @@ pub async fn check_counts(
 }
 
 /// Does both until cancelled. A database that is away is asked again at the next turn.
-pub(super) async fn keep(
-    (pool, token): (PgPool, Token),
-    recounts_per_minute: u32,
-    clock: Clock,
-    cancel: CancellationToken,
-) {
+pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
     let mut looks = ticks(LOOK_EVERY);
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {

@@ -5,14 +5,16 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{
-    failover::lookout::Lookout,
-    gaps::Continuities,
-    intake::Intake,
-    pending::{Feeder, Pending, Shipment},
-    proofs::Claims,
+use super::batch::{Feeder, Pending, Shipment};
+use crate::{
+    clock::Clock,
+    decode::Collections,
+    ingest::{
+        failover::lookout::Lookout,
+        gaps::Continuities,
+        verify::{Claims, Intake},
+    },
 };
-use crate::{clock::Clock, decode::Collections};
 
 /// How often a position that stands for no rows is stored.
 const IDLE_POSITION: Duration = Duration::from_secs(5);

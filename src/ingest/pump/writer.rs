@@ -7,14 +7,14 @@ use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    IngestError,
-    meter::{self, Ages},
-    pending::{Feeder, Shipment, Trace},
-};
+use super::batch::{Feeder, Shipment, Trace};
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
     decode::{Body, Event, Operation, Reason, RecordPath, Reject},
+    ingest::{
+        IngestError,
+        observe::{self, Ages},
+    },
     source::{Position, PositionKind},
     store,
 };
@@ -188,7 +188,7 @@ impl Writer {
 
     /// Tells the sources and the numbers what has been committed.
     fn note(&mut self, shipment: &Shipment, applied: &Applied, started: Instant) {
-        meter::committed(applied, shipment.batch.events.len(), started.elapsed());
+        observe::committed(applied, shipment.batch.events.len(), started.elapsed());
         self.totals += *applied;
         self.unanalyzed += applied.applied;
         for reached in &shipment.batch.positions {
@@ -208,7 +208,7 @@ impl Writer {
 
     fn refuse(&self, event: &Event, trace: &Trace, error: &ApplyError) -> (Origin, Reject) {
         tracing::error!(%error, "an event that we decoded was refused by the database");
-        meter::rejected(Reason::NotStorable);
+        observe::rejected(Reason::NotStorable);
         let feeder = &self.feeders[trace.feeder];
         let origin = Origin {
             source: feeder.name.clone(),

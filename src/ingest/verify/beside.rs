@@ -3,7 +3,7 @@
 //!
 //! A commit is applied whether it is proven or not. One that is not, though everybody needed could be asked, is counted and
 //! logged, and its repo is marked for reading anew: the repo is the truth. What waits when the pump stops is not proven.
-//! Where commits must be proven before they are applied, [`Judge`](super::judge::Judge) does it instead.
+//! Where commits must be proven before they are applied, [`Judge`](super::before::Judge) does it instead.
 
 use std::sync::Arc;
 

@@ -2,17 +2,16 @@ use std::{sync::Arc, time::Instant};
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-use super::{
-    failover::lookout::Lookout,
-    gaps::Continuities,
-    intake::{Heard, Read},
-    meter,
-    proofs::{Claim, Claims},
-};
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
     decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
+    ingest::{
+        failover::lookout::Lookout,
+        gaps::Continuities,
+        observe,
+        verify::{Claim, Claims, Heard, Read},
+    },
     source::{Dialect, PositionKind, SourceSpec},
 };
 
@@ -225,12 +224,12 @@ impl Pending {
                         }
                     }
                     self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
-                    meter::received(&event);
+                    observe::received(&event);
                     self.batch.events.push(event);
                     self.traces.push(Trace { position: frame.position, ..trace.clone() });
                 }
                 Item::Reject(reject) => {
-                    meter::rejected(reject.reason);
+                    observe::rejected(reject.reason);
                     is_legible &= reject.path.is_some() || reject.reason.is_about_proof();
                     if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
                         lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));

@@ -7,7 +7,7 @@ use tokio::{
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::judge::Judge;
+use super::before::Judge;
 use crate::{
     atproto::{Did, Tid},
     decode,

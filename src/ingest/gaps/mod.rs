@@ -7,7 +7,8 @@ use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::continuity::{Continuity, Passed, Stored};
+pub mod continuity;
+
 use crate::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
@@ -18,6 +19,7 @@ use crate::{
         positions::StoredPosition,
     },
 };
+use continuity::{Continuity, Passed, Stored};
 
 /// How often it is asked how many gaps are open: the operator closes them elsewhere.
 const TELL_EVERY: Duration = Duration::from_secs(15);
