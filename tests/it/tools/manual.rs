@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
+use serde_json::Value;
+
 use crate::support::process::run_well;
 
 fn read(path: &str) -> String {
@@ -80,6 +82,15 @@ fn every_command_is_in_the_documents() {
     assert_eq!(known, commands.into_iter().filter(|name| name != "help").collect());
 }
 
+#[test]
+fn every_route_is_in_the_documents() {
+    let document: Value = serde_json::from_str(&run_well(Path::new("data"), &["openapi"])).unwrap();
+    let page = read("docs/API.md");
+    let paths = document["paths"].as_object().unwrap();
+    let missing: Vec<&String> = paths.keys().filter(|path| !page.contains(path.as_str())).collect();
+    assert!(paths.len() > 20 && missing.is_empty(), "not in docs/API.md: {missing:?}");
+}
+
 /// The texts of all files under a folder whose names end so, with their paths from the root of the repository.
 fn texts(folder: &str, ending: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -131,7 +142,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 #[test]
 fn links_lead_to_files_and_headings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path)));
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path)));
     let mut broken = Vec::new();
     for (path, text) in texts("docs", ".md").into_iter().chain(texts("deploy", ".md")).chain(pages) {
         let folder = root.join(&path).parent().unwrap().to_owned();
