@@ -26,10 +26,13 @@ use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
-    decode::Collections,
     maintenance::{self, Retention},
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, lease::Token, positions::StoredPosition},
+    model::{Collections, Position, PositionKind},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
+    store::{
+        self,
+        sources::{lease::Token, positions::StoredPosition},
+    },
 };
 
 /// What to follow.
@@ -277,8 +280,8 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition>
 
 async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
-    store::sources::delete_others(&mut connection, names).await?;
-    store::positions::list(&mut connection).await
+    store::sources::connections::delete_others(&mut connection, names).await?;
+    store::sources::positions::list(&mut connection).await
 }
 
 /// The position of each source, in their order.
@@ -318,7 +321,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, (&self.name, self.token)).await
+        store::sources::connections::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -331,6 +334,6 @@ impl Recorder {
         };
         let mut connection = self.pool.acquire().await?;
         let times = (changed_at.utc(), self.clock.now().utc());
-        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
+        store::sources::connections::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     apply::ApplyError,
     clock::Clock,
     maintenance,
-    store::lease::{self, Indexer, Token},
+    store::sources::lease::{self, Indexer, Token},
 };
 
 /// A lease that was not renewed for so long may be taken by others.

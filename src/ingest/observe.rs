@@ -14,7 +14,7 @@ use crate::{
     apply::{Applied, Reached, kind},
     atproto::Timestamp,
     clock::Clock,
-    decode::{Event, Reason},
+    model::{Event, RejectReason},
     source::SourceSpec,
 };
 
@@ -26,7 +26,7 @@ pub fn received(event: &Event) {
 }
 
 /// Counts a reject.
-pub fn rejected(reason: Reason) {
+pub fn rejected(reason: RejectReason) {
     counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(1);
 }
 

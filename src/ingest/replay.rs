@@ -12,7 +12,7 @@ use super::{
     pump::{Feed, Feeder, Inlet, Writer},
     verify::{Claims, Intake},
 };
-use crate::{apply::Applier, clock::Clock, decode::Collections, source};
+use crate::{apply::Applier, clock::Clock, model::Collections, source};
 
 /// What a replay did.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,12 +12,9 @@ pub mod continuity;
 use crate::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    source::{Delivery, PositionKind, SourceSpec},
-    store::{
-        self,
-        gaps::{End, Reason},
-        positions::StoredPosition,
-    },
+    model::{GapReason, PositionKind},
+    source::{Delivery, SourceSpec},
+    store::{self, gaps::End, sources::positions::StoredPosition},
 };
 use continuity::{Continuity, Passed, Stored};
 
@@ -105,7 +102,7 @@ impl Exchange {
             Some(heard) if !*heard => *heard = true,
             _ => return false,
         }
-        let reason = Reason::HostChange;
+        let reason = GapReason::HostChange;
         let margin_us = i64::try_from(self.margin.as_micros()).unwrap_or(i64::MAX);
         let reaches_back = to.at.is_some_and(|at| at.micros() <= self.until.micros().saturating_add(margin_us));
         if reaches_back {
@@ -158,7 +155,7 @@ async fn count_open(pool: &PgPool) -> sqlx::Result<Vec<store::gaps::OpenCount>> 
 }
 
 fn tell(counts: &[store::gaps::OpenCount]) {
-    for reason in Reason::ALL {
+    for reason in GapReason::ALL {
         let count = counts.iter().find(|count| count.reason == reason.as_str()).map_or(0, |count| count.count);
         #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 gaps")]
         gauge!("plyr_gaps_open", "reason" => reason.as_str()).set(count as f64);

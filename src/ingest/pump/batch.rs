@@ -5,14 +5,15 @@ use tokio_tungstenite::tungstenite::Bytes;
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
-    decode::{self, Body, Collections, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
+    decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
         failover::lookout::Lookout,
         gaps::Continuities,
         observe,
         verify::{Claim, Claims, Heard, Read},
     },
-    source::{Dialect, PositionKind, SourceSpec},
+    model::{Collections, Event, EventBody, PositionKind},
+    source::{Dialect, SourceSpec},
 };
 
 /// Where deliveries come from.
@@ -66,7 +67,7 @@ pub struct Pending {
     lookout: Option<Lookout>,
 }
 
-/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::decode::Collection::ALL).
+/// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::model::Collection::ALL).
 #[derive(Debug, Default, Clone, Copy)]
 struct Told([bool; 4]);
 
@@ -209,7 +210,7 @@ impl Pending {
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    if let Body::Commit(commit) = &event.body {
+                    if let EventBody::Commit(commit) = &event.body {
                         if !ours.is_any() && trace.format == RawFormat::Firehose {
                             self.claims.leave(|| Claim {
                                 source: feeder.name.clone(),
@@ -338,6 +339,6 @@ impl Shipment {
 
 /// What an event says of gaps by itself.
 fn sync(source: &Arc<str>, event: &Event, at: Option<Timestamp>) -> Option<Gap> {
-    let Body::Sync { rev } = event.body else { return None };
+    let EventBody::Sync { rev } = event.body else { return None };
     Some(Gap { source: source.clone(), change: GapChange::Syncs { did: event.did.clone(), rev, at } })
 }

@@ -8,12 +8,12 @@ use tokio::{
 use super::batch::{Feeder, Pending, Shipment};
 use crate::{
     clock::Clock,
-    decode::Collections,
     ingest::{
         failover::lookout::Lookout,
         gaps::Continuities,
         verify::{Claims, Intake},
     },
+    model::Collections,
 };
 
 /// How often a position that stands for no rows is stored.

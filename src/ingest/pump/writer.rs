@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Feeder, Shipment, Trace};
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, kind},
-    decode::{Body, Event, Operation, Reason, RecordPath, Reject},
+    decode::Reject,
     ingest::{
         IngestError,
         observe::{self, Ages},
     },
-    source::{Position, PositionKind},
+    model::{Event, EventBody, Operation, Position, PositionKind, RecordPath, RejectReason},
     store,
 };
 
@@ -208,7 +208,7 @@ impl Writer {
 
     fn refuse(&self, event: &Event, trace: &Trace, error: &ApplyError) -> (Origin, Reject) {
         tracing::error!(%error, "an event that we decoded was refused by the database");
-        observe::rejected(Reason::NotStorable);
+        observe::rejected(RejectReason::NotStorable);
         let feeder = &self.feeders[trace.feeder];
         let origin = Origin {
             source: feeder.name.clone(),
@@ -216,7 +216,7 @@ impl Writer {
             position: trace.position,
         };
         let reject = Reject {
-            reason: Reason::NotStorable,
+            reason: RejectReason::NotStorable,
             field: None,
             detail: format!("the database refused an event of {}: {error}", kind(event)),
             path: put_path(event),
@@ -248,7 +248,7 @@ fn drop_elsewhere(shipment: Shipment) {
 
 /// The record that an event puts, if it does: the path no longer holds what it held.
 fn put_path(event: &Event) -> Option<RecordPath> {
-    let Body::Commit(commit) = &event.body else { return None };
+    let EventBody::Commit(commit) = &event.body else { return None };
     let Operation::Put { cid, .. } = &commit.operation else { return None };
     Some(RecordPath {
         did: event.did.clone(),
@@ -266,7 +266,7 @@ async fn check_positions(
     (feeders, committed): (&[Feeder], &[watch::Sender<Option<Position>>]),
     batch: &Batch,
 ) -> Result<(), IngestError> {
-    let stored = store::positions::list(connection).await?;
+    let stored = store::sources::positions::list(connection).await?;
     for (feeder, told) in feeders.iter().zip(committed) {
         let Some(told) = told.borrow().as_ref().map(|position| position.value) else { continue };
         let held = stored.iter().find(|position| *position.source == *feeder.name).map(|position| position.value);

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     atproto::{Did, PublicKey, Tid},
-    decode::{self, Body, Collections, Frame, Item, RawFormat, Reason, Reject, firehose},
+    decode::{self, Frame, Item, RawFormat, Reject, firehose},
     identity::{Identities, IdentityError},
+    model::{Collections, EventBody, RejectReason},
     source::{Delivery, Dialect},
 };
 
@@ -124,7 +125,7 @@ impl Read {
 pub fn commit_of(frame: &Frame) -> Option<(Did, Tid)> {
     frame.items.iter().find_map(|item| match item {
         Item::Event(event) => match &event.body {
-            Body::Commit(commit) => Some((event.did.clone(), commit.rev)),
+            EventBody::Commit(commit) => Some((event.did.clone(), commit.rev)),
             _ => None,
         },
         // What is refused for its form still hides what its path held before.
@@ -133,7 +134,7 @@ pub fn commit_of(frame: &Frame) -> Option<(Did, Tid)> {
 }
 
 /// The whole message, and of no record: what is not proven hides nothing.
-fn refused(message: &Bytes, reason: Reason, detail: String) -> Reject {
+fn refused(message: &Bytes, reason: RejectReason, detail: String) -> Reject {
     Reject {
         reason,
         field: None,

@@ -18,11 +18,12 @@ use crate::{
     atproto::{Did, PublicKey, Tid},
     clock::Clock,
     decode::{
-        self, firehose,
+        firehose,
         repo::{VerifyError, verify_commit},
     },
     identity::{Identities, Identity, IdentityError},
-    store::gaps::{self, NewBreak, Reason},
+    model::{GapReason, RejectReason},
+    store::gaps::{self, NewBreak},
 };
 
 /// Commits that wait at most; the rest is not proven, and counted as such. A message has 5 kB in the mean.
@@ -139,8 +140,8 @@ impl Case {
     async fn mark(&self, claim: &Claim) -> sqlx::Result<()> {
         let broken = NewBreak { source: &claim.source, did: &claim.did, from: None, to: claim.rev };
         let mut connection = self.pool.acquire().await?;
-        let opened = gaps::open_repos(&mut connection, Reason::Proof, &[broken], self.clock.now().utc()).await?;
-        counter!("plyr_gaps_opened_total", "reason" => Reason::Proof.as_str()).increment(opened.into());
+        let opened = gaps::open_repos(&mut connection, GapReason::Proof, &[broken], self.clock.now().utc()).await?;
+        counter!("plyr_gaps_opened_total", "reason" => GapReason::Proof.as_str()).increment(opened.into());
         Ok(())
     }
 }
@@ -156,14 +157,14 @@ impl Verdict {
     }
 
     /// Why the commit is not to be applied, with one sentence; none where it is proven.
-    pub fn refusal(self) -> Option<(decode::Reason, String)> {
+    pub fn refusal(self) -> Option<(RejectReason, String)> {
         match self {
             Self::Proven => None,
-            Self::Refuted(error @ VerifyError::Signature) => Some((decode::Reason::Signature, error.to_string())),
-            Self::Refuted(error) => Some((decode::Reason::Unproven, error.to_string())),
+            Self::Refuted(error @ VerifyError::Signature) => Some((RejectReason::Signature, error.to_string())),
+            Self::Refuted(error) => Some((RejectReason::Unproven, error.to_string())),
             Self::NoKey => {
                 let sentence = "the key of the owner's DID document is not to be had".to_owned();
-                Some((decode::Reason::KeyUnknown, sentence))
+                Some((RejectReason::KeyUnknown, sentence))
             }
         }
     }

@@ -14,8 +14,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_opened_after_the_position",
         file: "src/apply/mod.rs",
-        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n",
-        replace: "        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
+        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n",
+        replace: "        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
         models: "a crash between a position and the gap before it hides the gap for ever",
         tests: &["cases::gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
     },
@@ -80,7 +80,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "each_sync_opens_another_gap",
-        file: "src/store/gaps.rs",
+        file: "src/store/gaps/stretches.rs",
         find: "AND o.reason = 'sync' AND o.to_value >= s.rev)",
         replace: "AND o.reason = 'sync' AND o.to_value > s.rev)",
         models: "a sync that is told again has its repo read again, for ever",
@@ -88,7 +88,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "repair_closes_what_it_did_not_see",
-        file: "src/store/gaps.rs",
+        file: "src/store/gaps/stretches.rs",
         find: "AND ($2 <> 'repair' OR state = 'repairing')",
         replace: "AND ($2 <> 'repair' OR state <> 'closed')",
         models: "a gap that grew while it was repaired is closed with what was lost since",
@@ -96,7 +96,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "fork_of_a_history_unnoticed",
-        file: "src/store/repo_chains.rs",
+        file: "src/store/repos/commit_chains.rs",
         find: "(since IS DISTINCT FROM before_rev OR prev_data <> before_data)",
         replace: "(since IS DISTINCT FROM before_rev AND prev_data <> before_data)",
         models: "a commit that follows on another tree than ours follows on",

@@ -7,7 +7,7 @@ pub(super) const EDITS: &[Edit] = &[
         name: "verdict_ignored",
         file: "src/ingest/verify/before.rs",
         find: "let Some((reason, detail)) = verdict.refusal() else { continue };",
-        replace: "let unknown = |(reason, _): &(Reason, String)| *reason == Reason::KeyUnknown;\n            let Some((reason, detail)) = verdict.refusal().filter(unknown) else { continue };",
+        replace: "let unknown = |(reason, _): &(RejectReason, String)| *reason == RejectReason::KeyUnknown;\n            let Some((reason, detail)) = verdict.refusal().filter(unknown) else { continue };",
         models: "a commit that its owner has not signed is applied",
         tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
