@@ -50,6 +50,7 @@ test:
 checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --quiet --no-deps
 	cargo test --locked --lib --bins --tests
 	@sh .ci/mutants.sh --sample 1
 
