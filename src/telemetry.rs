@@ -16,7 +16,14 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{apply::Applied, decode::Reason, ingest, pds::HostError, profiles, reconcile, store::gaps};
+use crate::{
+    apply::Applied,
+    crawl::{bluesky_profiles, resync},
+    decode::Reason,
+    ingest,
+    pds::HostError,
+    store::gaps,
+};
 
 /// How often gauges that nobody pushes are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -138,11 +145,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         counter!("plyr_proofs_total", "outcome" => outcome).increment(0);
     }
     counter!("plyr_count_drift_total").increment(0);
-    for (cause, kind) in reconcile::drift_labels() {
+    for (cause, kind) in resync::drift_labels() {
         counter!("plyr_drift_total", "cause" => cause, "kind" => kind).increment(0);
     }
     counter!("plyr_repos_failed_total").increment(0);
-    for outcome in profiles::outcomes() {
+    for outcome in bluesky_profiles::outcomes() {
         counter!("plyr_bluesky_profiles_total", "outcome" => outcome).increment(0);
     }
     for outcome in HostError::OUTCOMES {

@@ -4,8 +4,8 @@ use super::{Settings, reading};
 use crate::{
     atproto::Did,
     clock::Clock,
+    crawl::resync::discover,
     lifecycle,
-    reconcile::discover,
     store::repos::{self, Cause},
 };
 
@@ -41,7 +41,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             let mut connection = database.pool.acquire().await?;
             repos::ask(&mut connection, &dids, Cause::Asked, (now, now)).await?;
         }
-        reading::read_due(database, settings.hosts.reconcile_options(identities, collections)).await
+        reading::read_due(database, settings.hosts.resync_options(identities, collections)).await
     })
     .await
 }

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
+    crawl::resync::{self, Done, Drift, Options, Until},
     lifecycle::Database,
-    reconcile::{self, Done, Drift, Options, Until},
     store::repos::{self, RepoCounts},
 };
 
@@ -26,7 +26,7 @@ pub(super) async fn read_due(database: &Database, options: Options) -> anyhow::R
     let options = Options { audit_every: None, ..options };
     let with = (Clock::system(), Until::NothingIsDue);
     let progress = move |done: &Done| told.set_position(done.repos);
-    let done = reconcile::run(database.pool.clone(), options, with, progress, CancellationToken::new()).await?;
+    let done = resync::run(database.pool.clone(), options, with, progress, CancellationToken::new()).await?;
     bar.finish_and_clear();
     let after = count(database).await?;
     super::print(&summary(&done, after, began.elapsed()));

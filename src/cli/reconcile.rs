@@ -4,10 +4,10 @@ use super::{Settings, reading};
 use crate::{
     atproto::Did,
     clock::Clock,
+    crawl::resync::{self, Drift, load_ours, plan, read_listed},
     identity::Identity,
     lifecycle::{self, Database},
     pds::Server,
-    reconcile::{self, Drift, load_ours, plan, read_listed},
     store::repos::{self, Cause},
 };
 
@@ -30,7 +30,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         lifecycle::migrate(&database.pool).await?;
         let clock = Clock::system();
         let identities = settings.hosts.identities(database.pool.clone(), clock.clone())?;
-        let with = settings.hosts.reconcile_options(identities, collections);
+        let with = settings.hosts.resync_options(identities, collections);
         if options.dry_run {
             return show(database, &with, &options.dids).await;
         }
@@ -49,7 +49,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
 }
 
 /// Prints each path that differs, repo by repo. The exit code is 0 when none does, 3 when some do or a repo could not be read.
-async fn show(database: &Database, with: &reconcile::Options, dids: &[Did]) -> anyhow::Result<ExitCode> {
+async fn show(database: &Database, with: &resync::Options, dids: &[Did]) -> anyhow::Result<ExitCode> {
     let all;
     let dids = if dids.is_empty() {
         let mut connection = database.pool.acquire().await?;
@@ -78,11 +78,7 @@ async fn show(database: &Database, with: &reconcile::Options, dids: &[Did]) -> a
     Ok(if differing + unread == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-async fn differences(
-    database: &Database,
-    with: &reconcile::Options,
-    did: &Did,
-) -> anyhow::Result<Vec<(String, Drift)>> {
+async fn differences(database: &Database, with: &resync::Options, did: &Did) -> anyhow::Result<Vec<(String, Drift)>> {
     let ours = {
         let mut connection = database.pool.acquire().await?;
         load_ours(&mut connection, &with.collections, did).await?

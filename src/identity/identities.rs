@@ -182,7 +182,7 @@ impl Identities {
     }
 
     /// Asks the network, or waits for whoever asks already. `lease` is for the background: until when it sees to the rest.
-    pub(super) async fn ask(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+    pub(crate) async fn ask(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
         let shared = {
             let mut under_way = self.under_way();
             under_way.get(did).and_then(WeakShared::upgrade).unwrap_or_else(|| {
@@ -274,7 +274,7 @@ impl Identities {
     }
 
     /// Between four and five fifths of a time, so that what came together does not come back together.
-    pub(super) fn spread(&self, time: Duration) -> Duration {
+    pub(crate) fn spread(&self, time: Duration) -> Duration {
         time.mul_f64(0.8 + 0.2 * (self.0.jitter)().clamp(0.0, 1.0))
     }
 
@@ -283,7 +283,7 @@ impl Identities {
         Ok(identities::find(&mut connection, did).await?)
     }
 
-    pub(super) async fn acquire(&self) -> sqlx::Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
+    pub(crate) async fn acquire(&self) -> sqlx::Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {
         self.0.pool.acquire().await
     }
 
@@ -292,11 +292,11 @@ impl Identities {
         self.0.directory.client().clone()
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }
 
-    pub(super) fn options(&self) -> &IdentityOptions {
+    pub(crate) fn options(&self) -> &IdentityOptions {
         &self.0.options
     }
 

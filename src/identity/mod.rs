@@ -1,15 +1,12 @@
 //! Who somebody is: from our table, or else from the network.
 //!
 //! Contract: [`Identities::find`] answers from the table while that is young enough, and asks the network otherwise, once for
-//! each DID however many want to know; what it learns is in the table before it answers. [`run`] keeps the table young in the
-//! background, a few at a time, and shows an actor's handle as long as document and domain name each other. Nothing here stands
-//! in the way of a read or of the stream: when nobody answers, what was known stays, with its age.
+//! each DID however many want to know; what it learns is in the table before it answers. What no
+//! host answers leaves what was known, with its age. The crawler keeps the table young.
 
 mod identities;
-mod run;
 
 pub use identities::{Identities, Identity, IdentityError, IdentityOptions};
-pub use run::run;
 
 use crate::pds::DirectoryError;
 

@@ -4,10 +4,10 @@ use sqlx::PgPool;
 
 use crate::{
     clock::Clock,
+    crawl::resync,
     decode::Collections,
     identity::{Identities, IdentityOptions},
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
-    reconcile,
 };
 
 /// Repos that are read at the same time, and of those from one host.
@@ -105,10 +105,10 @@ impl HostSettings {
     }
 
     /// What repos are read with.
-    pub fn reconcile_options(&self, identities: Identities, collections: Collections) -> reconcile::Options {
+    pub fn resync_options(&self, identities: Identities, collections: Collections) -> resync::Options {
         let audit_every = Some(Duration::from_hours(self.audit_hours.into())).filter(|every| !every.is_zero());
         let client = identities.client();
-        reconcile::Options { collections, identities, client, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX }
+        resync::Options { collections, identities, client, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX }
     }
 
     /// Who everybody is, over the one client of this process.

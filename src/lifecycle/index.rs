@@ -4,12 +4,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{HostSettings, Verify, stages::Stage};
 use crate::{
-    accounts,
     clock::Clock,
-    identity,
+    crawl::{
+        accounts, bluesky_profiles, identity,
+        resync::{self, Until},
+    },
     ingest::{self, Proofs},
-    profiles,
-    reconcile::{self, Until},
 };
 
 /// Starts the half that writes: the pump, and beside it, on connections of their own and only while this process holds the
@@ -56,7 +56,7 @@ pub(super) fn spawn(
         let (pool, asked, discover_every) = (repo_pool.clone(), relay.clone(), hosts.discover_every());
         stage.spawn("enrolling repos", |cancel| {
             while_working(cancel).run(move |cancel| {
-                let enroll = reconcile::enroll(pool.clone(), (asked.clone(), discover_every), with.clone(), cancel);
+                let enroll = resync::enroll(pool.clone(), (asked.clone(), discover_every), with.clone(), cancel);
                 async move {
                     enroll.await;
                     Ok(())
@@ -66,28 +66,28 @@ pub(super) fn spawn(
         let (pool, with) = (repo_pool.clone(), (collections.clone(), clock.clone()));
         stage.spawn("closing gaps", |cancel| {
             while_working(cancel).run(move |cancel| {
-                let mend = reconcile::mend_gaps(pool.clone(), relay.clone(), with.clone(), cancel);
+                let mend = resync::mend_gaps(pool.clone(), relay.clone(), with.clone(), cancel);
                 async move {
                     mend.await;
                     Ok(())
                 }
             })
         });
-        let (pool, with) = (repo_pool.clone(), (profiles::Options::new(identities.clone()), clock.clone()));
+        let (pool, with) = (repo_pool.clone(), (bluesky_profiles::Options::new(identities.clone()), clock.clone()));
         stage.spawn("reading profiles", |cancel| {
             while_working(cancel).run(move |cancel| {
-                let reading = profiles::run(pool.clone(), with.0.clone(), with.1.clone(), cancel);
+                let reading = bluesky_profiles::run(pool.clone(), with.0.clone(), with.1.clone(), cancel);
                 async move {
                     reading.await;
                     Ok(())
                 }
             })
         });
-        let (options, clock) = (hosts.reconcile_options(identities, collections), clock.clone());
+        let (options, clock) = (hosts.resync_options(identities, collections), clock.clone());
         stage.spawn("reading repos", |cancel| {
             while_working(cancel).run(move |cancel| {
                 let with = (clock.clone(), Until::Told);
-                let reading = reconcile::run(repo_pool.clone(), options.clone(), with, |_| {}, cancel);
+                let reading = resync::run(repo_pool.clone(), options.clone(), with, |_| {}, cancel);
                 async move { Ok(reading.await.map(drop)?) }
             })
         });

@@ -7,8 +7,8 @@ use std::{
 };
 
 use plyr_likes::{
-    accounts::check_due,
     atproto::Timestamp,
+    crawl::accounts::check_due,
     identity::{Identities, IdentityOptions},
     pds::{Directory, HostUrl},
 };

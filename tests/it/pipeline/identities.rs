@@ -10,8 +10,9 @@ use std::{
 use futures_util::future::join_all;
 use plyr_likes::{
     atproto::Did,
+    crawl::identity,
     decode::Collections,
-    identity::{self, Failure, Identities, IdentityError, IdentityOptions},
+    identity::{Failure, Identities, IdentityError, IdentityOptions},
     pds::{Directory, HostUrl},
     store,
 };

@@ -15,11 +15,14 @@ use plyr_likes::{
     apply::{Answer, Applier, Batch, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
+    crawl::{
+        bluesky_profiles::{self, Options},
+        identity,
+    },
     decode::{Collections, Item, jetstream_v1},
-    identity::{self, Identities, IdentityOptions},
+    identity::{Identities, IdentityOptions},
     ingest::settle_accounts,
     pds::{Client, ClientOptions, Directory, HostUrl},
-    profiles::{self, Options},
     store::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
@@ -223,7 +226,12 @@ impl Case {
         let cancel = CancellationToken::new();
         let tasks = [
             tokio::spawn(identity::run(self.options.identities.clone(), cancel.clone())),
-            tokio::spawn(profiles::run(self.pool().clone(), self.options.clone(), self.hands.clock(), cancel.clone())),
+            tokio::spawn(bluesky_profiles::run(
+                self.pool().clone(),
+                self.options.clone(),
+                self.hands.clock(),
+                cancel.clone(),
+            )),
         ];
         self.running = Some((cancel, tasks));
     }

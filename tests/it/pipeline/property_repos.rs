@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use plyr_likes::{
     apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
+    crawl::resync::{Ours, Record, Theirs},
     decode::{Collections, RawFormat},
-    reconcile::{Ours, Record, Theirs},
 };
 
 use crate::support::{

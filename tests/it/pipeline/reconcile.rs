@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use plyr_likes::{
     atproto::{Cid, Did, RecordKey, Tid},
+    crawl::resync::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
     decode::{Body, Collection, Collections, RawFormat},
     pds::{HostUrl, Server},
-    reconcile::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
 };
 use serde_json::{Value, json};
 

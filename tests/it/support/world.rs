@@ -12,8 +12,8 @@ use plyr_likes::{
     apply::{Applied, Applier, Batch, Gap, GapChange, Origin, Reached},
     atproto::{Did, Timestamp},
     clock::Clock,
+    crawl::resync::{Ours, Theirs, load_ours, plan},
     decode::{Body, Collections, Frame, Item, firehose, jetstream_v1},
-    reconcile::{Ours, Theirs, load_ours, plan},
 };
 use sqlx::PgConnection;
 

@@ -101,7 +101,7 @@ fn the_help_is_the_manual() {
     // The sources name every variable that there is.
     let mut declared: Vec<String> = [
         "src/cli/settings.rs",
-        "src/lifecycle.rs",
+        "src/lifecycle/mod.rs",
         "src/lifecycle/database.rs",
         "src/lifecycle/hosts.rs",
         "src/telemetry.rs",

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 21] = [
+const MODULES: [(&str, u8, &[&str]); 19] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
     ("decode", 1, &[]),
@@ -16,10 +16,8 @@ const MODULES: [(&str, u8, &[&str]); 21] = [
     ("store", 2, &[]),
     ("apply", 3, &[]),
     ("identity", 3, &[]),
-    ("accounts", 4, &[]),
     ("ingest", 4, &[]),
-    ("profiles", 4, &[]),
-    ("reconcile", 4, &[]),
+    ("crawl", 4, &[]),
     ("oauth", 4, &[]),
     ("publish", 4, &[]),
     ("notify", 4, &[]),
@@ -31,8 +29,7 @@ const MODULES: [(&str, u8, &[&str]); 21] = [
     ("lib", 7, &[]),
 ];
 /// How rows got there is not for those who answer.
-const SERVE_MUST_NOT_KNOW: [&str; 8] =
-    ["accounts", "source", "pds", "identity", "apply", "ingest", "profiles", "reconcile"];
+const SERVE_MUST_NOT_KNOW: [&str; 6] = ["source", "pds", "identity", "apply", "ingest", "crawl"];
 /// Crates that a floor must never know.
 const FOREIGN: [(&str, &[&str]); 4] = [
     ("decode", &["tokio", "sqlx", "tokio_tungstenite", "axum", "reqwest"]),

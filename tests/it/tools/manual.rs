@@ -66,3 +66,71 @@ fn every_command_is_in_the_readme() {
         .collect();
     assert_eq!(known, commands.into_iter().filter(|name| name != "help").collect());
 }
+
+/// The texts of all files under a folder whose names end so, with their paths from the root of the repository.
+fn texts(folder: &str, ending: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(texts(&path, ending));
+        } else if path.ends_with(ending) {
+            found.push((path.clone(), read(&path)));
+        }
+    }
+    found
+}
+
+/// The cases that a function names: `a4_a5_only_a_server` is a test of A4 and A5.
+fn cases_of(function: &str) -> impl Iterator<Item = String> {
+    let is_case = |part: &&str| {
+        let number = part.strip_prefix(|c: char| "abhorstwx".contains(c)).unwrap_or_default();
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    function.split('_').take_while(is_case).map(str::to_uppercase)
+}
+
+#[test]
+fn the_cases_that_tests_name_are_in_the_catalogue() {
+    let sources = texts("tests/it", ".rs");
+    let named: BTreeSet<String> =
+        sources.iter().flat_map(|(_, text)| text.split("fn ").skip(1)).flat_map(cases_of).collect();
+    let catalogue = read("docs/CASES.md");
+    let (tested, planned) = catalogue.split_once("\n## Planned\n").unwrap();
+    let rows = |text: &str| -> BTreeSet<String> {
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+        cells.filter(|cell| cases_of(&cell.to_lowercase()).next().is_some()).map(str::to_owned).collect()
+    };
+    let known: BTreeSet<String> = rows(tested).union(&rows(planned)).cloned().collect();
+    assert!(named.len() > 50, "the tests are not where this test looks");
+    assert!(named.is_subset(&known), "not in docs/CASES.md: {:?}", named.difference(&known));
+    assert!(rows(tested).is_subset(&named), "no test: {:?}", rows(tested).difference(&named));
+}
+
+/// The addresses of a page's headings, as they are made of their words.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' '));
+    let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn links_lead_to_files_and_headings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = ["README.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path)));
+    let mut broken = Vec::new();
+    for (path, text) in texts("docs", ".md").into_iter().chain(texts("deploy", ".md")).chain(pages) {
+        let folder = root.join(&path).parent().unwrap().to_owned();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { root.join(&path) } else { folder.join(file) };
+            let has_heading = || anchors(&fs::read_to_string(&target).unwrap()).contains(heading);
+            if !target.exists() || !heading.is_empty() && !has_heading() {
+                broken.push(format!("{path}: {link}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}

@@ -125,7 +125,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "handle_by_one_side",
-        file: "src/identity/run.rs",
+        file: "src/crawl/identity.rs",
         find: "HandleAnswer::Of(owner) if owner == *did => (Some(now.utc()), options.age_max),",
         replace: "HandleAnswer::Of(_) => (Some(now.utc()), options.age_max),",
         models: "whoever claims a handle in their own document has it",

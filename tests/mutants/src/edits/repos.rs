@@ -72,7 +72,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "incomplete_listing_believed",
-        file: "src/reconcile/read.rs",
+        file: "src/crawl/resync/read.rs",
         find: "if page.malformed > 0 {",
         replace: "if page.malformed > PAGE.into() {",
         models: "records that a host cannot name are deleted from the index",
@@ -80,7 +80,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "listing_stamped_with_the_later_rev",
-        file: "src/reconcile/read.rs",
+        file: "src/crawl/resync/read.rs",
         find: "        if after == before {\n            return Ok(theirs);\n",
         replace: "        if after >= before {\n            return Ok(Theirs { rev: after, ..theirs });\n",
         models: "what was listed before a write counts as read after it, and undoes the write",
@@ -88,7 +88,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "unavailable_repo_is_empty",
-        file: "src/reconcile/reader.rs",
+        file: "src/crawl/resync/reader.rs",
         find: "self.refresh(home).await.map(|_| Said::Nothing)",
         replace: "self.refresh(home).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
@@ -96,7 +96,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "empty_listing_believed",
-        file: "src/reconcile/reader.rs",
+        file: "src/crawl/resync/reader.rs",
         find: "Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}",
         replace: "Some(_) if extra > 0 => {}",
         models: "a host that has lost its disk empties the index",
@@ -104,7 +104,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "extra_newer_than_the_reading_deleted",
-        file: "src/reconcile/diff.rs",
+        file: "src/crawl/resync/diff.rs",
         find: "if held.head.is_some() && held.rev <= theirs.rev && !theirs.records.contains_key(path) {",
         replace: "if held.head.is_some() && !theirs.records.contains_key(path) {",
         models: "a like that came while its repo was read counts as extra",
@@ -112,7 +112,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "older_reading_is_a_difference",
-        file: "src/reconcile/diff.rs",
+        file: "src/crawl/resync/diff.rs",
         find: "            Some(held) if held.rev > theirs.rev => continue,\n",
         replace: "",
         models: "what was updated while its repo was read counts as differing",
@@ -120,7 +120,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "refused_records_are_missing",
-        file: "src/reconcile/diff.rs",
+        file: "src/crawl/resync/diff.rs",
         find: "None if ours.refused.contains(&(path.clone(), *cid)) => continue,",
         replace: "None if ours.refused.is_empty() && ours.paths.is_empty() => continue,",
         models: "each reading of a repo refuses again what has been refused",
@@ -128,7 +128,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "repair_at_the_greatest_rev",
-        file: "src/reconcile/repo.rs",
+        file: "src/crawl/resync/repo.rs",
         find: "let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         replace: "let rev = crate::atproto::Tid::last_at(crate::clock::Clock::system().now());\n    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         models: "a repair overtakes what its owner has written since",
@@ -136,7 +136,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "repair_loses_to_its_own_rev",
-        file: "src/reconcile/repo.rs",
+        file: "src/crawl/resync/repo.rs",
         find: "held.filter(|held| held.rev == read)",
         replace: "held.filter(|held| held.rev > read)",
         models: "what the index claims wrongly of the head of a repo is counted as drift at each audit and never mended",
@@ -155,7 +155,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "read_repo_is_let_go_of",
-        file: "src/reconcile/write.rs",
+        file: "src/crawl/resync/write.rs",
         find: "next = Some(more);",
         replace: "drop(more);",
         models: "a repo that does not go into a transaction any more is dropped, and comes in when somebody misses it",

@@ -1,3 +1,5 @@
+//! Identities are looked up again by age, after a failure, and when an `#identity` event has reported a change.
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -8,9 +10,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Identities, Identity, IdentityError};
 use crate::{
     atproto::{Did, Handle, Timestamp},
+    identity::{Identities, Identity, IdentityError},
     pds::HandleAnswer,
     store::identities::{self, IdentityCounts},
 };
