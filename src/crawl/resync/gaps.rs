@@ -119,7 +119,7 @@ impl Mender {
     }
 }
 
-/// A blind host goes on missing things: what is read now would not be the last of it.
+/// An incomplete source goes on missing things: what is read now would not be the last of it.
 fn has_ended(gap: &StoredGap) -> bool {
-    gap.reason != Reason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
+    gap.reason != Reason::Incomplete || gap.to.at.is_some() || gap.to.value.is_some()
 }

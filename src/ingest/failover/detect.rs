@@ -155,7 +155,10 @@ impl Detector {
         if source >= self.sources.len() || is_new && !self.is_comparable(written_us, now_us) {
             return;
         }
-        let expected = self.sources.iter().enumerate().filter(|(_, source)| source.is_expected(written_us));
+        // A writer's clock may be ahead of ours, but not without bound.
+        let ahead_max_us = now_us + self.grace_us;
+        let expected = self.sources.iter().enumerate();
+        let expected = expected.filter(|(_, source)| written_us <= ahead_max_us && source.is_expected(written_us));
         let expected_of = expected.fold(0, |places, (place, _)| places | 1 << place);
         let commit = self.commits.entry(key).or_insert(Commit {
             collection,
@@ -184,7 +187,7 @@ impl Detector {
         commit.missed_by &= !bit;
         let row = &mut source.rows[collection as usize];
         row.missed = 0;
-        row.delivered_us = row.delivered_us.max(written_us);
+        row.delivered_us = row.delivered_us.max(written_us.min(ahead_max_us));
     }
 
     /// Time goes by. To be called about once in a second, when nothing that was delivered waits to be taken in.
@@ -236,10 +239,9 @@ impl Detector {
 
     /// Whether a commit that is not known has not been known before either, and there is room for it.
     fn is_comparable(&mut self, written_us: i64, now_us: i64) -> bool {
-        // A writer's clock may be ahead of ours, by as much as is taken off at the other end.
+        // One grace less than it would be known, since it may have been written ahead of our clock.
         let known_us = i64::from(GRACES_KNOWN - 1) * self.grace_us;
-        let is_recent = (now_us - known_us..=now_us + self.grace_us).contains(&written_us);
-        if !is_recent || Some(written_us) <= self.unknown_until_us {
+        if written_us <= now_us - known_us || Some(written_us) <= self.unknown_until_us {
             return false;
         }
         if self.commits.len() < COMMITS_MAX {

@@ -142,7 +142,10 @@ impl Manager {
             State::Incomplete { until } if now >= until => {
                 self.end_gap(place).await?;
                 let source = &mut self.sources[place];
-                tracing::warn!(source = source.name, "no longer incomplete, but its gap stays open: not all came that it missed");
+                tracing::warn!(
+                    source = source.name,
+                    "no longer incomplete, but its gap stays open: not all came that it missed"
+                );
                 source.state = State::Following { since: now };
             }
             State::Paused { until } if now >= until && source.is_primary => {

@@ -14,7 +14,7 @@ mod runner;
 
 use std::time::Duration;
 
-pub(super) use manage::{Deps, ManagedSource, Manager};
+pub(super) use manage::{ManagedSource, Manager};
 pub(super) use monitor::{Monitor, Monitored};
 pub(super) use runner::Runner;
 

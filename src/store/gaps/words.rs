@@ -24,7 +24,7 @@ pub enum Reason {
     /// What was told of a repo is not proven to be its owner's.
     Proof,
     /// The upstream delivered, but not what others delivered of our collections.
-    Blind,
+    Incomplete,
 }
 
 impl Reason {
@@ -39,7 +39,7 @@ impl Reason {
         Self::Sync,
         Self::Chain,
         Self::Proof,
-        Self::Blind,
+        Self::Incomplete,
     ];
 
     /// The word in the table and in metrics.
@@ -54,7 +54,7 @@ impl Reason {
             Self::Sync => "sync",
             Self::Chain => "chain",
             Self::Proof => "proof",
-            Self::Blind => "blind",
+            Self::Incomplete => "incomplete",
         }
     }
 
