@@ -19,10 +19,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 use crate::{
     apply::Applied,
     crawl::{bluesky_profiles, resync},
-    decode::Reason,
     ingest,
+    model::{GapReason, RejectReason},
     pds::HostError,
-    store::gaps,
 };
 
 /// How often gauges that nobody pushes are read.
@@ -134,11 +133,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .set_buckets_for_metric(Matcher::Full("plyr_batch_events".to_owned()), &EVENTS)?
         .install_recorder()?;
     describe();
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
         counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
     }
-    for reason in gaps::Reason::ALL {
+    for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in ingest::proof_outcomes() {
@@ -185,10 +184,7 @@ fn describe() {
     describe_counter!("plyr_source_first_total", "Compared commits that this source delivered before all others.");
     describe_counter!("plyr_source_missed_total", "Compared commits that this source did not deliver in time.");
     describe_counter!("plyr_source_late_total", "Missed commits that this source delivered later.");
-    describe_gauge!(
-        "plyr_source_incomplete",
-        "1 while a source does not deliver what others deliver of our collections."
-    );
+    describe_gauge!("plyr_source_incomplete", "1 while a source does not deliver what others deliver of ours.");
     describe_gauge!("plyr_source_followed", "1 while a source is followed; 0 for a standby and for a paused one.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
     describe_counter!("plyr_proofs_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 
 use super::Patience;
-use crate::decode::Collection;
+use crate::model::{Collection, CollectionMap};
 
 /// Commits remembered at most. While all of them are recent, others are not compared.
 const COMMITS_MAX: usize = 65_536;
@@ -45,7 +45,7 @@ pub struct Score {
     /// Of the missed those that it delivered later.
     pub late: u64,
     /// By collection: when the first commit of the present row of misses came, while the source is incomplete.
-    pub incomplete_since_us: [Option<i64>; 4],
+    pub incomplete_since_us: CollectionMap<Option<i64>>,
     /// When the last commit came that it still lacks, or that may be one.
     pub missing_until_us: Option<i64>,
 }
@@ -53,12 +53,12 @@ pub struct Score {
 impl Score {
     /// The collections in which it is incomplete.
     pub fn incomplete(&self) -> impl Iterator<Item = Collection> {
-        Collection::ALL.into_iter().filter(|collection| self.incomplete_since_us[*collection as usize].is_some())
+        self.incomplete_since_us.iter().filter(|(_, since_us)| since_us.is_some()).map(|(collection, _)| collection)
     }
 
     /// Since when it has been incomplete.
     pub fn since_us(&self) -> Option<i64> {
-        self.incomplete_since_us.iter().flatten().min().copied()
+        self.incomplete_since_us.iter().filter_map(|(_, since_us)| *since_us).min()
     }
 }
 
@@ -83,7 +83,7 @@ pub struct Detector {
 struct Source {
     carries_all: bool,
     score: Score,
-    rows: [Row; 4],
+    rows: CollectionMap<Row>,
     /// The tick of its last delivery, or of the last moment without a connection.
     quiet_since: u32,
     caught_up_since_us: Option<i64>,
@@ -116,7 +116,7 @@ impl Detector {
         let source = |carries_all: &bool| Source {
             carries_all: *carries_all,
             score: Score::default(),
-            rows: [row; 4],
+            rows: CollectionMap::from_fn(|_| row),
             quiet_since: 0,
             caught_up_since_us: None,
         };
@@ -185,7 +185,7 @@ impl Detector {
         commit.delivered_by |= bit;
         commit.expected_of &= !bit;
         commit.missed_by &= !bit;
-        let row = &mut source.rows[collection as usize];
+        let row = &mut source.rows[collection];
         row.missed = 0;
         row.delivered_us = row.delivered_us.max(written_us.min(ahead_max_us));
     }
@@ -223,7 +223,9 @@ impl Detector {
             is_kept
         });
         for source in sources {
-            source.score.incomplete_since_us = source.rows.map(|row| (row.missed >= misses).then_some(row.since_us));
+            for (collection, row) in source.rows.iter() {
+                source.score.incomplete_since_us[collection] = (row.missed >= misses).then_some(row.since_us);
+            }
         }
     }
 
@@ -269,7 +271,7 @@ impl Source {
             commit.expected_of &= !bit;
             commit.missed_by |= bit;
             self.score.missed += 1;
-            let row = &mut self.rows[commit.collection as usize];
+            let row = &mut self.rows[commit.collection];
             if commit.written_us > row.delivered_us {
                 row.since_us = if row.missed == 0 { commit.arrived_us } else { row.since_us.min(commit.arrived_us) };
                 row.missed = row.missed.saturating_add(1);

@@ -11,15 +11,17 @@ use super::{Patience, detect::Score, runner::Duty};
 use crate::{
     atproto::Timestamp,
     clock::Clock,
-    decode::Collection,
-    ingest::meter,
+    ingest::observe,
+    model::{Collection, GapReason},
     source::SourceSpec,
     store::{
         self,
-        gaps::{self, End, NewGap, Reason},
-        lease::Token,
-        proofs,
-        scores::{self, NewScore},
+        gaps::{self, End, NewGap},
+        sources::{
+            last_delivered,
+            lease::Token,
+            scores::{self, NewScore},
+        },
     },
 };
 
@@ -164,13 +166,13 @@ impl Manager {
         let (names, misses) = (collections.join(", "), self.patience.misses);
         let detail = format!("it delivers, but for {misses} commits or more not what others deliver of: {names}");
         let open = async |connection: &mut PgConnection| {
-            let last = proofs::find(connection, &source.name, &collections).await?;
+            let last = last_delivered::find(connection, &source.name, &collections).await?;
             let from = last.map_or_else(End::default, |last| End {
                 value: Some(last.value),
                 at: last.event_at.map(Timestamp::from_utc),
             });
             let kind = Some(source.spec.dialect.position_kind().as_str());
-            let (source, reason, to) = (source.name.as_str(), Reason::Incomplete, End::default());
+            let (source, reason, to) = (source.name.as_str(), GapReason::Incomplete, End::default());
             let gap = NewGap { source, reason, kind, from, to, detail: &detail };
             Ok((from, gaps::open(connection, gap, at.utc()).await?))
         };
@@ -205,7 +207,7 @@ impl Manager {
         let (name, at) = (&self.sources[place].name, self.clock.now().utc());
         let note = "read again from where it begins, the source delivered all that others had delivered";
         let close = async |connection: &mut PgConnection| {
-            gaps::prove(connection, Some(name), Reason::Incomplete, (note, at)).await
+            gaps::prove(connection, Some(name), GapReason::Incomplete, (note, at)).await
         };
         self.transaction(close).await?;
         tracing::info!(source = name, "no longer incomplete: it has delivered all that it had missed");
@@ -217,7 +219,7 @@ impl Manager {
     async fn end_gap(&self, place: usize) -> sqlx::Result<bool> {
         let end = End { value: None, at: Some(self.clock.now()) };
         self.transaction(async |connection: &mut PgConnection| {
-            gaps::end(connection, &self.sources[place].name, Reason::Incomplete, end).await
+            gaps::end(connection, &self.sources[place].name, GapReason::Incomplete, end).await
         })
         .await
     }
@@ -254,7 +256,7 @@ impl Manager {
     /// Publishes the scores in metrics and where `status` finds them. One that is alone is not compared.
     async fn store(&mut self, scores: Vec<Score>) -> sqlx::Result<()> {
         for (source, score) in self.sources.iter().zip(&scores) {
-            meter::compared(&source.name, score, !matches!(source.state, State::Paused { .. }));
+            observe::compared(&source.name, score, !matches!(source.state, State::Paused { .. }));
         }
         if self.stored.as_ref() == Some(&scores) {
             return Ok(());

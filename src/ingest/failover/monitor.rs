@@ -10,7 +10,7 @@ use super::{
 use crate::{
     atproto::{Did, RecordKey, Tid, Timestamp},
     clock::Clock,
-    decode::Collection,
+    model::Collection,
     source::{Connection, Delivery},
 };
 

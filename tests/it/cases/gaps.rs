@@ -9,10 +9,10 @@ use std::{
 use plyr_likes::{
     apply::{Applier, Batch, Gap, GapChange, Reached},
     clock::Clock,
-    decode::Collections,
     ingest,
+    model::{Collections, GapReason},
     source::Start,
-    store::gaps::{self, By, End, Reason, State, StoredGap, Which},
+    store::gaps::{self, By, End, State, StoredGap, Which},
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -518,7 +518,7 @@ async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
     run("ALTER TABLE gaps ADD CONSTRAINT none CHECK (reason <> 'too_old')").await;
     let source: Arc<str> = "firehose+wss://relay.example".into();
     let lost = GapChange::Opens {
-        reason: Reason::TooOld,
+        reason: GapReason::TooOld,
         kind: Some("firehose_seq"),
         from: End { value: Some(10), at: None },
         to: End { value: Some(900), at: None },
@@ -615,7 +615,10 @@ async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
     assert!(status["gaps"]["oldest_at"].is_string(), "{status}");
     let opened = "plyr_gaps_opened_total{reason=\"clamped\"} 1";
     let metrics = program.metrics().await;
-    assert!(metrics.contains(opened) && metrics.contains("plyr_gaps_opened_total{reason=\"blind\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains(opened) && metrics.contains("plyr_gaps_opened_total{reason=\"incomplete\"} 0"),
+        "{metrics}"
+    );
     until_metric(&program, "plyr_gaps_open{reason=\"clamped\"} 1").await;
     let listed = text(&settings, &["gaps"]);
     assert!(listed.contains("clamped") && listed.contains(&host.source()) && listed.contains("open"), "{listed}");

@@ -223,6 +223,41 @@ async fn t12_incomplete_host_that_delivers_what_it_missed_closes_its_gap() {
 }
 
 #[tokio::test]
+async fn t12_incomplete_host_that_recovers_without_what_it_missed_leaves_its_gap_to_a_resync() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
+    let next = fans.like();
+    a.tell(&next, Told::Always);
+    b.tell(&next, Told::Always);
+    until(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    assert!(ask::<bool>(pool, "SELECT state = 'open' FROM gaps WHERE reason = 'incomplete'").await, "it is not closed");
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_gap_of_an_incomplete_host_ends_when_the_index_starts_again() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
+    pump.stop().await;
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    pump.stop().await;
+}
+
+#[tokio::test]
 async fn t12_incomplete_host_is_tried_again_later() {
     let database = fresh().await;
     let pool = &database.pool;

@@ -6,8 +6,8 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    ingest::settle_accounts,
-    store::{account_checks, account_checks::AccountCheck},
+    maintenance::settle_accounts,
+    store::actors::account_checks::{self, AccountCheck},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
