@@ -4,7 +4,11 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::support::process::run_well;
+use crate::support::{
+    database::fresh,
+    process::run_well,
+    program::{Program, Settings},
+};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -157,6 +161,57 @@ fn links_lead_to_files_and_headings() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn paths_in_the_documents_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let begins = ["src/", "tests/", "benches/", "deploy/", "docs/", ".ci/"];
+    let pages = ["README.md", "CONTRIBUTING.md"].map(|path| (path.to_owned(), read(path)));
+    let mut missing = Vec::new();
+    for (page, text) in texts("docs", ".md").into_iter().chain(pages) {
+        let quoted =
+            text.split('`').skip(1).step_by(2).filter(|word| begins.iter().any(|begin| word.starts_with(begin)));
+        missing.extend(quoted.filter(|path| !root.join(path).exists()).map(|path| format!("{page}: {path}")));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// What is between angle brackets stands for a value, and so parts what the program really says.
+fn literal_parts(message: &str) -> impl Iterator<Item = &str> {
+    let parts = message.split('<').enumerate();
+    let parts =
+        parts.map(|(at, part)| if at == 0 { part } else { part.split_once('>').map_or(part, |(_, rest)| rest) });
+    parts.map(|part| part.trim_matches([' ', ':', ','])).filter(|part| part.len() > 3)
+}
+
+#[test]
+fn troubles_quote_what_the_program_says() {
+    let sources: String = texts("src", ".rs").into_iter().map(|(_, text)| text).collect();
+    // A literal may go on in the next line.
+    let sources = sources.split("\\\n").map(str::trim_start).collect::<String>();
+    let page = read("docs/OPERATIONS.md");
+    let troubles = page.split("\n## Troubles\n").nth(1).unwrap();
+    let cells: Vec<&str> = troubles.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    assert!(cells.len() > 30, "the table is not where this test looks");
+    let quoted = cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).flat_map(literal_parts);
+    let unsaid: Vec<&str> = quoted.filter(|part| !sources.contains(part)).collect();
+    assert!(unsaid.is_empty(), "the sources do not say: {unsaid:?}");
+}
+
+#[tokio::test]
+async fn values_of_labels_are_in_the_documents() {
+    let database = fresh().await;
+    let settings = Settings::new().with("DATABASE_URL", &database.url);
+    let metrics = Program::start("api", &settings).await.metrics().await;
+    let page = read("docs/OPERATIONS.md");
+    let mut values = BTreeSet::new();
+    for label in ["reason", "outcome", "kind", "cause", "state", "queue", "pool"] {
+        let begin = format!("{label}=\"");
+        values.extend(metrics.split(&begin).skip(1).filter_map(|rest| rest.split('"').next()));
+    }
+    let unknown: Vec<&&str> = values.iter().filter(|value| !page.contains(&format!("`{value}`"))).collect();
+    assert!(values.len() > 40 && unknown.is_empty(), "not in docs/OPERATIONS.md: {unknown:?}");
 }
 
 #[test]
