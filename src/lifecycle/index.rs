@@ -9,7 +9,7 @@ use crate::{
         accounts, bluesky_profiles, identity,
         resync::{self, Until},
     },
-    ingest::{self, Proofs},
+    ingest::{self, VerifyCommits},
 };
 
 /// Starts the half that writes: the pump, and beside it, on connections of their own and only while this process holds the
@@ -21,13 +21,13 @@ pub(super) fn spawn(
     clock: &Clock,
 ) -> anyhow::Result<()> {
     let identities = hosts.identities(repo_pool.clone(), clock.clone())?;
-    options.proofs = match hosts.verify {
-        Verify::Off => Proofs::Off,
-        Verify::On => Proofs::Beside(identities.clone()),
-        Verify::Reject => Proofs::Before(identities.clone()),
+    options.verify = match hosts.verify {
+        Verify::Off => VerifyCommits::Off,
+        Verify::On => VerifyCommits::Background(identities.clone()),
+        Verify::Reject => VerifyCommits::BeforeApply(identities.clone()),
     };
     let collections = options.collections.clone();
-    let working = options.working.clone();
+    let working = options.leading.clone();
     let while_working = |cancel| Shift { working: working.subscribe(), cancel };
 
     let known = identities.clone();

@@ -100,11 +100,11 @@ fn foreign() -> (i64, String) {
     (now_us, text)
 }
 
-fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
+fn options(sources: &[&Host], standbys: &[&Host]) -> ingest::Options {
     let names: Vec<String> = sources.iter().map(|host| host.source()).collect();
     let options = Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>());
     ingest::Options {
-        spares: spares.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
+        standbys: standbys.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
         patience: Patience {
             grace: Duration::from_millis(600),
             trial: Duration::from_secs(3),
@@ -173,8 +173,8 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
     let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
-    assert_eq!(c.requests(), 0, "a spare is not asked before it is needed");
-    // The spare has all that there ever was, and tells it to whoever asks.
+    assert_eq!(c.requests(), 0, "a standby is not asked before it is needed");
+    // The standby has all that there ever was, and tells it to whoever asks.
     c.tell(&fans.like(), Told::Always);
 
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
@@ -185,7 +185,7 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     // Rewound: asked again from there.
     b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
     assert!(b.cursor(1) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(1));
-    // Replaced: the spare is asked, and the blind one is not any more.
+    // Replaced: the standby is asked, and the blind one is not any more.
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
     until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
         .await;

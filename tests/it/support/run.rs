@@ -42,15 +42,15 @@ impl Pump {
     pub fn options(sources: &[&str]) -> ingest::Options {
         ingest::Options {
             sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
-            spares: Vec::new(),
+            standbys: Vec::new(),
             patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
-            working: tokio::sync::watch::Sender::default(),
+            leading: tokio::sync::watch::Sender::default(),
             retention: plyr_likes::maintenance::Retention::default(),
-            proofs: ingest::Proofs::Off,
+            verify: ingest::VerifyCommits::Off,
         }
     }
 

@@ -330,14 +330,14 @@ async fn s1_a_database_that_is_away_makes_no_key_unknown() {
 
 #[test]
 fn sources_without_proofs_stop_the_start() {
-    let settings = |sources: &str, spares: &str| {
+    let settings = |sources: &str, standbys: &str| {
         let settings = Settings::new().with("PLYR_VERIFY", "reject").with("PLYR_SOURCES", sources);
-        settings.with("PLYR_SPARE_SOURCES", spares)
+        settings.with("PLYR_STANDBY_SOURCES", standbys)
     };
     let (firehose, jetstream) = ("firehose+ws://127.0.0.1:9", "jetstream+ws://127.0.0.1:9");
-    for (sources, spares) in [(format!("{firehose},{jetstream}"), "none"), (firehose.to_owned(), jetstream)] {
+    for (sources, standbys) in [(format!("{firehose},{jetstream}"), "none"), (firehose.to_owned(), jetstream)] {
         for command in [&["serve"][..], &["index"], &[]] {
-            let output = settings(&sources, spares).try_run(command);
+            let output = settings(&sources, standbys).try_run(command);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
             assert!(said.contains("PLYR_VERIFY") && said.contains(jetstream), "{said}");
