@@ -19,10 +19,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 use crate::{
     apply::Applied,
     crawl::{bluesky_profiles, resync},
-    decode::Reason,
     ingest,
+    model::{GapReason, RejectReason},
     pds::HostError,
-    store::gaps,
 };
 
 /// How often gauges that nobody pushes are read.
@@ -134,11 +133,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .set_buckets_for_metric(Matcher::Full("plyr_batch_events".to_owned()), &EVENTS)?
         .install_recorder()?;
     describe();
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
         counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
     }
-    for reason in gaps::Reason::ALL {
+    for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in ingest::verify_outcomes() {
@@ -188,7 +187,10 @@ fn describe() {
     describe_gauge!("plyr_source_blind", "1 while a source does not deliver what others deliver of our collections.");
     describe_gauge!("plyr_source_followed", "1 while a source is asked; 0 for a spare and for a blind one let go.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
-    describe_counter!("plyr_commits_verified_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");
+    describe_counter!(
+        "plyr_commits_verified_total",
+        "Commits of ours on the raw firehose that were to be proven, by outcome."
+    );
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");

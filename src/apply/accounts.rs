@@ -12,14 +12,16 @@ use sqlx::PgConnection;
 use super::{ApplyError, fold::Fold, rows::AccountHints};
 use crate::{
     atproto::{Tid, Timestamp},
-    decode::AccountStatus,
+    model::AccountStatus,
     store::{
         self,
-        account_checks::{self, AccountCheck, CheckReason},
-        accounts,
-        actors::{self, HintOutcome},
-        lease::Token,
+        actors::{
+            self, HintOutcome,
+            account_checks::{self, AccountCheck, CheckReason},
+            accounts,
+        },
         repos,
+        sources::lease::Token,
     },
 };
 

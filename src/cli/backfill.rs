@@ -1,13 +1,7 @@
 use std::process::ExitCode;
 
 use super::{Settings, reading};
-use crate::{
-    atproto::Did,
-    clock::Clock,
-    crawl::resync::discover,
-    lifecycle,
-    store::repos::{self, Cause},
-};
+use crate::{atproto::Did, clock::Clock, crawl::resync::discover, lifecycle, model::ResyncCause, store::repos};
 
 /// Whose repos to read.
 #[derive(Debug, clap::Args)]
@@ -39,7 +33,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         if !dids.is_empty() {
             let now = clock.now().utc();
             let mut connection = database.pool.acquire().await?;
-            repos::ask(&mut connection, &dids, Cause::Asked, (now, now)).await?;
+            repos::ask(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         reading::read_due(database, settings.hosts.resync_options(identities, collections)).await
     })

@@ -7,8 +7,9 @@ use crate::{
     crawl::resync::{self, Drift, load_ours, plan, read_listed},
     identity::Identity,
     lifecycle::{self, Database},
+    model::ResyncCause,
     pds::Server,
-    store::repos::{self, Cause},
+    store::repos,
 };
 
 /// What to compare.
@@ -38,9 +39,9 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         let now = clock.now().utc();
         let mut connection = database.pool.acquire().await?;
         if dids.is_empty() {
-            repos::ask_all(&mut connection, Cause::Asked, now).await?;
+            repos::ask_all(&mut connection, ResyncCause::Asked, now).await?;
         } else {
-            repos::ask(&mut connection, &dids, Cause::Asked, (now, now)).await?;
+            repos::ask(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         drop(connection);
         reading::read_due(database, with).await

@@ -6,10 +6,10 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    decode::Collections,
     ingest::{self, VerifyCommits, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
     maintenance::Retention,
+    model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };
@@ -152,7 +152,9 @@ impl IndexSettings {
         let is_default = || self.sources.iter().map(ToString::to_string).eq(SOURCES_DEFAULT.split(','));
         let standbys = match &self.standby_sources {
             Some(Standbys(standbys)) => standbys.clone(),
-            None if is_default() => STANDBYS_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect(),
+            None if is_default() => {
+                STANDBYS_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect()
+            }
             None => Vec::new(),
         };
         let mut others: Vec<SourceSpec> = Vec::new();

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apply::{self, Answer, ApplyError},
     clock::Clock,
-    decode::AccountStatus,
     identity::{Failure, Identities, IdentityError},
+    model::AccountStatus,
     pds::{Server, XrpcError},
-    store::account_checks::{self, AccountCheck},
+    store::actors::account_checks::{self, AccountCheck},
 };
 
 /// Accounts asked about at once.

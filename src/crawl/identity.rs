@@ -14,7 +14,7 @@ use crate::{
     atproto::{Did, Handle, Timestamp},
     identity::{Identities, Identity, IdentityError},
     pds::HandleAnswer,
-    store::identities::{self, IdentityCounts},
+    store::actors::identities::{self, IdentityCounts},
 };
 
 /// How long one may take before it is taken for lost: longer than all its requests together.

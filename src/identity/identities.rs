@@ -16,7 +16,7 @@ use crate::{
     atproto::{Did, Handle, PublicKey, Timestamp},
     clock::Clock,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
-    store::identities::{self, NewDocument, StoredIdentity},
+    store::actors::identities::{self, NewDocument, StoredIdentity},
 };
 
 /// How old what is known may become, and how often we ask.

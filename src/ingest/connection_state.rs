@@ -42,7 +42,7 @@ impl ConnectionStateWriter {
 
     async fn end_heartbeat(&self) -> sqlx::Result<()> {
         let mut connection = self.leader.pool.acquire().await?;
-        store::sources::silence(&mut connection, (&self.name, self.leader.token)).await
+        store::sources::connections::silence(&mut connection, (&self.name, self.leader.token)).await
     }
 
     async fn write(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -55,6 +55,7 @@ impl ConnectionStateWriter {
         };
         let mut connection = self.leader.pool.acquire().await?;
         let times = (changed_at.utc(), self.leader.clock.now().utc());
-        store::sources::write(&mut connection, (&self.name, self.leader.token), (word, reason), times).await
+        store::sources::connections::write(&mut connection, (&self.name, self.leader.token), (word, reason), times)
+            .await
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     atproto::Timestamp,
     maintenance,
     source::{Delivery, SourceSpec},
-    store::{self, positions::StoredPosition},
+    store::{self, sources::positions::StoredPosition},
 };
 
 /// Deliveries that wait for the pump at most; each holds up to a megabyte.
@@ -47,8 +47,9 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
         let stored = stored_of(&spec);
         sources.start(spec, stored, &mut tasks);
     }
-    // With its sender of deliveries: the pump ends when the last source has.
-    let SourceTasks { committed, managed, watched, .. } = sources;
+    let SourceTasks { committed, managed, watched, deliveries, .. } = sources;
+    // The pump ends when the last source has dropped its sender.
+    drop(deliveries);
     let (received, verify) = start_verifying(inbox, &options, &leader, &cancel, &mut tasks);
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); managed.len()]);
     let monitor =
@@ -135,6 +136,6 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition>
 
 async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
-    store::sources::delete_others(&mut connection, names).await?;
-    store::positions::list(&mut connection).await
+    store::sources::connections::delete_others(&mut connection, names).await?;
+    store::sources::positions::list(&mut connection).await
 }

@@ -1,6 +1,6 @@
 use sqlx::PgPool;
 
-use crate::{clock::Clock, store::lease::Token};
+use crate::{clock::Clock, store::sources::lease::Token};
 
 /// The indexer that holds the lease, as far as its parts need to know it.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use crate::{
     apply::ApplyError,
     clock::Clock,
     maintenance,
-    store::lease::{self, Indexer, Token},
+    store::sources::lease::{self, Indexer, Token},
 };
 
 /// A lease that was not renewed for so long may be taken by others.
@@ -87,7 +87,7 @@ async fn take_leads(holder: &mut LeaseHolder, lead: &Lead) -> Result<(), IngestE
 /// Leads until cancelled, or until the lease is lost.
 async fn take_lead(holder: &mut LeaseHolder, lead: &Lead, token: Token) -> Result<Ended, IngestError> {
     let stop = lead.cancel.child_token();
-    let Lead { pool, options, clock, .. } = work;
+    let Lead { pool, options, clock, .. } = lead;
     let leader = Leader { pool: pool.clone(), token, clock: clock.clone() };
     let mut following = Box::pin(follow::run(leader, options.clone(), stop.clone()));
     let outcome = tokio::select! {

@@ -7,7 +7,7 @@ use metrics::{counter, gauge, histogram};
 use super::failover::comparison::Score;
 use crate::{
     apply::{Applied, kind},
-    decode::{Event, Reason},
+    model::{Event, RejectReason},
     source::SourceSpec,
 };
 
@@ -17,7 +17,7 @@ pub fn received(event: &Event) {
 }
 
 /// Counts a reject.
-pub fn rejected(reason: Reason) {
+pub fn rejected(reason: RejectReason) {
     counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(1);
 }
 

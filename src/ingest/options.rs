@@ -2,8 +2,8 @@ use tokio::sync::watch;
 
 use super::{failover::Patience, verify::VerifyCommits};
 use crate::{
-    decode::Collections,
     maintenance::Retention,
+    model::Collections,
     source::{SourceSpec, Start, Tuning},
 };
 

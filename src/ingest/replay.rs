@@ -10,7 +10,7 @@ use super::{
     pump::{Acknowledger, BatchBuilder, Detectors, Lags, Pump, SourceKey, Writer, WriterOptions},
     verify::ReceivedQueue,
 };
-use crate::{apply::Applier, clock::Clock, decode::Collections, source};
+use crate::{apply::Applier, clock::Clock, model::Collections, source};
 
 /// What a replay did.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,8 +9,9 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec},
-    store::positions::StoredPosition,
+    model::{Position, PositionKind},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec},
+    store::sources::positions::StoredPosition,
 };
 
 /// Starts the tasks of the sources and standbys, and holds what each gives to the other parts, by its place.

@@ -5,8 +5,8 @@ use sqlx::PgPool;
 use crate::{
     clock::Clock,
     crawl::resync,
-    decode::Collections,
     identity::{Identities, IdentityOptions},
+    model::Collections,
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
 };
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{self, accounts, count_checks, lease::Token},
+    store::{self, actors::accounts, counts::checks, sources::lease::Token},
 };
 
 /// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
@@ -43,12 +43,12 @@ pub async fn check_counts(
     tracks: i64,
     clock: &Clock,
 ) -> sqlx::Result<u64> {
-    let drifts = count_checks::check_next(connection, tracks, clock.now().utc()).await?;
+    let drifts = checks::check_next(connection, tracks, clock.now().utc()).await?;
     let mut corrected = 0;
     for drift in drifts {
         let mut transaction = store::begin_apply(connection, token).await?;
         // Counted once more, now that nobody writes.
-        let drift = count_checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
+        let drift = checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
         transaction.commit().await?;
         if let Some(drift) = drift {
             tracing::error!(

@@ -4,7 +4,7 @@ use metrics::counter;
 use sqlx::PgPool;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::store::rejects_expired;
+use crate::store::rejects::expired;
 
 /// How long and how many rejects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,10 @@ pub async fn sweep_on(pool: &PgPool, retention: &Retention) -> Infallible {
 async fn sweep(pool: &PgPool, retention: &Retention) -> sqlx::Result<()> {
     let bytes_max = i64::from(retention.megabytes_max) * MEGABYTE;
     let mut connection = pool.acquire().await?;
-    let mut excess = rejects_expired::measure(&mut connection, bytes_max).await?.saturating_sub(bytes_max);
+    let mut excess = expired::measure(&mut connection, bytes_max).await?.saturating_sub(bytes_max);
     let mut gone: BTreeMap<String, i64> = BTreeMap::new();
     loop {
-        let page = rejects_expired::expire_oldest(&mut connection, retention.days_max, excess).await?;
+        let page = expired::expire_oldest(&mut connection, retention.days_max, excess).await?;
         if page.is_empty() {
             break;
         }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Compression, Connection, Delivery, Dialect, Opening, Position, SourceSpec,
+    Compression, Connection, Delivery, Dialect, Opening, SourceSpec,
     approach::{Approach, Margin},
     backoff::Backoff,
     compression::{self, Agreement, Inflater},
@@ -18,7 +18,10 @@ use super::{
     jetstream_v2,
     outage::Outage,
 };
-use crate::{clock::Clock, decode::Collections};
+use crate::{
+    clock::Clock,
+    model::{Collections, Position},
+};
 
 /// One upstream to follow, and how it is tied to the rest.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use crate::{
     decode::{BLUESKY_PROFILE, BlueskyProfile, RawFormat, decode_bluesky_profile},
     identity::IdentityError,
     pds::{ListedRecord, Server, XrpcError},
-    store::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, PutOff},
+    store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, PutOff},
 };
 
 /// What counts as an attempt that brought no answer.

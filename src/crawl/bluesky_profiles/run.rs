@@ -16,7 +16,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     identity::Identities,
-    store::bluesky_profiles::{self, DueProfile, Outcome, PutOff},
+    store::actors::bluesky_profiles::{self, DueProfile, Outcome, PutOff},
 };
 
 /// How politely profiles are asked for, and how old they may become.

@@ -4,12 +4,9 @@ use super::ReconcileError;
 use crate::{
     atproto::{Did, Nsid},
     clock::Clock,
-    decode::{Collection, Collections},
+    model::{Collection, Collections, ResyncCause},
     pds::{Cursors, Server, XrpcError},
-    store::{
-        discoveries,
-        repos::{self, Cause},
-    },
+    store::repos::{self, discoveries},
 };
 
 /// Whose repos a relay knows.
@@ -73,7 +70,7 @@ impl<F: Fn(Discovered)> Walk<'_, F> {
             let mut connection = self.pool.acquire().await?;
             let now = self.clock.now().utc();
             self.found.listed += dids.len() as u64;
-            self.found.new += repos::ask_unknown(&mut connection, &dids, Cause::Discovered, now).await?;
+            self.found.new += repos::ask_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await?;
             (self.told)(self.found);
             cursors.advance(page.cursor.as_deref()).map_err(failed)?;
             match page.cursor {

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 use super::{ReconcileError, discover, figures};
 use crate::{
     clock::Clock,
-    decode::Collections,
+    model::{Collections, ResyncCause},
     pds::Server,
     store::{
-        accounts, discoveries,
-        repos::{self, Cause},
+        actors::accounts,
+        repos::{self, discoveries},
     },
 };
 
@@ -87,7 +87,7 @@ impl Roll {
         let now = self.clock.now().utc();
         for (actor_id, did) in restored {
             let mut transaction = connection.begin().await?;
-            repos::ask(&mut transaction, &[did.as_str()], Cause::Account, (now, now)).await?;
+            repos::ask(&mut transaction, &[did.as_str()], ResyncCause::Account, (now, now)).await?;
             accounts::mark_read(&mut transaction, actor_id).await?;
             transaction.commit().await?;
         }

@@ -7,12 +7,11 @@ use tokio_util::sync::CancellationToken;
 use super::{ReconcileError, discover};
 use crate::{
     clock::Clock,
-    decode::Collections,
+    model::{Collections, GapReason, ResyncCause},
     pds::Server,
     store::{
-        gaps::{self, By, Reason, StoredGap},
-        repairs,
-        repos::{self, Cause},
+        gaps::{self, By, StoredGap, repairs},
+        repos,
     },
 };
 
@@ -72,7 +71,7 @@ impl Mender {
             let Some(did) = &gap.did else { continue };
             let now = self.clock.now().utc();
             if repairs::take_up(connection, gap.id, now).await? {
-                let cause = if gap.reason == Reason::Sync { Cause::Sync } else { Cause::Chain };
+                let cause = if gap.reason == GapReason::Sync { ResyncCause::Sync } else { ResyncCause::Chain };
                 repos::ask(connection, &[did.as_str()], cause, (now, now)).await?;
             }
         }
@@ -99,7 +98,7 @@ impl Mender {
         for gap in found {
             repairs::take_up(connection, gap.id, now).await?;
         }
-        let asked = repos::ask_all(connection, Cause::Gap, now).await?;
+        let asked = repos::ask_all(connection, ResyncCause::Gap, now).await?;
         tracing::info!(gaps = found.len(), repos = asked, "repos are read to close gaps");
         Ok(())
     }
@@ -121,5 +120,5 @@ impl Mender {
 
 /// A blind host goes on missing things: what is read now would not be the last of it.
 fn has_ended(gap: &StoredGap) -> bool {
-    gap.reason != Reason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
+    gap.reason != GapReason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
 }

@@ -14,8 +14,9 @@ use crate::{
     atproto::{Did, Timestamp},
     clock::Clock,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
+    model::ResyncCause,
     pds::{Server, XrpcError},
-    store::repos::{self, Cause, TakenRepo},
+    store::repos::{self, TakenRepo},
 };
 
 /// The first and the longest wait before a repo is tried again.
@@ -225,9 +226,9 @@ impl Reader {
     }
 
     /// Gives the streams the time to bring what was written just before the audit came by.
-    async fn await_stream(&self, cause: Cause, theirs: &Theirs) {
+    async fn await_stream(&self, cause: ResyncCause, theirs: &Theirs) {
         let settled_at = theirs.rev.time().plus(STREAM_PATIENCE);
-        if cause == Cause::Audit && self.clock.now() < settled_at {
+        if cause == ResyncCause::Audit && self.clock.now() < settled_at {
             tokio::time::sleep(STREAM_PATIENCE).await;
         }
     }
@@ -254,8 +255,8 @@ impl Reader {
 }
 
 /// Whether it is the first reading, in which everything is new.
-fn is_first(cause: Cause) -> bool {
-    matches!(cause, Cause::Discovered | Cause::FirstSeen)
+fn is_first(cause: ResyncCause) -> bool {
+    matches!(cause, ResyncCause::Discovered | ResyncCause::FirstSeen)
 }
 
 /// Whether the DID is of nobody, or of nobody any more.

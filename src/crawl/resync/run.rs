@@ -20,8 +20,8 @@ use super::{
 use crate::{
     atproto::Did,
     clock::Clock,
-    decode::Collections,
     identity::Identities,
+    model::Collections,
     pds::Client,
     store::repos::{self, TakenRepo},
 };

@@ -10,8 +10,9 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use crate::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    source::{Asked, Lost, Opening, PositionKind},
-    store::gaps::{End, Reason},
+    model::{GapReason, PositionKind},
+    source::{Asked, Lost, Opening},
+    store::gaps::End,
 };
 
 const SECOND_US: i64 = 1_000_000;
@@ -49,7 +50,7 @@ pub struct Continuity {
     quiet_until: Option<Timestamp>,
     expected: Expected,
     /// The reason of a gap whose end has not come yet.
-    unended: Option<Reason>,
+    unended: Option<GapReason>,
     /// The last sequence number of this connection.
     last: Option<i64>,
     /// Whether this connection has brought what had only just happened.
@@ -78,7 +79,7 @@ impl Continuity {
     /// Begins with what is stored. `margin` is how far behind its position a Jetstream is asked.
     pub fn new(source: Arc<str>, kind: PositionKind, margin: Duration, stored: Stored) -> Self {
         // The oldest took the place of a position in the future, and nothing has come since.
-        let unended = (stored.value == Some(0)).then_some(Reason::Future);
+        let unended = (stored.value == Some(0)).then_some(GapReason::Future);
         Self {
             source,
             kind,
@@ -196,7 +197,7 @@ impl Continuity {
             return Finding::default();
         }
         let from = End { value: Some(last), at: Timestamp::from_micros(last).max(self.quiet_until(now)) };
-        Finding::gap(self.open(Reason::Clamped, from..to, "the upstream began later than where it was asked to"))
+        Finding::gap(self.open(GapReason::Clamped, from..to, "the upstream began later than where it was asked to"))
     }
 
     /// Older than what was asked for: a host that repeats more than it should runs through it at once. One that took our
@@ -214,7 +215,7 @@ impl Continuity {
         }
         self.expected = Expected::Anything;
         let from = End { value: Some(committed), at: None };
-        Finding { restarts: true, gap: Some(self.open(Reason::Future, from..to, said(&Lost::Future))) }
+        Finding { restarts: true, gap: Some(self.open(GapReason::Future, from..to, said(&Lost::Future))) }
     }
 
     /// Whether the last event is so old that the upstream need not keep it any more, while we know that nothing came after it
@@ -243,7 +244,7 @@ impl Continuity {
             return Finding::default();
         }
         let from = End { value: Some(last), at: Some(until) };
-        Finding::gap(self.open(Reason::Clamped, from..to, "the upstream began later than where it was asked to"))
+        Finding::gap(self.open(GapReason::Clamped, from..to, "the upstream began later than where it was asked to"))
     }
 
     /// Until when we have everything, where there is no loss.
@@ -253,20 +254,20 @@ impl Continuity {
 
     fn reset(&self, from: End, to: End) -> Gap {
         let from = End { at: from.at.max(self.quiet_until), ..from };
-        self.open(Reason::Reset, from..to, said(&Lost::Reset))
+        self.open(GapReason::Reset, from..to, said(&Lost::Reset))
     }
 
     /// A gap from the committed position on, whose end has not come yet.
-    fn open_from(&mut self, committed: i64, reason: Reason, detail: &str) -> Gap {
+    fn open_from(&mut self, committed: i64, reason: GapReason, detail: &str) -> Gap {
         self.unended = Some(reason);
         // A moment that had not come yet tells nothing of when we stopped.
-        let at = self.known_until().filter(|_| reason != Reason::Future);
+        let at = self.known_until().filter(|_| reason != GapReason::Future);
         self.open(reason, End { value: Some(committed), at }..End::default(), detail)
     }
 
     /// The first that came after a gap. What is not later than the gap's beginning proves that nothing is missing.
-    fn end(&self, reason: Reason, to: End) -> Gap {
-        let known = self.known_until().filter(|_| reason != Reason::Future);
+    fn end(&self, reason: GapReason, to: End) -> Gap {
+        let known = self.known_until().filter(|_| reason != GapReason::Future);
         let change = if known.is_some_and(|known| to.at.is_some_and(|at| at <= known)) {
             GapChange::Proves { reason, note: "what the upstream still has begins before the gap" }
         } else {
@@ -275,7 +276,7 @@ impl Continuity {
         Gap { source: self.source.clone(), change }
     }
 
-    fn open(&self, reason: Reason, range: Range<End>, detail: &str) -> Gap {
+    fn open(&self, reason: GapReason, range: Range<End>, detail: &str) -> Gap {
         let Range { start: from, end: to } = range;
         let detail = format!("{}: {detail}", self.source);
         tracing::warn!(source = %self.source, reason = reason.as_str(), ?from, ?to, "a gap: something may be missing");
@@ -299,12 +300,12 @@ impl Finding {
     }
 }
 
-fn reason(lost: &Lost) -> Reason {
+fn reason(lost: &Lost) -> GapReason {
     match lost {
-        Lost::TooOld => Reason::TooOld,
-        Lost::Future => Reason::Future,
-        Lost::Mismatch => Reason::Mismatch,
-        Lost::Reset => Reason::Reset,
+        Lost::TooOld => GapReason::TooOld,
+        Lost::Future => GapReason::Future,
+        Lost::Mismatch => GapReason::Mismatch,
+        Lost::Reset => GapReason::Reset,
     }
 }
 

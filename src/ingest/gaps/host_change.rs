@@ -3,8 +3,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    source::PositionKind,
-    store::gaps::{End, Reason},
+    model::{GapReason, PositionKind},
+    store::gaps::End,
 };
 
 /// All sources with a position have left the settings; those that came must reach back to where the old ones ended.
@@ -41,7 +41,7 @@ impl HostChange {
             Some(has_begun) if !*has_begun => *has_begun = true,
             _ => return false,
         }
-        let (FirstMessage { source, kind, at: to }, reason) = (first, Reason::HostChange);
+        let (FirstMessage { source, kind, at: to }, reason) = (first, GapReason::HostChange);
         let margin_us = i64::try_from(self.margin.as_micros()).unwrap_or(i64::MAX);
         let reaches_back = to.at.is_some_and(|at| at.micros() <= self.until.micros().saturating_add(margin_us));
         if reaches_back {

@@ -15,7 +15,7 @@ use crate::{
     apply::Gap,
     atproto::Timestamp,
     source::{Delivery, SourceSpec},
-    store::{gaps::End, positions::StoredPosition},
+    store::{gaps::End, sources::positions::StoredPosition},
 };
 use continuity::{Continuity, Finding, Stored};
 use host_change::{FirstMessage, HostChange};

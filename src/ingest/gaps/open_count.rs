@@ -5,10 +5,8 @@ use sqlx::PgPool;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{
-    self,
-    gaps::{OpenCount, Reason},
-};
+use crate::model::GapReason;
+use crate::store::{self, gaps::OpenCount};
 
 /// Counted periodically, because the operator and the repairs close gaps elsewhere.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
@@ -32,7 +30,7 @@ async fn count_open(pool: &PgPool) -> sqlx::Result<Vec<OpenCount>> {
 }
 
 fn report(counts: &[OpenCount]) {
-    for reason in Reason::ALL {
+    for reason in GapReason::ALL {
         let count = counts.iter().find(|count| count.reason == reason.as_str()).map_or(0, |count| count.count);
         #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 gaps")]
         gauge!("plyr_gaps_open", "reason" => reason.as_str()).set(count as f64);

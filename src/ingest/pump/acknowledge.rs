@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::{lag::Lags, source_key::SourceKey};
 use crate::{
     apply::Reached,
-    source::{Position, PositionKind},
+    model::{Position, PositionKind},
 };
 
 /// Reports to the sources, and to the metrics, what has been committed.

@@ -9,9 +9,7 @@ use super::{
 use crate::{
     apply::{Batch, Gap, GapChange, Origin, Proof, Reached},
     atproto::Timestamp,
-    decode::{
-        self, Body, Collections, Commit, Event, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2,
-    },
+    decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
         failover::lookout::Lookout,
         gaps::Continuities,
@@ -19,7 +17,8 @@ use crate::{
         received::{DecodedMessage, Received},
         verify::{VerifyJob, VerifyJobs},
     },
-    source::{Delivery, Dialect, PositionKind},
+    model::{Collections, Commit, Event, EventBody, PositionKind},
+    source::{Delivery, Dialect},
     store::gaps::End,
 };
 
@@ -178,7 +177,7 @@ impl BatchBuilder {
         for item in frame.items {
             match item {
                 Item::Event(event) => {
-                    if let Body::Commit(commit) = &event.body {
+                    if let EventBody::Commit(commit) = &event.body {
                         let is_first = ours == Ours::default();
                         ours[commit.collection as usize] = true;
                         self.on_commit(&event, commit, is_first, provenance);
@@ -238,12 +237,8 @@ impl BatchBuilder {
         if kind == PositionKind::JetstreamV1Micros && value > self.now.micros().saturating_add(AHEAD_MAX_US) {
             return;
         }
-        let restarts = self.detectors.continuities.on_message(
-            source,
-            End { value: Some(value), at: time },
-            self.now,
-            &mut self.batch.gaps,
-        );
+        let at = End { value: Some(value), at: time };
+        let restarts = self.detectors.continuities.on_message(source, at, self.now, &mut self.batch.gaps);
         let reached = self.reached(source, kind, value);
         reached.value = if restarts { value } else { reached.value.max(value) };
         reached.restarts |= restarts;
@@ -284,6 +279,7 @@ impl BatchBuilder {
 }
 
 /// What a message says of its source's position.
+#[derive(Clone, Copy)]
 struct Message {
     value: i64,
     time: Option<Timestamp>,
@@ -308,6 +304,6 @@ fn format_of(dialect: Dialect) -> RawFormat {
 
 /// A `#sync` is a gap of one repo.
 fn sync_gap(source: &Arc<str>, event: &Event, at: Option<Timestamp>) -> Option<Gap> {
-    let Body::Sync { rev } = event.body else { return None };
+    let EventBody::Sync { rev } = event.body else { return None };
     Some(Gap { source: source.clone(), change: GapChange::Syncs { did: event.did.clone(), rev, at } })
 }

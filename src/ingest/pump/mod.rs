@@ -119,26 +119,25 @@ impl WriteTask {
     }
 
     fn start(self, batch: PreparedBatch) -> Self {
-        self.spawn(async |writer| writer.write(batch).await)
-    }
-
-    fn start_analyze(self) -> Self {
-        self.spawn(async |writer| {
-            writer.analyze().await;
-            Ok(Some(Written::default()))
+        self.spawn(|mut writer| async move {
+            let outcome = writer.write(batch).await;
+            (writer, outcome)
         })
     }
 
-    fn spawn<F>(self, work: F) -> Self
+    fn start_analyze(self) -> Self {
+        self.spawn(|mut writer| async move {
+            writer.analyze().await;
+            (writer, Ok(Some(Written::default())))
+        })
+    }
+
+    fn spawn<F>(self, work: impl FnOnce(Box<Writer>) -> F) -> Self
     where
-        F: AsyncFnOnce(&mut Writer) -> WriteOutcome + Send + 'static,
-        for<'w> F::CallOnceFuture<&'w mut Writer>: Send,
+        F: Future<Output = (Box<Writer>, WriteOutcome)> + Send + 'static,
     {
-        let Self::Idle(mut writer, _) = self else { return self };
-        Self::Busy(AbortOnDropHandle::new(tokio::spawn(async move {
-            let outcome = work(&mut writer).await;
-            (writer, outcome)
-        })))
+        let Self::Idle(writer, _) = self else { return self };
+        Self::Busy(AbortOnDropHandle::new(tokio::spawn(work(writer))))
     }
 
     /// Waits for what is being written, if anything is. Dropped while it waits, it loses nothing: the next call goes on.

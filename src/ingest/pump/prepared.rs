@@ -4,7 +4,8 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use crate::{
     apply::{Batch, Origin},
-    decode::{Event, RawFormat, Reject},
+    decode::{RawFormat, Reject},
+    model::Event,
 };
 
 /// A batch to apply.

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use crate::source::{PositionKind, SourceSpec};
+use crate::model::PositionKind;
+use crate::source::SourceSpec;
 
 /// Where deliveries come from.
 #[derive(Debug, Clone)]

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, Reached, kind},
-    decode::{Body, Event, Operation, Reason, RecordPath, Reject},
+    decode::Reject,
     ingest::{IngestError, observe},
-    source::{Position, PositionKind},
+    model::{Event, EventBody, Operation, Position, PositionKind, RecordPath, RejectReason},
     store,
 };
 
@@ -167,7 +167,7 @@ impl Writer {
 
     fn refuse(&self, event: &Event, provenance: &Provenance, error: &ApplyError) -> (Origin, Reject) {
         tracing::error!(%error, "an event that we decoded was refused by the database");
-        observe::rejected(Reason::NotStorable);
+        observe::rejected(RejectReason::NotStorable);
         let source = &self.options.sources[provenance.source];
         let origin = Origin {
             source: source.name.clone(),
@@ -175,7 +175,7 @@ impl Writer {
             position: provenance.position,
         };
         let reject = Reject {
-            reason: Reason::NotStorable,
+            reason: RejectReason::NotStorable,
             field: None,
             detail: format!("the database refused an event of {}: {error}", kind(event)),
             path: put_path(event),
@@ -196,7 +196,7 @@ fn drop_elsewhere(batch: PreparedBatch) {
 
 /// The record that an event puts, if it does: the path no longer holds what it held.
 fn put_path(event: &Event) -> Option<RecordPath> {
-    let Body::Commit(commit) = &event.body else { return None };
+    let EventBody::Commit(commit) = &event.body else { return None };
     let Operation::Put { cid, .. } = &commit.operation else { return None };
     Some(RecordPath {
         did: event.did.clone(),
@@ -211,7 +211,7 @@ impl WriterOptions {
     /// Makes sure that the database still holds the positions that the sources have been told: one that was restored, or a
     /// replica that was promoted without its last transactions, lacks rows that no source would deliver again.
     async fn check_positions(&self, connection: &mut PgConnection, batch: &Batch) -> Result<(), IngestError> {
-        let stored = store::positions::list(connection).await?;
+        let stored = store::sources::positions::list(connection).await?;
         for (source, acknowledged) in self.sources.iter().zip(&self.acknowledged) {
             let Some(told) = acknowledged.borrow().as_ref().map(|position| position.value) else { continue };
             let held = stored.iter().find(|position| *position.source == *source.name).map(|position| position.value);

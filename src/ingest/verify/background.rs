@@ -11,7 +11,8 @@ use crate::{
     atproto::{Did, Tid},
     clock::Clock,
     identity::Identities,
-    store::gaps::{self, NewBreak, Reason},
+    model::GapReason,
+    store::gaps::{self, NewBreak},
 };
 
 /// Commits that wait at most; the rest is not verified, and counted as such. A message has 5 kB in the mean.
@@ -103,8 +104,8 @@ impl VerifyContext {
     async fn mark(&self, job: &VerifyJob) -> sqlx::Result<()> {
         let broken = NewBreak { source: &job.source, did: &job.did, from: None, to: job.rev };
         let mut connection = self.pool.acquire().await?;
-        let opened = gaps::open_repos(&mut connection, Reason::Proof, &[broken], self.clock.now().utc()).await?;
-        counter!("plyr_gaps_opened_total", "reason" => Reason::Proof.as_str()).increment(opened.into());
+        let opened = gaps::open_repos(&mut connection, GapReason::Proof, &[broken], self.clock.now().utc()).await?;
+        counter!("plyr_gaps_opened_total", "reason" => GapReason::Proof.as_str()).increment(opened.into());
         Ok(())
     }
 }

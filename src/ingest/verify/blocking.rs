@@ -9,9 +9,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::outcome::{VerifyOutcome, commit_of_ours, count, verify};
 use crate::{
     atproto::{Did, PublicKey},
-    decode::{self, Collections, Item, RawFormat, Reason, Reject, firehose},
+    decode::{self, Item, RawFormat, Reject, firehose},
     identity::{Identities, IdentityError},
     ingest::received::{DecodedMessage, Received},
+    model::{Collections, RejectReason},
     source::{Delivery, Dialect},
 };
 
@@ -150,7 +151,7 @@ impl DecodedMessage {
 }
 
 /// A reject of the whole message, and of no record: what is not verified hides nothing.
-fn whole_message(message: &Bytes, reason: Reason, detail: String) -> Reject {
+fn whole_message(message: &Bytes, reason: RejectReason, detail: String) -> Reject {
     Reject {
         reason,
         field: None,

@@ -12,7 +12,7 @@ mod received_queue;
 
 pub use background::{BackgroundVerifier, VerifyJob, VerifyJobs};
 pub use blocking::{CommitVerifier, CommitVerifierOptions};
-pub use outcome::{KeyLookup, VerifyOutcome, commit_of_ours, signing_key, verify, verify_outcomes};
+pub use outcome::{VerifyOutcome, commit_of_ours, signing_key, verify, verify_outcomes};
 pub use received_queue::ReceivedQueue;
 
 use crate::identity::Identities;

@@ -4,10 +4,11 @@ use metrics::counter;
 use crate::{
     atproto::{Did, PublicKey, Tid},
     decode::{
-        self, Body, Frame, Item, firehose,
+        Frame, Item, firehose,
         repo::{VerifyError, verify_commit},
     },
     identity::{Identity, IdentityError},
+    model::{EventBody, RejectReason},
 };
 
 /// What verifying a commit came to.
@@ -32,14 +33,14 @@ impl VerifyOutcome {
     }
 
     /// Why the commit is not to be applied, with one sentence; none where it is verified.
-    pub fn refusal(self) -> Option<(decode::Reason, String)> {
+    pub fn refusal(self) -> Option<(RejectReason, String)> {
         match self {
             Self::Verified => None,
-            Self::Failed(error @ VerifyError::Signature) => Some((decode::Reason::Signature, error.to_string())),
-            Self::Failed(error) => Some((decode::Reason::Unproven, error.to_string())),
+            Self::Failed(error @ VerifyError::Signature) => Some((RejectReason::Signature, error.to_string())),
+            Self::Failed(error) => Some((RejectReason::Unproven, error.to_string())),
             Self::NoKey => {
                 let sentence = "the key of the owner's DID document could not be fetched".to_owned();
-                Some((decode::Reason::KeyUnknown, sentence))
+                Some((RejectReason::KeyUnknown, sentence))
             }
         }
     }
@@ -86,7 +87,7 @@ fn verify_by(message: &[u8], key: &PublicKey) -> VerifyOutcome {
 pub fn commit_of_ours(frame: &Frame) -> Option<(Did, Tid)> {
     frame.items.iter().find_map(|item| match item {
         Item::Event(event) => match &event.body {
-            Body::Commit(commit) => Some((event.did.clone(), commit.rev)),
+            EventBody::Commit(commit) => Some((event.did.clone(), commit.rev)),
             _ => None,
         },
         // What is refused for its form still hides what its path held before.

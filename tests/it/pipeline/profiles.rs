@@ -19,11 +19,12 @@ use plyr_likes::{
         bluesky_profiles::{self, Options},
         identity,
     },
-    decode::{Collections, Item, jetstream_v1},
+    decode::{Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
     maintenance::settle_accounts,
+    model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
-    store::{
+    store::actors::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
     },

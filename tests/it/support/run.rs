@@ -8,8 +8,8 @@ use std::{
 
 use plyr_likes::{
     clock::Clock,
-    decode::Collections,
     ingest::{self, failover::Patience},
+    model::Collections,
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;

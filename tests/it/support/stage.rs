@@ -7,7 +7,7 @@ use plyr_likes::{
     atproto::Timestamp,
     clock::Clock,
     maintenance::settle_accounts,
-    store::{account_checks, account_checks::AccountCheck},
+    store::actors::account_checks::{self, AccountCheck},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
