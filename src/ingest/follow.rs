@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
-    failover::{comparison::Score, lookout::Lookout, rotation::Rotation},
+    failover::{Manager, Monitor, detect::Score},
     gaps::{self, Continuities},
     leader::Leader,
     options::Options,
@@ -47,16 +47,24 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
         let stored = stored_of(&spec);
         sources.start(spec, stored, &mut tasks);
     }
-    let SourceTasks { committed, managed, watched, deliveries, .. } = sources;
+    let SourceTasks { committed, managed, monitored, deliveries, .. } = sources;
     // The pump ends when the last source has dropped its sender.
     drop(deliveries);
     let (received, verify) = start_verifying(inbox, &options, &leader, &cancel, &mut tasks);
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); managed.len()]);
-    let monitor =
-        (managed.len() > 1).then(|| Lookout::new(watched, scores, (options.patience.clone(), leader.clock.clone())));
+    let is_compared = managed.len() > 1;
+    let monitor = is_compared.then(|| Monitor::new(monitored, scores, &options.patience, leader.clock.clone()));
     let Leader { pool, token, clock } = leader.clone();
-    let rotation = Rotation::new(managed, scores_receiver, options.patience, (pool.clone(), token, clock.clone()));
-    tasks.spawn("manages the sources", rotation.run(cancel.clone()));
+    let manager = Manager {
+        pool: pool.clone(),
+        token,
+        clock: clock.clone(),
+        patience: options.patience.clone(),
+        sources: managed,
+        scores: scores_receiver,
+        stored: None,
+    };
+    tasks.spawn("manages the sources", manager.run(cancel.clone()));
     tasks.spawn(
         "keeps the like counts",
         maintenance::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone()),

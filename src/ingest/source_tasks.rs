@@ -3,7 +3,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     connection_state::ConnectionStateWriter,
-    failover::{lookout::Watched, rotation::Seat, slot::Slot},
+    failover::{ManagedSource, Monitored, Runner},
     leader::Leader,
     options::Options,
     tasks::Tasks,
@@ -27,9 +27,9 @@ pub struct SourceTasks<'a> {
     /// Where each source learns its committed position.
     pub committed: Vec<watch::Sender<Option<Position>>>,
     /// What failover decides about.
-    pub managed: Vec<Seat>,
+    pub managed: Vec<ManagedSource>,
     /// What failover compares.
-    pub watched: Vec<Watched>,
+    pub monitored: Vec<Monitored>,
 }
 
 impl<'a> SourceTasks<'a> {
@@ -40,8 +40,8 @@ impl<'a> SourceTasks<'a> {
         deliveries: mpsc::Sender<Delivery>,
         cancel: &'a CancellationToken,
     ) -> Self {
-        let (committed, managed, watched) = Default::default();
-        Self { options, leader, cancel, deliveries, committed, managed, watched }
+        let (committed, managed, monitored) = Default::default();
+        Self { options, leader, cancel, deliveries, committed, managed, monitored }
     }
 
     /// Starts the tasks of the next source.
@@ -53,12 +53,12 @@ impl<'a> SourceTasks<'a> {
         });
         let (committed, committed_receiver) = watch::channel(position);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
-        let (managed, duty) = Seat::new(&spec, place < self.options.sources.len());
+        let (managed, duty) = ManagedSource::new(&spec, place < self.options.sources.len());
         self.committed.push(committed);
         self.managed.push(managed);
         // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
-        let is_whole = spec.dialect != Dialect::Firehose;
-        self.watched.push(Watched { connection: connection_receiver.clone(), is_whole });
+        let carries_all = spec.dialect != Dialect::Firehose;
+        self.monitored.push(Monitored { connection: connection_receiver.clone(), carries_all });
         let follow = Follow {
             index: place,
             spec,
@@ -70,7 +70,7 @@ impl<'a> SourceTasks<'a> {
             tuning: self.options.tuning.clone(),
             clock: self.leader.clock.clone(),
         };
-        tasks.spawn("follows a source", Slot { follow, duty }.run(self.cancel.clone()));
+        tasks.spawn("follows a source", Runner { follow, duty }.run(self.cancel.clone()));
         let states = ConnectionStateWriter { leader: self.leader.clone(), name };
         tasks.spawn("stores a source's state", states.run(connection_receiver));
     }

@@ -11,7 +11,7 @@ use crate::{
     atproto::Timestamp,
     decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
-        failover::lookout::Lookout,
+        failover::Monitor,
         gaps::Continuities,
         observe,
         received::{DecodedMessage, Received},
@@ -43,7 +43,7 @@ pub struct Detectors {
     /// Whether what a source delivers follows on what we have of it.
     pub continuities: Continuities,
     /// Compares the sources, where there are several.
-    pub monitor: Option<Lookout>,
+    pub monitor: Option<Monitor>,
     /// Where commits are enqueued to be verified beside the stream.
     pub verify: VerifyJobs,
 }
@@ -100,13 +100,13 @@ impl BatchBuilder {
 
     /// How often [`BatchBuilder::compare_sources`] wants to be called; none where there is nothing to compare.
     pub fn monitor_pace(&self) -> Option<std::time::Duration> {
-        self.detectors.monitor.as_ref().map(Lookout::pace)
+        self.detectors.monitor.as_ref().map(Monitor::pace)
     }
 
     /// Looks for sources that do not deliver what others deliver. To be called when no delivery waits.
     pub fn compare_sources(&mut self) {
         if let Some(monitor) = &mut self.detectors.monitor {
-            monitor.settle();
+            monitor.tick();
         }
     }
 
@@ -209,14 +209,14 @@ impl BatchBuilder {
             });
         }
         if let Some(monitor) = &mut self.detectors.monitor {
-            monitor.hear(provenance.source, &event.did, (commit.collection, &commit.rkey, commit.rev));
+            monitor.delivered(provenance.source, &event.did, commit.collection, &commit.rkey, commit.rev);
         }
     }
 
     fn add_reject(&mut self, reject: Reject, position: Option<i64>, provenance: &Provenance) {
         observe::rejected(reject.reason);
         if let (Some(monitor), Some(path)) = (&mut self.detectors.monitor, &reject.path) {
-            monitor.hear(provenance.source, &path.did, (path.collection, &path.rkey, path.rev));
+            monitor.delivered(provenance.source, &path.did, path.collection, &path.rkey, path.rev);
         }
         let source = &self.sources[provenance.source];
         let origin = Origin { source: source.name.clone(), kind: source.kind.map(PositionKind::as_str), position };

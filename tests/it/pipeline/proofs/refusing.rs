@@ -133,7 +133,11 @@ async fn what_is_not_proven_is_never_shown_and_what_is_around_it_lands() {
     assert_eq!(found, expected);
     assert_eq!(marked(&pool).await, letters.into_iter().map(did).collect());
     let outcomes = outcomes(&program).await;
-    assert_eq!((outcomes["verified"], outcomes["signature"], outcomes.values().sum::<u64>()), (3, 3, 12), "{outcomes:?}");
+    assert_eq!(
+        (outcomes["verified"], outcomes["signature"], outcomes.values().sum::<u64>()),
+        (3, 3, 12),
+        "{outcomes:?}"
+    );
     assert_eq!(directory.asked(&did('z')), 0);
     let answer = program.get("/xrpc/fm.plyr.feed.getTrackLikes", &[("uri", TRACK)]).await.unwrap();
     assert_eq!(answer["count"], 1);
