@@ -168,7 +168,7 @@ async fn s4_two_daemons_one_works() {
     assert_eq!(scene.upstream.requests().len(), 1, "a standby has connected to the upstream");
     assert_eq!(metric(&first, "plyr_index_working"), "plyr_index_working 1");
     assert_eq!(metric(&second, "plyr_index_working"), "plyr_index_working 0");
-    assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"nobody\"} 1");
+    assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"free\"} 1");
 
     until(scene.pool(), "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
     for process in [&second, &api] {
@@ -218,7 +218,7 @@ async fn s4_the_other_takes_over_after_sigterm() {
     second.wait_for(LEADS);
     tell("takeover after SIGTERM", since);
     scene.ends_well().await;
-    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"nobody\"} 1"));
+    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"free\"} 1"));
 }
 
 /// Notes each transaction that was refused for its token: a sequence is not rolled back.
