@@ -8,7 +8,7 @@
 //!
 //! | floor | modules | must never know |
 //! |---|---|---|
-//! | 0 | [`atproto`], [`clock`] | anything of ours |
+//! | 0 | [`atproto`], [`clock`], [`retry`] | anything of ours |
 //! | 1 | [`decode`] | sockets, SQL, tokio |
 //! | 2 | [`source`], [`pds`], [`store`] | source and pds: that a database exists; store: that a network exists |
 //! | 3 | [`apply`], [`identity`] | apply: where events come from; identity: who asks |
@@ -29,6 +29,7 @@ pub mod identity;
 pub mod ingest;
 pub mod lifecycle;
 pub mod pds;
+pub mod retry;
 pub mod serve;
 pub mod source;
 pub mod store;

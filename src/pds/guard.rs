@@ -84,10 +84,10 @@ pub enum ClientError {
 
 /// Who named the host of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedBy {
-    /// Whoever wrote a DID document or a handle.
-    Stranger,
-    /// The settings. Where such a host redirects to is as if a stranger had named it.
+pub enum Trust {
+    /// A DID document or a handle, which anyone may write.
+    Untrusted,
+    /// The settings. Where such a host redirects to is untrusted.
     Operator,
 }
 
@@ -97,7 +97,7 @@ pub struct Request {
     /// What is asked for.
     pub url: Url,
     /// Who named its host.
-    pub named_by: NamedBy,
+    pub trust: Trust,
     /// Bytes that the answer may have.
     pub bytes_max: usize,
     /// How long all of it may take, redirects and body included, from the moment when it is sent.
@@ -108,8 +108,8 @@ pub struct Request {
 
 impl Request {
     /// A request for something small.
-    pub fn new(url: Url, named_by: NamedBy) -> Self {
-        Self { url, named_by, bytes_max: 1 << 20, time_max: Duration::from_secs(15), host: None }
+    pub fn new(url: Url, trust: Trust) -> Self {
+        Self { url, trust, bytes_max: 1 << 20, time_max: Duration::from_secs(15), host: None }
     }
 }
 
@@ -182,16 +182,16 @@ impl Client {
     }
 
     async fn follow(&self, request: Request) -> Result<Download, HostError> {
-        let Request { mut url, mut named_by, bytes_max, time_max, mut host } = request;
+        let Request { mut url, mut trust, bytes_max, time_max, mut host } = request;
         let mut deadline = None;
         for _ in 0..=REDIRECTS_MAX {
-            self.check(&url, named_by)?;
+            self.check(&url, trust)?;
             let mut pass = self.0.hosts.admit(&host_of(&url), || self.0.clock.now()).await?;
             let in_all = self.0.in_all.clone().acquire_owned().await;
             let in_all = in_all.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
             // Waiting for one's turn is not the host's fault; what comes after is.
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + time_max);
-            let response = self.send(&url, (named_by, host.take()), deadline, &mut pass).await?;
+            let response = self.send(&url, (trust, host.take()), deadline, &mut pass).await?;
             let mut download = Download {
                 client: self.clone(),
                 response,
@@ -212,7 +212,7 @@ impl Client {
             let location = download.response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             let location = location.ok_or(HostError::BadUrl("a redirect to nowhere"))?;
             url = url.join(location).map_err(|_| HostError::BadUrl("a redirect to nowhere"))?;
-            named_by = NamedBy::Stranger;
+            trust = Trust::Untrusted;
         }
         Err(HostError::TooManyRedirects)
     }
@@ -220,11 +220,11 @@ impl Client {
     async fn send(
         &self,
         url: &Url,
-        (named_by, host): (NamedBy, Option<HeaderValue>),
+        (trust, host): (Trust, Option<HeaderValue>),
         deadline: Instant,
         pass: &mut Pass,
     ) -> Result<reqwest::Response, HostError> {
-        let client = if named_by == NamedBy::Operator { &self.0.open } else { &self.0.guarded };
+        let client = if trust == Trust::Operator { &self.0.open } else { &self.0.guarded };
         let mut request = client.get(url.clone());
         if let Some(host) = host {
             request = request.header(HeaderName::from_static("host"), host);
@@ -239,8 +239,8 @@ impl Client {
     }
 
     /// What can be said of an address without looking its name up.
-    fn check(&self, url: &Url, named_by: NamedBy) -> Result<(), HostError> {
-        let is_free = self.0.allow_private_hosts || named_by == NamedBy::Operator;
+    fn check(&self, url: &Url, trust: Trust) -> Result<(), HostError> {
+        let is_free = self.0.allow_private_hosts || trust == Trust::Operator;
         match url.scheme() {
             "https" => {}
             "http" if is_free => {}

@@ -7,18 +7,17 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HostError;
-use crate::atproto::Timestamp;
+use crate::{atproto::Timestamp, retry::Backoff};
 
 /// Failures in a row from which on a host is left alone.
 const FAILURES_MAX: u32 = 5;
-/// How long it is left alone first; twice as long each time that the attempt after it fails too..
+/// How long its circuit stays open: longer each time that the probe after it fails too.
 const BREAK_MIN: Duration = Duration::from_secs(10);
-/// ..but never longer than this.
 const BREAK_MAX: Duration = Duration::from_mins(30);
-/// The patience that a host gets which asks for it without saying how much; twice as much each time..
-const PATIENCE_MIN: Duration = Duration::from_secs(5);
-/// ..and the most that any host gets, whatever it says.
-const PATIENCE_MAX: Duration = Duration::from_mins(15);
+const BREAK: Backoff = Backoff::new(BREAK_MIN, BREAK_MAX);
+/// The pause of a host that throttles without a `Retry-After`, and the longest that any host gets whatever it says.
+const THROTTLE_MAX: Duration = Duration::from_mins(15);
+const THROTTLE: Backoff = Backoff::new(Duration::from_secs(5), THROTTLE_MAX);
 /// Hosts that are remembered. Those forgotten begin anew.
 const HOSTS_MAX: usize = 4096;
 
@@ -133,7 +132,7 @@ impl Drop for Pass {
 
 impl State {
     fn refuse(&self, now: Timestamp) -> Result<(), HostError> {
-        if let Some(until) = self.throttled_until.filter(|until| is_ahead(*until, now, PATIENCE_MAX)) {
+        if let Some(until) = self.throttled_until.filter(|until| is_ahead(*until, now, THROTTLE_MAX)) {
             return Err(HostError::Throttled { until });
         }
         match self.broken_until {
@@ -162,15 +161,15 @@ impl State {
             Verdict::Fails => {
                 self.failures = self.failures.saturating_add(1);
                 let beyond = self.failures.checked_sub(FAILURES_MAX)?;
-                self.broken_until = Some(now.plus(grown(BREAK_MIN, beyond, BREAK_MAX).mul_f64(spread(jitter))));
+                self.broken_until = Some(now.plus(BREAK.pause(beyond, jitter)));
                 self.broken_until
             }
             // A host that can ask for patience is not broken.
             Verdict::Throttles(asked) => {
                 (self.failures, self.broken_until) = (0, None);
-                let unasked = grown(PATIENCE_MIN, self.throttles, PATIENCE_MAX).mul_f64(spread(jitter));
+                let unasked = THROTTLE.pause(self.throttles, jitter);
                 self.throttles = self.throttles.saturating_add(1);
-                let patience = asked.unwrap_or(unasked).clamp(Duration::from_secs(1), PATIENCE_MAX);
+                let patience = asked.unwrap_or(unasked).clamp(Duration::from_secs(1), THROTTLE_MAX);
                 self.throttled_until = Some(now.plus(patience)).max(self.throttled_until);
                 self.throttled_until
             }
@@ -181,15 +180,6 @@ impl State {
 /// Whether a moment is yet to come. One further ahead than it was ever set says that the clock was set back.
 fn is_ahead(until: Timestamp, now: Timestamp, max: Duration) -> bool {
     now < until && until <= now.plus(max)
-}
-
-fn grown(min: Duration, times: u32, max: Duration) -> Duration {
-    min.saturating_mul(1 << times.min(16)).min(max)
-}
-
-/// Between a half and one, so that many who wait for one host do not come back together.
-fn spread(jitter: f64) -> f64 {
-    0.5 + 0.5 * jitter.clamp(0.0, 1.0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -19,7 +19,7 @@ mod repos;
 pub use address::is_public;
 pub use document::{DidDocument, DocumentError};
 pub use error::HostError;
-pub use guard::{Client, ClientError, ClientOptions, Download, NamedBy, Request};
+pub use guard::{Client, ClientError, ClientOptions, Download, Request, Trust};
 pub use host_url::{HostUrl, HostUrlError};
 pub use identity::{Directory, DirectoryError, HandleAnswer};
 pub use names::{Looking, NameError, Names};

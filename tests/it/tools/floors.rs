@@ -7,9 +7,10 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 19] = [
+const MODULES: [(&str, u8, &[&str]); 20] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
+    ("retry", 0, &[]),
     ("decode", 1, &[]),
     ("source", 2, &[]),
     ("pds", 2, &[]),

@@ -20,7 +20,7 @@ use std::{
 use plyr_likes::{
     atproto::Timestamp,
     clock::Clock,
-    pds::{Client, ClientOptions, NameError, NamedBy, Names, Request},
+    pds::{Client, ClientOptions, NameError, Names, Request, Trust},
 };
 
 /// 2026-01-01, about.
@@ -95,5 +95,5 @@ pub fn open_client(hands: &Hands) -> Client {
 
 /// A stranger's request.
 pub fn request(url: &str) -> Request {
-    Request::new(url.parse().unwrap(), NamedBy::Stranger)
+    Request::new(url.parse().unwrap(), Trust::Untrusted)
 }

@@ -22,8 +22,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "redirect_unchecked",
         file: "src/pds/guard.rs",
-        find: "            named_by = NamedBy::Stranger;\n",
-        replace: "            let _ = &mut named_by;\n",
+        find: "            trust = Trust::Untrusted;\n",
+        replace: "            let _ = &mut trust;\n",
         models: "a host of the settings that redirects leads anywhere",
         tests: &["pipeline::pds::doors::b9_a_redirect_inside"],
     },
