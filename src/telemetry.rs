@@ -19,10 +19,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 use crate::{
     apply::Applied,
     crawl::{bluesky_profiles, resync},
-    decode::Reason,
     ingest,
+    model::{GapReason, RejectReason},
     pds::HostError,
-    store::gaps,
 };
 
 /// How often gauges that nobody pushes are read.
@@ -134,11 +133,11 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .set_buckets_for_metric(Matcher::Full("plyr_batch_events".to_owned()), &EVENTS)?
         .install_recorder()?;
     describe();
-    for reason in Reason::ALL {
+    for reason in RejectReason::ALL {
         counter!("plyr_rejects_total", "reason" => reason.as_str()).increment(0);
         counter!("plyr_rejects_expired_total", "reason" => reason.as_str()).increment(0);
     }
-    for reason in gaps::Reason::ALL {
+    for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in ingest::proof_outcomes() {

@@ -13,8 +13,8 @@ use plyr_likes::{
     apply::{Applier, Batch},
     atproto::{Did, Timestamp},
     clock::Clock,
-    decode::{AccountStatus, Body, Collections, Event},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
+    model::{AccountStatus, Collections, Event, EventBody},
 };
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -68,7 +68,7 @@ fn began_at(round: i64) -> Timestamp {
 
 /// Applies what a host says of the liker's account.
 async fn say(pool: &PgPool, status: Option<AccountStatus>, at: Timestamp) -> anyhow::Result<()> {
-    let body = Body::Account { active: status.is_none(), status, at };
+    let body = EventBody::Account { active: status.is_none(), status, at };
     let batch = Batch { events: vec![Event { did: Did::parse(LIKER)?, body }], ..Batch::default() };
     let mut applier = Applier::new(Collections::of_namespace("fm.plyr")?, Clock::system());
     let mut connection = pool.acquire().await?;

@@ -2,9 +2,9 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
-use plyr_likes::store::{
-    MIGRATOR,
-    private_postgres::{self, Folder, PrivatePostgres},
+use plyr_likes::{
+    postgres::{self, Folder, PrivatePostgres},
+    store::MIGRATOR,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ pub fn folder() -> anyhow::Result<TempDir> {
 impl Server {
     /// Starts one in a folder.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let postgres = private_postgres::start(Folder::open(folder)?.lock(false)?).await?;
+        let postgres = postgres::start(Folder::open(folder)?.lock(false)?).await?;
         Ok(Self { postgres })
     }
 

@@ -8,10 +8,10 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::PublicKey,
     decode::{
-        Collections,
         firehose::{decode_message, read_message},
         repo::verify_commit,
     },
+    model::Collections,
 };
 
 use plyr_likes_sim::{

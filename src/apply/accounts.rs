@@ -12,15 +12,17 @@ use sqlx::PgConnection;
 use super::{ApplyError, fold::Fold, rows::AccountHints};
 use crate::{
     atproto::{Tid, Timestamp},
-    decode::AccountStatus,
+    model::AccountStatus,
     retry::Backoff,
     store::{
         self,
-        account_checks::{self, AccountCheck, CheckReason},
-        accounts,
-        actors::{self, HintOutcome},
-        lease::Token,
+        actors::{
+            self, HintOutcome,
+            account_checks::{self, AccountCheck, CheckReason},
+            accounts,
+        },
         repos,
+        sources::lease::Token,
     },
 };
 

@@ -2,11 +2,9 @@ use std::sync::Arc;
 
 use crate::{
     atproto::{Did, Tid, Timestamp},
-    decode::{Body, Collection, Event, Reject, firehose::Link},
-    store::{
-        Written,
-        gaps::{End, Reason},
-    },
+    decode::{Reject, firehose::Link},
+    model::{Collection, Event, EventBody, GapReason},
+    store::{Written, gaps::End},
 };
 
 /// What goes into one transaction.
@@ -42,7 +40,7 @@ pub enum GapChange {
     /// Something may be missing.
     Opens {
         /// Why.
-        reason: Reason,
+        reason: GapReason,
         /// The number space of the two ends.
         kind: Option<&'static str>,
         /// The last that we have.
@@ -55,21 +53,21 @@ pub enum GapChange {
     /// What was opened before ends here.
     Ends {
         /// Why it was opened.
-        reason: Reason,
+        reason: GapReason,
         /// The first that came after.
         to: End,
     },
     /// What was opened before was none.
     Proves {
         /// Why it was opened.
-        reason: Reason,
+        reason: GapReason,
         /// How that is known.
         note: &'static str,
     },
     /// Likewise, of whatever source.
     ProvesAll {
         /// Why it was opened.
-        reason: Reason,
+        reason: GapReason,
         /// How that is known.
         note: &'static str,
     },
@@ -151,7 +149,7 @@ pub struct Applied {
     /// Operations with the rev of the stored row and another CID: the first stays.
     pub anomalies: u64,
     kinds: [Counts; KINDS.len()],
-    gaps: [u32; Reason::ALL.len()],
+    gaps: [u32; GapReason::ALL.len()],
 }
 
 /// The kinds of events that are counted apart.
@@ -175,10 +173,10 @@ pub fn kind(event: &Event) -> &'static str {
 
 fn kind_place(event: &Event) -> usize {
     match &event.body {
-        Body::Commit(commit) => collection_place(commit.collection),
-        Body::Account { .. } => ACCOUNT,
-        Body::Identity { .. } => IDENTITY,
-        Body::Sync { .. } => 6,
+        EventBody::Commit(commit) => collection_place(commit.collection),
+        EventBody::Account { .. } => ACCOUNT,
+        EventBody::Identity { .. } => IDENTITY,
+        EventBody::Sync { .. } => 6,
     }
 }
 
@@ -201,13 +199,13 @@ impl Applied {
     }
 
     /// How many gaps were opened, by reason.
-    pub fn gaps(&self) -> impl Iterator<Item = (Reason, u64)> {
-        Reason::ALL.into_iter().zip(self.gaps.map(u64::from))
+    pub fn gaps(&self) -> impl Iterator<Item = (GapReason, u64)> {
+        GapReason::ALL.into_iter().zip(self.gaps.map(u64::from))
     }
 
     /// Adds gaps that were opened.
-    pub(super) fn add_gaps(&mut self, reason: Reason, opened: u32) {
-        for (place, count) in Reason::ALL.into_iter().zip(&mut self.gaps) {
+    pub(super) fn add_gaps(&mut self, reason: GapReason, opened: u32) {
+        for (place, count) in GapReason::ALL.into_iter().zip(&mut self.gaps) {
             *count += if place == reason { opened } else { 0 };
         }
     }

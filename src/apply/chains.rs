@@ -7,9 +7,10 @@ use super::batch::Applied;
 use crate::{
     atproto::Tid,
     decode::firehose::Link,
+    model::GapReason,
     store::{
-        gaps::{self, NewBreak, Reason},
-        repo_chains::{self, ChainRow},
+        gaps::{self, NewBreak},
+        repos::commit_chains::{self, ChainRow},
     },
 };
 
@@ -26,7 +27,7 @@ pub async fn follow(
     let told: Vec<&(Arc<str>, Link)> = each.into_values().collect();
     let rows: Vec<ChainRow<'_>> = told.iter().map(|(_, link)| row(link)).collect();
     let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
-    for broken in repo_chains::follow(connection, &rows).await? {
+    for broken in commit_chains::follow(connection, &rows).await? {
         let (Some((source, link)), Some(before)) = (told.get(broken.place), Tid::from_number(broken.before)) else {
             continue;
         };
@@ -35,7 +36,7 @@ pub async fn follow(
         (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));
     }
     let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
-    applied.add_gaps(Reason::Chain, gaps::open_repos(connection, Reason::Chain, &breaks, now).await?);
+    applied.add_gaps(GapReason::Chain, gaps::open_repos(connection, GapReason::Chain, &breaks, now).await?);
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use foldhash::{HashMap, HashMapExt};
 
 use crate::{
     atproto::{Cid, Did, RecordKey, Tid},
-    decode::{Body, Collection, Event, Like, Operation, Record, Reject},
+    decode::Reject,
+    model::{Collection, Event, EventBody, Like, Operation, Record},
 };
 
 /// What a batch says of each path in the end: the operation with the greatest rev, the first of equals.
@@ -45,7 +46,7 @@ impl<'a> Fold<'a> {
     pub fn of_events(events: &'a [Event]) -> Self {
         let mut fold = Self { paths: HashMap::with_capacity(events.len()), ..Self::default() };
         for event in events {
-            if let Body::Commit(commit) = &event.body {
+            if let EventBody::Commit(commit) = &event.body {
                 let record = match &commit.operation {
                     Operation::Put { cid, record } => Some((cid, record)),
                     Operation::Delete => None,

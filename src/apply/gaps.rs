@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::batch::{Applied, Gap, GapChange};
-use crate::store::gaps::{self, NewBreak, NewGap, NewSync, Reason};
+use crate::{
+    model::GapReason,
+    store::gaps::{self, NewBreak, NewGap, NewSync},
+};
 
 /// Writes what was found out about gaps, in its order.
 pub async fn write(
@@ -35,9 +38,9 @@ pub async fn write(
         }
     }
     let opened = gaps::open_syncs(connection, &latest_syncs(found), now).await?;
-    applied.add_gaps(Reason::Sync, opened);
-    let opened = gaps::open_repos(connection, Reason::Proof, &latest_unproven(found), now).await?;
-    applied.add_gaps(Reason::Proof, opened);
+    applied.add_gaps(GapReason::Sync, opened);
+    let opened = gaps::open_repos(connection, GapReason::Proof, &latest_unproven(found), now).await?;
+    applied.add_gaps(GapReason::Proof, opened);
     Ok(())
 }
 

@@ -3,7 +3,7 @@ use quick_cache::unsync::Cache;
 use super::accounts::rules_visibility;
 use crate::{
     atproto::Timestamp,
-    decode::{Body, Event},
+    model::{Event, EventBody},
 };
 
 /// Actors whose hints are remembered: the whole network says about that much in half a day.
@@ -48,9 +48,9 @@ impl Hints {
 /// What an account event says of visibility, if anything, and when.
 fn word_of(event: &Event) -> Option<(Option<bool>, Timestamp)> {
     match &event.body {
-        Body::Account { active, status, at } => {
+        EventBody::Account { active, status, at } => {
             Some((rules_visibility(*active, status.as_ref()).then_some(*active), *at))
         }
-        Body::Identity { .. } | Body::Commit(_) | Body::Sync { .. } => None,
+        EventBody::Identity { .. } | EventBody::Commit(_) | EventBody::Sync { .. } => None,
     }
 }

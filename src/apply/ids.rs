@@ -7,8 +7,11 @@ use sqlx::PgConnection;
 use super::fold::{Fold, PathState};
 use crate::{
     atproto::{Did, Nsid, RecordKey},
-    decode::{Collection, Record},
-    store::{actors, subject_cids, tracks},
+    model::{Collection, Record},
+    store::{
+        actors,
+        records::{subject_cids, tracks},
+    },
 };
 
 /// How many ids are remembered: about 6 MB in all. Those forgotten cost a look-up.

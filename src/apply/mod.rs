@@ -22,8 +22,13 @@ use sqlx::PgConnection;
 use crate::{
     atproto::Nsid,
     clock::Clock,
-    decode::{Collection, Collections, Event},
-    store::{self, account_checks, identities, lease::Token, positions, proofs, rejects},
+    model::{Collection, Collections, Event},
+    store::{
+        self,
+        actors::{account_checks, identities},
+        rejects,
+        sources::{last_delivered, lease::Token, positions},
+    },
 };
 use accounts::Accounts;
 use fold::Fold;
@@ -43,7 +48,7 @@ pub enum ApplyError {
 
 impl From<sqlx::Error> for ApplyError {
     fn from(error: sqlx::Error) -> Self {
-        if store::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
+        if store::sources::lease::is_taken_over(&error) { Self::TakenOver } else { Self::Database(error) }
     }
 }
 
@@ -133,7 +138,7 @@ impl Applier {
             rejects::insert(&mut transaction, &rows::reject(&self.collections, origin, reject), now).await?;
         }
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
-        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
+        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;
         chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;
         for reached in &batch.positions {
             positions::write(&mut transaction, rows::position(reached), now).await?;
@@ -175,7 +180,7 @@ async fn write_tracks(
     outcome: &mut Applied,
 ) -> sqlx::Result<()> {
     let tracks = rows::tracks(fold.of(Collection::Track), nsid);
-    let written = store::tracks::write(connection, &tracks, now).await?;
+    let written = store::records::tracks::write(connection, &tracks, now).await?;
     outcome.add_written(Collection::Track, written, fold.anomalies(Collection::Track));
     Ok(())
 }
@@ -187,11 +192,12 @@ async fn write_others(
     now: DateTime<Utc>,
     outcome: &mut Applied,
 ) -> sqlx::Result<()> {
-    let likes = store::likes::write(connection, &rows::likes(fold.of(Collection::Like)), now).await?;
+    let likes = store::records::likes::write(connection, &rows::likes(fold.of(Collection::Like)), now).await?;
     outcome.add_written(Collection::Like, likes, fold.anomalies(Collection::Like));
-    let lists = store::lists::write(connection, &rows::lists(fold.of(Collection::List)), now).await?;
+    let lists = store::records::lists::write(connection, &rows::lists(fold.of(Collection::List)), now).await?;
     outcome.add_written(Collection::List, lists, fold.anomalies(Collection::List));
-    let profiles = store::profiles::write(connection, &rows::profiles(fold.of(Collection::Profile)), now).await?;
+    let profiles =
+        store::records::profiles::write(connection, &rows::profiles(fold.of(Collection::Profile)), now).await?;
     outcome.add_written(Collection::Profile, profiles, fold.anomalies(Collection::Profile));
     Ok(())
 }

@@ -11,16 +11,18 @@ use sha2::{Digest, Sha256};
 use super::{Origin, Reached, accounts::rules_visibility, fold::PathState};
 use crate::{
     atproto::{Cid, Nsid, Tid, Timestamp},
-    decode::{AccountStatus, Body, Collection, Collections, Event, Like, List, Profile, Record, Reject, Track},
+    decode::Reject,
+    model::{AccountStatus, Collection, Collections, Event, EventBody, Like, List, Profile, Record, Track},
     store::{
         actors::AccountHint,
-        likes::{LikeRow, LiveLike},
-        lists::ListRow,
-        positions::NewPosition,
-        profiles::ProfileRow,
-        proofs::NewProofs,
+        records::{
+            likes::{LikeRow, LiveLike},
+            lists::ListRow,
+            profiles::ProfileRow,
+            tracks::TrackRow,
+        },
         rejects::NewReject,
-        tracks::TrackRow,
+        sources::{last_delivered::NewProofs, positions::NewPosition},
     },
 };
 
@@ -173,7 +175,7 @@ pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> AccountHint
     let mut last: HashMap<&str, AccountHint<'_>> = HashMap::new();
     let (mut unclear, mut disputed) = (Vec::new(), Vec::new());
     for event in events {
-        let Body::Account { active, status, at } = &event.body else { continue };
+        let EventBody::Account { active, status, at } = &event.body else { continue };
         let did = event.did.as_str();
         if !rules_visibility(*active, status.as_ref()) {
             unclear.push(did);
@@ -193,7 +195,7 @@ pub fn account_hints<'e>(events: impl Iterator<Item = &'e Event>) -> AccountHint
 
 /// Those whose documents may have changed. What an event claims of the handle is not believed: it is looked up.
 pub fn identity_hints(events: &[Event]) -> Vec<&str> {
-    let told = events.iter().filter(|event| matches!(event.body, Body::Identity { .. }));
+    let told = events.iter().filter(|event| matches!(event.body, EventBody::Identity { .. }));
     let mut dids: Vec<&str> = told.map(|event| event.did.as_str()).collect();
     dids.sort_unstable();
     dids.dedup();

@@ -6,7 +6,8 @@ use crate::{
     clock::Clock,
     crawl::{Context, resync::discover},
     lifecycle,
-    store::repos::{self, Cause},
+    model::ResyncCause,
+    store::repos,
 };
 
 /// Whose repos to read.
@@ -40,7 +41,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         if !dids.is_empty() {
             let now = clock.now().utc();
             let mut connection = database.pool.acquire().await?;
-            repos::enqueue(&mut connection, &dids, Cause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         reading::read_due(database, context, settings.hosts.resync_options(collections)).await
     })

@@ -10,9 +10,10 @@ use crate::{
     clock::Clock,
     lifecycle::{self, HostSettings},
     pds::{Request, Trust},
+    postgres,
     source::{Dialect, SourceSpec},
     store::{
-        operator::{find_server_time, find_server_version, refuse_old_server},
+        server::{find_server_time, find_server_version, refuse_old_server},
         views::operation::is_schema_current,
     },
     telemetry::sentence,
@@ -72,7 +73,7 @@ async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let outcome = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         let version = find_server_version(&mut connection).await?;
-        refuse_old_server(version)?;
+        refuse_old_server(version, postgres::VERSION_MIN)?;
         let current = is_schema_current(&mut connection).await?;
         anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
         if !database.is_private() {

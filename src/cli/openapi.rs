@@ -1,4 +1,4 @@
-use crate::decode::Collections;
+use crate::model::Collections;
 
 /// Prints the document.
 pub(super) fn run(collections: &Collections) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use crate::{
     lifecycle,
     source::SourceSpec,
     store::{
-        positions::{self, NewPosition},
+        sources::positions::{self, NewPosition},
         views::operation::list_sources,
     },
 };

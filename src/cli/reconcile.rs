@@ -8,11 +8,11 @@ use crate::{
         Context,
         resync::{self, Drift, load_ours, plan, read_listed},
     },
-    decode::Collections,
     identity::Identity,
     lifecycle,
+    model::{Collections, ResyncCause},
     pds::Server,
-    store::repos::{self, Cause},
+    store::repos,
 };
 
 /// What to compare.
@@ -43,9 +43,9 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         let now = clock.now().utc();
         let mut connection = database.pool.acquire().await?;
         if dids.is_empty() {
-            repos::enqueue_all(&mut connection, Cause::Asked, now).await?;
+            repos::enqueue_all(&mut connection, ResyncCause::Asked, now).await?;
         } else {
-            repos::enqueue(&mut connection, &dids, Cause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         drop(connection);
         reading::read_due(database, context, resync).await

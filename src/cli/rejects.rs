@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    decode::{RawFormat, Reason},
+    decode::RawFormat,
     ingest,
     lifecycle::{self, Verify},
-    store::{
-        operator::{RejectRaw, RejectView, find_reject_raw, list_rejects},
-        views::operation::list_expired_rejects,
+    model::RejectReason,
+    store::views::{
+        operation::list_expired_rejects,
+        rejects::{RejectRaw, RejectView, find_reject_raw, list_rejects},
     },
 };
 
@@ -30,7 +31,7 @@ enum Action {
     List {
         /// Only those of one reason
         #[arg(long, value_parser = parse_reason)]
-        reason: Option<Reason>,
+        reason: Option<RejectReason>,
         /// At most as many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
         limit: i64,
@@ -50,9 +51,9 @@ enum Action {
     },
 }
 
-fn parse_reason(text: &str) -> Result<Reason, String> {
-    Reason::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = Reason::ALL.map(Reason::as_str).into();
+fn parse_reason(text: &str) -> Result<RejectReason, String> {
+    RejectReason::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = RejectReason::ALL.map(RejectReason::as_str).into();
         format!("it must be one of {}", words.join(", "))
     })
 }
@@ -62,7 +63,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
     let text = lifecycle::with_index(&settings.database, async |database| match options.action {
         Action::List { reason, limit } => {
             let mut connection = database.pool.acquire().await?;
-            let rejects = list_rejects(&mut connection, None, reason.map(Reason::as_str), limit).await?;
+            let rejects = list_rejects(&mut connection, None, reason.map(RejectReason::as_str), limit).await?;
             let expired = list_expired_rejects(&mut connection).await?;
             Ok(render_list(&rejects) + &render_expired(&expired))
         }

@@ -6,9 +6,10 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    decode::Collections,
-    ingest::{self, Proofs, Retention, failover::Patience},
+    ingest::{self, Proofs, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
+    maintenance::Retention,
+    model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
 };

@@ -7,9 +7,11 @@ use crate::{
     clock::Clock,
     lifecycle,
     store::{
-        drift::{self, DriftCount},
         gaps::{self, OpenCount},
-        repos::{self, RepoCounts},
+        repos::{
+            self, RepoCounts,
+            drift::{self, DriftCount},
+        },
         views::{
             indexers::{IndexerView, list_indexers},
             operation::{

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     apply::{self, Answer},
     atproto::Did,
-    decode::AccountStatus,
     identity::{Failure, Identities, IdentityError},
+    model::AccountStatus,
     pds::{Server, XrpcError},
-    store::account_checks::{self, AccountCheck},
+    store::actors::account_checks::{self, AccountCheck},
 };
 
 /// Without a lease: only the leader checks accounts, and a check that was not answered is due still.

@@ -17,7 +17,7 @@ use crate::{
     atproto::{Did, Handle, Timestamp},
     identity::{Identities, Identity, IdentityError},
     pds::HandleAnswer,
-    store::identities::{self, IdentityCounts},
+    store::actors::identities::{self, IdentityCounts},
 };
 
 /// How long a look-up may take before it counts as lost: longer than all its requests together.

@@ -1,12 +1,12 @@
 //! The profile that most of atproto shows of somebody, held against what its lexicon says of name and picture.
 
 use super::{
-    RawFormat, Reason,
+    RawFormat,
     fields::{At, Fields, TextRule},
     record::{RecordError, read_value},
     value::Value,
 };
-use crate::atproto::Cid;
+use crate::{atproto::Cid, model::RejectReason};
 
 /// The collection. The record's key is `self`.
 pub const BLUESKY_PROFILE: &str = "app.bsky.actor.profile";
@@ -30,7 +30,7 @@ pub fn decode_bluesky_profile(format: RawFormat, bytes: &[u8]) -> Result<Bluesky
     let value = read_value(format, bytes)?;
     let fields = Fields::of(&value, &At::Record)?;
     if fields.optional("$type").and_then(Value::as_text) != Some(BLUESKY_PROFILE) {
-        return Err(fields.at("$type").fail_as(Reason::RecordType, format!("must be {BLUESKY_PROFILE}")));
+        return Err(fields.at("$type").fail_as(RejectReason::RecordType, format!("must be {BLUESKY_PROFILE}")));
     }
     let name = fields.text("displayName", TextRule { graphemes_max: 64, ..TextRule::up_to(640) })?;
     Ok(BlueskyProfile { display_name: name.and_then(|name| one_line(&name)), avatar: decode_picture(fields)? })

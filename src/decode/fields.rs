@@ -5,11 +5,13 @@ use std::fmt;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{
-    Reason,
     record::RecordError,
     value::{Map, Value, find},
 };
-use crate::atproto::{AtUri, Cid, Did, Timestamp};
+use crate::{
+    atproto::{AtUri, Cid, Did, Timestamp},
+    model::RejectReason,
+};
 
 /// Where in the record we are: `items[3].subject`. Written out only when something is wrong there.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +38,11 @@ impl fmt::Display for At<'_> {
 impl At<'_> {
     /// What is here breaks the lexicon.
     pub(super) fn fail(&self, why: impl fmt::Display) -> RecordError {
-        self.fail_as(Reason::Lexicon, why)
+        self.fail_as(RejectReason::Lexicon, why)
     }
 
     /// What is here is refused for another reason than the lexicon.
-    pub(super) fn fail_as(&self, reason: Reason, why: impl fmt::Display) -> RecordError {
+    pub(super) fn fail_as(&self, reason: RejectReason, why: impl fmt::Display) -> RecordError {
         let field = self.to_string();
         RecordError { reason, detail: format!("`{field}` {why}"), field: Some(field) }
     }
@@ -192,7 +194,7 @@ impl<'r> Fields<'r> {
 pub(super) fn text<'r>(value: &'r Value<'r>, at: &At<'_>, rule: TextRule) -> Result<&'r str, RecordError> {
     let text = value.as_text().ok_or_else(|| at.fail("must be a string"))?;
     if text.contains('\0') {
-        return Err(at.fail_as(Reason::NulCharacter, "holds U+0000"));
+        return Err(at.fail_as(RejectReason::NulCharacter, "holds U+0000"));
     }
     if text.len() < rule.bytes_min {
         return Err(at.fail(format!("is shorter than {} bytes", rule.bytes_min)));

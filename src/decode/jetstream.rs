@@ -9,10 +9,13 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{
-    AccountStatus, Body, Collection, Collections, Event, Item, MESSAGE_MAX, RawFormat, Reason, RecordPath,
-    operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
+    Item, MESSAGE_MAX, RawFormat,
+    operation::{Fault, RawRecord, Refusal, account_status, decode_delete, decode_put},
 };
-use crate::atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp};
+use crate::{
+    atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp},
+    model::{Collection, Collections, Event, EventBody, RecordPath, RejectReason},
+};
 
 /// A text that is copied only where it holds escapes.
 #[derive(Debug, Deserialize)]
@@ -106,16 +109,16 @@ pub(super) fn read_message<'a, E: Deserialize<'a>>(
     of_parts: impl Fn(&Parts<'a>) -> E,
 ) -> Result<E, Refusal> {
     if message.len() > MESSAGE_MAX {
-        return Err(Refusal::whole(Reason::FrameBound, format!("the message has {} bytes", message.len())));
+        return Err(Refusal::whole(RejectReason::FrameBound, format!("the message has {} bytes", message.len())));
     }
-    let not_json = |why: String| Refusal::whole(Reason::FrameEncoding, why);
+    let not_json = |why: String| Refusal::whole(RejectReason::FrameEncoding, why);
     let text = std::str::from_utf8(message).map_err(|error| not_json(error.to_string()))?;
     match serde_json::from_str(text) {
         Ok(envelope) => Ok(envelope),
         Err(_) => match Parts::read(text) {
             Some(parts) => Ok(of_parts(&parts)),
             None => Err(match serde_json::from_str::<IgnoredAny>(text) {
-                Ok(_) => Refusal::whole(Reason::Envelope, "the message is not an object"),
+                Ok(_) => Refusal::whole(RejectReason::Envelope, "the message is not an object"),
                 Err(error) => not_json(error.to_string()),
             }),
         },
@@ -187,7 +190,7 @@ impl Told<'_, '_> {
             "delete" => Ok(decode_delete(path)),
             other => {
                 let detail = format!("the operation {other:?} is not known");
-                let refusal = Refusal::of(Reason::UnknownKind, self.commit_field("operation"), detail);
+                let refusal = Refusal::of(RejectReason::UnknownKind, self.commit_field("operation"), detail);
                 Err(Fault::about(path, refusal))
             }
         }
@@ -212,7 +215,7 @@ impl Told<'_, '_> {
         let handle = identity.handle.as_ref().and_then(|handle| Handle::parse_any_case(&handle.0).ok());
         let handle = handle.filter(|handle| handle.as_str() != "handle.invalid");
         let at = self.read_time(identity.time.as_ref())?;
-        Ok(Item::Event(Event { did, body: Body::Identity { handle, at } }))
+        Ok(Item::Event(Event { did, body: EventBody::Identity { handle, at } }))
     }
 
     /// A change of an account's state.
@@ -224,11 +227,11 @@ impl Told<'_, '_> {
             None => None,
             Some(raw) => {
                 let Text(word) = serde_json::from_str(raw.get()).map_err(|_| self.missing("account.status"))?;
-                Some(AccountStatus::from_event(&word, &self.field("account.status"))?)
+                Some(account_status(&word, &self.field("account.status"))?)
             }
         };
         let at = self.read_time(account.time.as_ref())?;
-        Ok(Item::Event(Event { did, body: Body::Account { active, status, at } }))
+        Ok(Item::Event(Event { did, body: EventBody::Account { active, status, at } }))
     }
 
     /// When it happened by the host that told it first, or else when the upstream saw it.

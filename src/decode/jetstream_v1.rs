@@ -3,11 +3,14 @@
 use serde::Deserialize;
 
 use super::{
-    Collections, Frame, Item, RawFormat, Reason,
+    Frame, Item, RawFormat,
     jetstream::{AccountPart, CommitPart, IdentityPart, Names, Parts, Text, Told, read_message},
     operation::{Fault, Refusal},
 };
-use crate::atproto::Timestamp;
+use crate::{
+    atproto::Timestamp,
+    model::{Collections, RejectReason},
+};
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
@@ -70,6 +73,6 @@ fn decode_envelope(
         }
         "identity" => told(time.is_some()).decode_identity(envelope.identity.as_ref()).map(Some),
         "account" => told(time.is_some()).decode_account(envelope.account.as_ref()).map(Some),
-        kind => Err(Refusal::of(Reason::UnknownKind, "kind", format!("the kind {kind:?} is not known")).into()),
+        kind => Err(Refusal::of(RejectReason::UnknownKind, "kind", format!("the kind {kind:?} is not known")).into()),
     }
 }

@@ -6,11 +6,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    Body, Collections, Event, Frame, Item, Message, RawFormat,
+    Frame, Item, Message, RawFormat,
     jetstream::{AccountPart, CommitPart, IdentityPart, Names, Parts, Text, Told, read_message},
     operation::{Fault, Refusal},
 };
-use crate::atproto::{Tid, Timestamp};
+use crate::{
+    atproto::{Tid, Timestamp},
+    model::{Collections, Event, EventBody},
+};
 
 /// Begins the type of every payload.
 const TYPE_PREFIX: &str = "network.bsky.jetstream.subscribeEvents#";
@@ -190,7 +193,7 @@ fn decode_sync(told: &Told<'_, '_>, sync: Option<&SyncPart<'_>>) -> Result<Item,
     if !told.is_numbered {
         return Err(told.missing(NAMES.number).into());
     }
-    Ok(Item::Event(Event { did, body: Body::Sync { rev } }))
+    Ok(Item::Event(Event { did, body: EventBody::Sync { rev } }))
 }
 
 fn owned(text: Option<Text<'_>>) -> Option<String> {

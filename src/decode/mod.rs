@@ -4,12 +4,10 @@
 //! becomes a [`Reject`] that names its reason, and never costs more than itself. Knows no socket, no SQL and no runtime.
 //!
 //! Two steps: a dialect ([`jetstream_v1`], [`jetstream_v2`], [`firehose`]) finds the operations in a frame, and the records behind those of
-//! our collections ([`Collections`]) are held against their lexicon ([`record`]).
+//! our collections ([`Collections`](crate::model::Collections)) are held against their lexicon ([`record`]).
 
 mod bluesky;
 mod car;
-mod collections;
-mod event;
 mod fields;
 pub mod firehose;
 mod jetstream;
@@ -23,10 +21,8 @@ pub mod repo;
 mod value;
 
 pub use bluesky::{BLUESKY_PROFILE, BlueskyProfile, decode_bluesky_profile};
-pub use collections::{Collection, Collections};
-pub use event::{AccountStatus, Body, Commit, Event, Like, List, ListItem, Operation, Profile, Record, Track};
 pub use operation::{decode_read, decode_reject};
-pub use reject::{Item, RawFormat, Reason, RecordPath, Reject};
+pub use reject::{Item, RawFormat, Reject};
 
 /// Bytes of a message at most: what the specification allows the raw firehose, which is the most of all dialects.
 pub const MESSAGE_MAX: usize = 5 << 20;

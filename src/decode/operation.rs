@@ -1,10 +1,10 @@
 //! From an operation on one of our collections to an item: the step that all dialects share.
 
-use super::{
-    Body, Collections, Commit, Event, Item, Message, Operation, RawFormat, Reason, RecordPath, Reject, firehose,
-    jetstream_v1, jetstream_v2, record,
+use super::{Item, Message, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2, record};
+use crate::{
+    atproto::{Cid, SyntaxError},
+    model::{AccountStatus, Collections, Commit, Event, EventBody, Operation, RecordPath, RejectReason},
 };
-use crate::atproto::{Cid, SyntaxError};
 
 /// The bytes of a record as its commit carries them.
 #[derive(Debug, Clone, Copy)]
@@ -18,25 +18,25 @@ pub(super) struct RawRecord<'a> {
 /// A create or an update. `path.cid` must be there.
 pub(super) fn decode_put(collections: &Collections, path: RecordPath, raw: RawRecord<'_>) -> Item {
     let Some(cid) = path.cid else {
-        return refuse(path, raw, Refusal::of(Reason::Envelope, "cid", "the operation names no CID"));
+        return refuse(path, raw, Refusal::of(RejectReason::Envelope, "cid", "the operation names no CID"));
     };
     if raw.format == RawFormat::RecordCbor {
         if raw.bytes.is_empty() {
             return refuse(
                 path,
                 raw,
-                Refusal::whole(Reason::BlockMissing, "the commit does not carry the record's block"),
+                Refusal::whole(RejectReason::BlockMissing, "the commit does not carry the record's block"),
             );
         }
         if Cid::of_record(raw.bytes) != cid {
-            return refuse(path, raw, Refusal::whole(Reason::CidMismatch, "the bytes do not hash to the CID"));
+            return refuse(path, raw, Refusal::whole(RejectReason::CidMismatch, "the bytes do not hash to the CID"));
         }
     }
     match record::decode_record(collections, path.collection, &path.rkey, raw.format, raw.bytes) {
         Ok(record) => {
             let operation = Operation::Put { cid, record };
             let commit = Commit { rev: path.rev, collection: path.collection, rkey: path.rkey, operation };
-            Item::Event(Event { did: path.did, body: Body::Commit(Box::new(commit)) })
+            Item::Event(Event { did: path.did, body: EventBody::Commit(Box::new(commit)) })
         }
         Err(error) => refuse(path, raw, Refusal { reason: error.reason, field: error.field, detail: error.detail }),
     }
@@ -47,7 +47,7 @@ pub(super) fn decode_delete(path: RecordPath) -> Option<Item> {
     record::has_key_form(path.collection, &path.rkey).then(|| {
         let RecordPath { did, collection, rkey, rev, .. } = path;
         let commit = Commit { rev, collection, rkey, operation: Operation::Delete };
-        Item::Event(Event { did, body: Body::Commit(Box::new(commit)) })
+        Item::Event(Event { did, body: EventBody::Commit(Box::new(commit)) })
     })
 }
 
@@ -70,7 +70,7 @@ pub fn decode_reject(collections: &Collections, format: RawFormat, path: Option<
             vec![decode_put(collections, path.clone(), RawRecord { format, bytes: raw })]
         }
         (RawFormat::RecordJson | RawFormat::RecordCbor, None) => {
-            let refusal = Refusal::whole(Reason::Envelope, "a record without its path cannot be applied");
+            let refusal = Refusal::whole(RejectReason::Envelope, "a record without its path cannot be applied");
             vec![Item::Reject(Box::new(refusal.about(None, format, raw)))]
         }
     }
@@ -91,7 +91,7 @@ fn refuse(path: RecordPath, raw: RawRecord<'_>, refusal: Refusal) -> Item {
 #[derive(Debug)]
 pub(super) struct Refusal {
     /// In one word.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// The field at fault.
     pub field: Option<String>,
     /// In one sentence.
@@ -100,23 +100,23 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// Because of one field.
-    pub(super) fn of(reason: Reason, field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(super) fn of(reason: RejectReason, field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { reason, field: Some(field.into()), detail: detail.into() }
     }
 
     /// Because of no field in particular.
-    pub(super) fn whole(reason: Reason, detail: impl Into<String>) -> Self {
+    pub(super) fn whole(reason: RejectReason, detail: impl Into<String>) -> Self {
         Self { reason, field: None, detail: detail.into() }
     }
 
     /// Because a field of the envelope is not what its dialect says.
     pub(super) fn missing(name: &str) -> Self {
-        Self::of(Reason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
+        Self::of(RejectReason::Envelope, name, format!("`{name}` is missing or of the wrong type"))
     }
 
     /// Because a field of the envelope is no identifier.
     pub(super) fn invalid(name: &str, error: SyntaxError) -> Self {
-        Self::of(Reason::Identifier, name, error.to_string())
+        Self::of(RejectReason::Identifier, name, error.to_string())
     }
 
     /// The reject, with as much of the bytes as is kept.
@@ -157,4 +157,12 @@ impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         Self { path: None, refusal }
     }
+}
+
+/// The status in an account event, if the database can hold it.
+pub(super) fn account_status(word: &str, field: &str) -> Result<AccountStatus, Refusal> {
+    if word.contains('\0') {
+        return Err(Refusal::of(RejectReason::NulCharacter, field, format!("`{field}` holds U+0000")));
+    }
+    Ok(AccountStatus::parse(word))
 }

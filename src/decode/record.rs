@@ -4,18 +4,21 @@
 //! one record of a DID, and the texts that are kept hold no U+0000.
 
 use super::{
-    Collection, Collections, Like, List, ListItem, Profile, RawFormat, Reason, Record, Track,
+    RawFormat,
     fields::{At, Fields, TextRule},
     value::Value,
 };
-use crate::atproto::{Did, RecordKey, Tid};
+use crate::{
+    atproto::{Did, RecordKey, Tid},
+    model::{Collection, Collections, Like, List, ListItem, Profile, Record, RejectReason, Track},
+};
 
 /// Why a record was refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{detail}")]
 pub struct RecordError {
     /// In one word.
-    pub reason: Reason,
+    pub reason: RejectReason,
     /// The field at fault, as a path.
     pub field: Option<String>,
     /// In one sentence.
@@ -36,7 +39,7 @@ pub fn decode_record(
     if !has_key_form(collection, rkey) {
         let form = if collection == Collection::Profile { "self" } else { "a TID" };
         let detail = format!("the record key must be {form}");
-        return Err(RecordError { reason: Reason::RecordKey, field: None, detail });
+        return Err(RecordError { reason: RejectReason::RecordKey, field: None, detail });
     }
     let value = read_value(format, bytes)?;
     let Value::Map(_) = value else {
@@ -45,7 +48,7 @@ pub fn decode_record(
     let fields = Fields::of(&value, &At::Record)?;
     let nsid = collections.nsid(collection).as_str();
     if fields.optional("$type").and_then(Value::as_text) != Some(nsid) {
-        return Err(fields.at("$type").fail_as(Reason::RecordType, format!("must be {nsid}")));
+        return Err(fields.at("$type").fail_as(RejectReason::RecordType, format!("must be {nsid}")));
     }
     match collection {
         Collection::Like => decode_like(collections, fields).map(Record::Like),
@@ -81,7 +84,7 @@ pub(super) fn read_value(format: RawFormat, bytes: &[u8]) -> Result<Value<'_>, R
 }
 
 fn encoding_error(detail: impl Into<String>) -> RecordError {
-    RecordError { reason: Reason::RecordEncoding, field: None, detail: detail.into() }
+    RecordError { reason: RejectReason::RecordEncoding, field: None, detail: detail.into() }
 }
 
 fn decode_like(collections: &Collections, fields: Fields<'_>) -> Result<Like, RecordError> {
@@ -190,7 +193,7 @@ fn decode_support_gate(fields: Fields<'_>) -> Result<Option<serde_json::Value>, 
     let at = fields.at("supportGate");
     match fields.optional("supportGate") {
         None => Ok(None),
-        Some(value @ Value::Map(_)) if value.holds_nul() => Err(at.fail_as(Reason::NulCharacter, "holds U+0000")),
+        Some(value @ Value::Map(_)) if value.holds_nul() => Err(at.fail_as(RejectReason::NulCharacter, "holds U+0000")),
         Some(value @ Value::Map(_)) => Ok(Some(value.to_json())),
         Some(_) => Err(at.fail("must be an object")),
     }

@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
     retry::{Backoff, spread},
-    store::identities::{self, NewDocument, StoredIdentity},
+    store::actors::identities::{self, NewDocument, StoredIdentity},
 };
 
 /// How old what is known may become, and how often we ask.

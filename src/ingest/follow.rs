@@ -9,7 +9,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    IngestError, counts,
+    IngestError,
     failover::{
         Patience,
         comparison::Score,
@@ -17,23 +17,22 @@ use super::{
         rotation::{Rotation, Seat},
         slot::Slot,
     },
-    feed::Feed,
     gaps::{self, Continuities},
-    intake::Intake,
-    judge::Judge,
-    meter::{Age, Ages},
-    pending::Feeder,
-    proofs::{Claims, Proofs, Prover},
-    retention::Retention,
-    writer::{Inlet, Writer},
+    observe::{Age, Ages},
+    pump::{Feed, Feeder, Inlet, Writer},
+    verify::{Claims, Intake, Judge, Proofs, Prover},
 };
 use crate::{
     apply::Applier,
     atproto::Timestamp,
     clock::Clock,
-    decode::Collections,
-    source::{Connection, Delivery, Dialect, Follow, Position, PositionKind, SourceSpec, Start, Tuning},
-    store::{self, lease::Token, positions::StoredPosition},
+    maintenance::{self, Retention},
+    model::{Collections, Position, PositionKind},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
+    store::{
+        self,
+        sources::{lease::Token, positions::StoredPosition},
+    },
 };
 
 /// What to follow.
@@ -122,7 +121,7 @@ pub async fn run(
         feed.run().await;
         ("decodes", Ok(()))
     });
-    let keeping = counts::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
+    let keeping = maintenance::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone());
     tasks.spawn(async move {
         keeping.await;
         ("keeps the like counts", Ok(()))
@@ -281,8 +280,8 @@ async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition>
 
 async fn try_load_positions(pool: &PgPool, names: &[String]) -> sqlx::Result<Vec<StoredPosition>> {
     let mut connection = pool.acquire().await?;
-    store::sources::delete_others(&mut connection, names).await?;
-    store::positions::list(&mut connection).await
+    store::sources::connections::delete_others(&mut connection, names).await?;
+    store::sources::positions::list(&mut connection).await
 }
 
 /// The position of each source, in their order.
@@ -322,7 +321,7 @@ impl Recorder {
 
     async fn fall_silent(&self) -> sqlx::Result<()> {
         let mut connection = self.pool.acquire().await?;
-        store::sources::silence(&mut connection, (&self.name, self.token)).await
+        store::sources::connections::silence(&mut connection, (&self.name, self.token)).await
     }
 
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -335,6 +334,6 @@ impl Recorder {
         };
         let mut connection = self.pool.acquire().await?;
         let times = (changed_at.utc(), self.clock.now().utc());
-        store::sources::write(&mut connection, (&self.name, self.token), (word, reason), times).await
+        store::sources::connections::write(&mut connection, (&self.name, self.token), (word, reason), times).await
     }
 }

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     follow::{self, Options},
-    meter, retention,
+    observe,
 };
 use crate::{
     apply::ApplyError,
     clock::Clock,
-    store::lease::{self, Indexer, Token},
+    maintenance,
+    store::sources::lease::{self, Indexer, Token},
 };
 
 /// A lease that was not renewed for so long may be taken by others.
@@ -77,7 +78,7 @@ async fn take_turns(keeper: &mut Keeper, work: &Work) -> Result<(), IngestError>
         match ended? {
             Ended::Told => return Ok(()),
             Ended::Lost(why) => {
-                meter::stood_down(&work.options.sources);
+                observe::stood_down(&work.options.sources);
                 tracing::warn!("standing by: {why}; what was not committed is left to whoever works now");
             }
         }
@@ -98,7 +99,7 @@ async fn take_turn(keeper: &mut Keeper, work: &Work, token: Token) -> Result<End
             timeout(STOP_MAX, pump).await.ok();
             return Ok(Ended::Lost(why));
         }
-        never = retention::sweep_on(pool, &options.retention) => match never {},
+        never = maintenance::sweep_on(pool, &options.retention) => match never {},
     };
     match outcome {
         Ok(()) => Ok(Ended::Told),

@@ -6,30 +6,21 @@
 //! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
 //! several pumps on one database one works and the others stand by: the lease.
 
-pub mod continuity;
-mod counts;
 pub mod failover;
-mod feed;
 mod follow;
-mod gaps;
-mod intake;
-mod judge;
+pub mod gaps;
 mod lease;
-mod meter;
-mod pending;
-mod proofs;
+mod observe;
+mod pump;
 mod replay;
-mod retention;
 mod retry;
-mod writer;
+mod verify;
 
-pub use counts::{check_counts, settle_accounts};
 pub use follow::Options;
 pub use lease::run;
-pub use proofs::{Proofs, proof_outcomes};
 pub use replay::{Summary, replay};
-pub use retention::Retention;
 pub use retry::{Retried, Retry, retry_rejects};
+pub use verify::{Proofs, proof_outcomes};
 
 use crate::apply::ApplyError;
 

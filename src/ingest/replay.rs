@@ -6,16 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
-    feed::Feed,
     follow::DELIVERIES_MAX,
     gaps::Continuities,
-    intake::Intake,
-    meter::Ages,
-    pending::Feeder,
-    proofs::Claims,
-    writer::{Inlet, Writer},
+    observe::Ages,
+    pump::{Feed, Feeder, Inlet, Writer},
+    verify::{Claims, Intake},
 };
-use crate::{apply::Applier, clock::Clock, decode::Collections, source};
+use crate::{apply::Applier, clock::Clock, model::Collections, source};
 
 /// What a replay did.
 #[derive(Debug, Clone, Copy, PartialEq)]

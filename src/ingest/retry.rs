@@ -3,16 +3,15 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{
     IngestError,
-    judge::commit_of,
-    proofs::{Verdict, judge, key},
+    verify::{Verdict, commit_of, judge, key},
 };
 use crate::{
     apply::{Applier, Batch, Origin},
     atproto::{Cid, Did, RecordKey, Tid},
     clock::Clock,
-    decode::{self, Collections, Frame, Item, Message, RawFormat, Reason, RecordPath, firehose},
+    decode::{self, Frame, Item, Message, RawFormat, firehose},
     identity::Identities,
-    source::PositionKind,
+    model::{Collections, PositionKind, RecordPath, RejectReason},
     store::rejects::{self, StoredReject},
 };
 
@@ -84,7 +83,7 @@ impl Retry {
     /// What a reject holds, if it may be applied now.
     async fn read(&self, reject: &StoredReject) -> Option<Batch> {
         let format = RawFormat::parse(&reject.raw_format)?;
-        let lacks_proof = Reason::parse(&reject.reason).is_some_and(Reason::is_about_proof);
+        let lacks_proof = RejectReason::parse(&reject.reason).is_some_and(RejectReason::is_about_proof);
         if format == RawFormat::Firehose && (lacks_proof || self.is_strict) {
             let Message::Frame(frame) = firehose::decode_message(&self.collections, &reject.raw) else { return None };
             if let Some((did, _)) = commit_of(&frame) {

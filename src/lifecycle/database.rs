@@ -7,13 +7,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
     retry::Retry,
     serve,
     store::{
-        MIGRATOR, is_unavailable, open_pool,
-        operator::{find_server_version, refuse_old_server},
-        parse_database_url,
-        private_postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
+        MIGRATOR, is_unavailable, open_pool, parse_database_url,
+        server::{find_server_version, refuse_old_server},
     },
     telemetry::sentence,
 };
@@ -120,7 +119,7 @@ impl Database {
     }
 
     async fn start(lock: Lock) -> anyhow::Result<Self> {
-        let server = private_postgres::start(lock).await?;
+        let server = postgres::start(lock).await?;
         tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
         let database = Self::over(server.connect_options());
         Ok(Self { server: Some(server), ..database })
@@ -192,7 +191,7 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     /// The outer error may pass; the inner one does not.
     async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
         let mut connection = pool.acquire().await?;
-        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?) {
+        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN) {
             return Ok(Err(error.into()));
         }
         drop(connection);

@@ -8,8 +8,8 @@ use crate::{
         Until,
         resync::{self, Relay},
     },
-    decode::Collections,
     identity::{Identities, IdentityOptions},
+    model::Collections,
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
 };
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::{Client, Download, HostError, HostUrl, Request, Trust};
 use crate::{
     atproto::{AtUri, Cid, Did, Nsid, RecordKey, Tid},
-    decode::AccountStatus,
+    model::AccountStatus,
 };
 
 /// Bytes of a page of a hundred records at most; a record has up to a megabyte, and ours a few hundred bytes.

@@ -5,8 +5,13 @@ use utoipa::{
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::{actors, likes, lists, operation, tracks, writes, xrpc};
-use crate::decode::Collections;
+use super::{
+    operation::health,
+    pages,
+    rest::{artists, likes, lists, tracks, writes},
+    xrpc,
+};
+use crate::model::Collections;
 
 /// The namespace under which the routes describe themselves.
 const NAMESPACE_WRITTEN: &str = "/xrpc/fm.plyr.";
@@ -17,12 +22,12 @@ const NAMESPACE_WRITTEN: &str = "/xrpc/fm.plyr.";
     paths(
         tracks::list_tracks, tracks::show_track, tracks::show_track_by_uri,
         likes::list_own_likes, likes::answer_batch, likes::list_track_likers, likes::list_user_likes,
-        actors::show_me, actors::show_artist, tracks::list_artist_tracks,
+        artists::show_me, artists::show_artist, tracks::list_artist_tracks,
         lists::list_actor_lists, lists::show_list_by_uri, lists::show_liked_list,
         writes::like, writes::unlike, writes::reorder, writes::prefer,
-        xrpc::get_like_statuses, xrpc::get_track_likes, xrpc::get_actor_likes, xrpc::get_tracks,
-        xrpc::get_actor_lists, xrpc::get_list, xrpc::health,
-        operation::health, operation::ready, operation::status,
+        xrpc::feed::get_like_statuses, xrpc::feed::get_track_likes, xrpc::feed::get_actor_likes, xrpc::feed::get_tracks,
+        xrpc::graph::get_actor_lists, xrpc::graph::get_list, xrpc::health,
+        health::health, health::ready, pages::status::status,
     ),
     modifiers(&Credentials)
 )]

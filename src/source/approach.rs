@@ -1,12 +1,15 @@
 use std::time::Duration;
 
 use super::{
-    Asked, Dialect, ForeignPosition, Lost, Opening, Position, SourceSpec, Start,
+    Asked, Dialect, ForeignPosition, Lost, Opening, SourceSpec, Start,
     firehose::{self, FirehoseSeq},
     jetstream_v1::{self, JetstreamMicros},
     jetstream_v2::{self, JetstreamSeq},
 };
-use crate::{clock::Clock, decode::Collections};
+use crate::{
+    clock::Clock,
+    model::{Collections, Position},
+};
 
 /// Microseconds that a host's clock may be ahead of ours; beyond that a position lies in the future.
 const AHEAD_MAX_US: i64 = 60_000_000;

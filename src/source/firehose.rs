@@ -1,6 +1,7 @@
 //! How a relay or a PDS is asked: `GET /xrpc/com.atproto.sync.subscribeRepos`.
 
-use super::{Dialect, ForeignPosition, Position, SourceSpec};
+use super::{Dialect, ForeignPosition, SourceSpec};
+use crate::model::Position;
 
 /// A cursor that one relay or PDS reads as its own sequence number. Made from a position of that very source and from
 /// nothing else, and it makes the address that it is sent to: so no other number can be sent, nor this one elsewhere.

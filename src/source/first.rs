@@ -1,5 +1,8 @@
 use super::{Dialect, Lost};
-use crate::decode::{Collections, Message, firehose, jetstream_v2};
+use crate::{
+    decode::{Message, firehose, jetstream_v2},
+    model::Collections,
+};
 
 /// Holds the first messages of a connection against what was asked for. Nothing of a connection that begins elsewhere is
 /// handed over: a position of it would hide what was missed.

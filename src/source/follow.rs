@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Compression, Connection, Delivery, Dialect, Opening, Position, SourceSpec,
+    Compression, Connection, Delivery, Dialect, Opening, SourceSpec,
     approach::{Approach, Margin},
     compression::{self, Agreement, Inflater},
     connection::{self, Meters, Outlet, Reader, Session},
@@ -17,7 +17,11 @@ use super::{
     jetstream_v2,
     outage::Outage,
 };
-use crate::{clock::Clock, decode::Collections, retry::Backoff};
+use crate::{
+    clock::Clock,
+    model::{Collections, Position},
+    retry::Backoff,
+};
 
 /// One upstream to follow, and how it is tied to the rest.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use super::{Dialect, ForeignPosition, Position, SourceSpec};
-use crate::decode::{Collection, Collections};
+use super::{Dialect, ForeignPosition, SourceSpec};
+use crate::model::{Collection, Collections, Position};
 
 /// A cursor that one Jetstream v1 host reads as unix microseconds. Made from a position of that very source and from
 /// nothing else, and it makes the address that it is sent to: so no other number can be sent, nor this one elsewhere.

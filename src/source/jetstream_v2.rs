@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::{Dialect, ForeignPosition, Position, SourceSpec};
-use crate::decode::{Collection, Collections};
+use super::{Dialect, ForeignPosition, SourceSpec};
+use crate::model::{Collection, Collections, Position};
 
 /// The only way in which the messages are framed.
 pub(super) const SUBPROTOCOL: &str = "xrpc.v1.json";

@@ -26,64 +26,11 @@ pub use jetstream_v2::JetstreamSeq;
 pub use log::{LINE_BYTES_MAX, LogError, LogSummary, OpenLog, open_log, read_log};
 pub use spec::{Dialect, SourceSpec, SpecError};
 
-use std::{cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 use tokio_tungstenite::tungstenite::Bytes;
 
-/// A number of one upstream's number space: it means something to the host that gave it, and to nobody else. Where it is
-/// to be sent, only the [`SourceSpec`] of that very source makes a cursor of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// The source that counts like this, by its full name: `dialect+wss://host`.
-    pub source: Arc<str>,
-    /// The number space.
-    pub kind: PositionKind,
-    /// The number.
-    pub value: i64,
-}
-
-/// Numbers of different spaces are neither before nor after each other.
-impl PartialOrd for Position {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        (self.is_of(&other.source, other.kind)).then(|| self.value.cmp(&other.value))
-    }
-}
-
-impl Position {
-    /// Whether it is of this source's number space.
-    pub fn is_of(&self, source: &str, kind: PositionKind) -> bool {
-        *self.source == *source && self.kind == kind
-    }
-}
-
-/// A number space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PositionKind {
-    /// Unix microseconds as one Jetstream v1 host stamps them.
-    JetstreamV1Micros,
-    /// Sequence numbers of one Jetstream v2 host.
-    JetstreamV2Seq,
-    /// Sequence numbers of one relay or PDS.
-    FirehoseSeq,
-}
-
-impl PositionKind {
-    /// The word in the table.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::JetstreamV1Micros => "jetstream_v1_us",
-            Self::JetstreamV2Seq => "jetstream_v2_seq",
-            Self::FirehoseSeq => "firehose_seq",
-        }
-    }
-
-    /// Reads the word of the table.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::JetstreamV1Micros, Self::JetstreamV2Seq, Self::FirehoseSeq]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-}
+use crate::model::Position;
 
 /// A position of one source was given where another's is meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 use std::{fmt, sync::Arc};
 
-use super::{ForeignPosition, Position, PositionKind};
+use super::ForeignPosition;
+use crate::model::{Position, PositionKind};
 
 /// How an upstream speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

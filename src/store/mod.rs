@@ -3,35 +3,17 @@
 //! Contract: what comes out of a table is parsed again into the types of [`crate::atproto`]. Does not know that a network
 //! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
-pub mod account_checks;
-pub mod accounts;
 pub mod actors;
-pub mod bluesky_profiles;
 mod connect;
-pub mod count_checks;
-pub mod discoveries;
-pub mod drift;
+pub mod counts;
 pub mod gaps;
-pub mod identities;
-pub mod lease;
-pub mod likes;
-pub mod lists;
-pub mod operator;
-pub mod positions;
-pub mod private_postgres;
-pub mod profiles;
-pub mod proofs;
+pub mod records;
 pub mod rejects;
-pub mod rejects_expired;
-pub mod repairs;
-pub mod repo_chains;
-pub mod repo_records;
 pub mod repos;
-pub mod scores;
+pub mod server;
 pub mod sessions;
 pub mod sources;
-pub mod subject_cids;
-pub mod tracks;
+mod stored;
 mod transaction;
 pub mod views;
 

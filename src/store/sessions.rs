@@ -2,8 +2,8 @@
 
 use sqlx::PgConnection;
 
-use super::views::stored_did;
 use crate::atproto::{Did, Timestamp};
+use crate::store::stored::stored_did;
 
 /// A session to be made.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
-use super::lease::Token;
+use super::sources::lease::Token;
 
 /// Names the advisory lock under which rows of records are written: "plyr" and 1.
 const APPLY_LOCK: i64 = 0x706c_7972_0000_0001;

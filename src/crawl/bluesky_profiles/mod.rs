@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Until};
-use crate::{retry::Backoff, store::bluesky_profiles::Outcome};
+use crate::{retry::Backoff, store::actors::bluesky_profiles::Outcome};
 
 /// How many profiles are read at the same time, and how old they may become.
 #[derive(Debug, Clone, Copy)]

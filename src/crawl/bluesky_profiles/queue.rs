@@ -10,7 +10,7 @@ use crate::{
         Context,
         queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
     },
-    store::bluesky_profiles::{self, DueProfile, Postponed as PostponedProfile},
+    store::actors::bluesky_profiles::{self, DueProfile, Postponed as PostponedProfile},
 };
 
 /// Actors enrolled in one statement.

@@ -6,7 +6,7 @@ use crate::{
     identity::IdentityError,
     pds::{ListedRecord, Server, XrpcError},
     retry::spread,
-    store::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
+    store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
 };
 
 /// What counts as an attempt that brought no answer.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::{
     atproto::{Cid, RecordKey, Tid},
-    decode::{Collection, RawFormat},
+    decode::RawFormat,
+    model::Collection,
 };
 
 /// A record's place in its repo.

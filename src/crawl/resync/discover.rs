@@ -2,12 +2,9 @@ use super::ResyncError;
 use crate::{
     atproto::{Did, Nsid},
     crawl::Context,
-    decode::{Collection, Collections},
+    model::{Collection, Collections, ResyncCause},
     pds::{Cursors, Server, XrpcError},
-    store::{
-        discoveries,
-        repos::{self, Cause},
-    },
+    store::repos::{self, discoveries},
 };
 
 /// A relay that lists repos with records of ours.
@@ -73,7 +70,7 @@ impl Walk<'_> {
             let mut connection = self.context.pool.acquire().await?;
             let now = self.context.clock.now().utc();
             self.found.listed += dids.len() as u64;
-            self.found.new += repos::enqueue_unknown(&mut connection, &dids, Cause::Discovered, now).await?;
+            self.found.new += repos::enqueue_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await?;
             cursors.advance(page.cursor.as_deref()).map_err(failed)?;
             match page.cursor {
                 Some(next) => cursor = Some(next),

@@ -1,7 +1,7 @@
 use metrics::gauge;
 
 use super::Drift;
-use crate::store::repos::{Cause, RepoCounts};
+use crate::{model::ResyncCause, store::repos::RepoCounts};
 
 /// Sets the gauges of how many repos are in each state.
 pub(super) fn measure(counts: &RepoCounts) {
@@ -12,5 +12,5 @@ pub(super) fn measure(counts: &RepoCounts) {
 
 /// The labels of the counter of differences: every cause with every kind, to register them at the start.
 pub fn drift_labels() -> impl Iterator<Item = (&'static str, &'static str)> {
-    Cause::ALL.into_iter().flat_map(|cause| Drift::ALL.map(|kind| (cause.as_str(), kind.as_str())))
+    ResyncCause::ALL.into_iter().flat_map(|cause| Drift::ALL.map(|kind| (cause.as_str(), kind.as_str())))
 }

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     crawl::Context,
+    model::{GapReason, ResyncCause},
     store::{
-        gaps::{self, By, Reason, StoredGap},
-        repairs,
-        repos::{self, Cause},
+        gaps::{self, By, StoredGap, repairs},
+        repos,
     },
 };
 
@@ -64,7 +64,7 @@ impl GapRepair {
             let Some(did) = &gap.did else { continue };
             let now = self.context.clock.now().utc();
             if repairs::take_up(connection, gap.id, now).await? {
-                let cause = if gap.reason == Reason::Sync { Cause::Sync } else { Cause::Chain };
+                let cause = if gap.reason == GapReason::Sync { ResyncCause::Sync } else { ResyncCause::Chain };
                 repos::enqueue(connection, &[did.as_str()], cause, (now, now)).await?;
             }
         }
@@ -87,7 +87,7 @@ impl GapRepair {
         for gap in found {
             repairs::take_up(connection, gap.id, now).await?;
         }
-        let enqueued = repos::enqueue_all(connection, Cause::Gap, now).await?;
+        let enqueued = repos::enqueue_all(connection, ResyncCause::Gap, now).await?;
         tracing::info!(gaps = found.len(), repos = enqueued, "repos are read to close gaps");
         Ok(())
     }
@@ -109,5 +109,5 @@ impl GapRepair {
 
 /// An incomplete source goes on missing things: what is read now would not be the last of it.
 fn has_ended(gap: &StoredGap) -> bool {
-    gap.reason != Reason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
+    gap.reason != GapReason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
 }

@@ -33,7 +33,7 @@ pub use repo::{Repair, load_ours, plan};
 pub use write::Done;
 
 use super::{Context, Until};
-use crate::{decode::Collections, store::is_unavailable};
+use crate::{model::Collections, store::is_unavailable};
 
 /// Which repos are read, and how many at the same time.
 #[derive(Debug, Clone)]

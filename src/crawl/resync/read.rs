@@ -4,9 +4,10 @@ use super::diff::{Ours, Path, Record, Theirs};
 use crate::{
     atproto::{Did, PublicKey, RecordKey, Tid},
     decode::{
-        Collection, Collections, RawFormat,
+        RawFormat,
         repo::{VerifyError, read_repo},
     },
+    model::{Collection, Collections},
     pds::{Cursors, RecordQuery, RepoBounds, Server, XrpcError},
 };
 

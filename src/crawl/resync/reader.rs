@@ -11,11 +11,11 @@ use super::{
 use crate::{
     atproto::{Did, Timestamp},
     crawl::Context,
-    decode::Collections,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
+    model::{Collections, ResyncCause},
     pds::{Server, XrpcError},
     retry::Backoff,
-    store::repos::{self, Cause, TakenRepo},
+    store::repos::{self, TakenRepo},
 };
 
 /// The pauses before a repo is tried again.
@@ -193,9 +193,9 @@ impl Reader {
     }
 
     /// Gives the streams the time to bring what was written just before the audit came by.
-    async fn await_stream(&self, cause: Cause, theirs: &Theirs) {
+    async fn await_stream(&self, cause: ResyncCause, theirs: &Theirs) {
         let settled_at = theirs.rev.time().plus(STREAM_PATIENCE);
-        if cause == Cause::Audit && self.context.clock.now() < settled_at {
+        if cause == ResyncCause::Audit && self.context.clock.now() < settled_at {
             tokio::time::sleep(STREAM_PATIENCE).await;
         }
     }
@@ -224,8 +224,8 @@ impl Reader {
 }
 
 /// Whether it is the first reading, in which everything is new.
-fn is_first(cause: Cause) -> bool {
-    matches!(cause, Cause::Discovered | Cause::FirstSeen)
+fn is_first(cause: ResyncCause) -> bool {
+    matches!(cause, ResyncCause::Discovered | ResyncCause::FirstSeen)
 }
 
 /// Whether no account has the DID, or none any more.

@@ -6,8 +6,12 @@ use super::diff::{Drift, Held, Ours, Path, Theirs, compare};
 use crate::{
     apply::{Batch, Origin},
     atproto::{Did, Tid},
-    decode::{self, Body, Collections, Commit, Event, Item, Operation, RecordPath},
-    store::repo_records::{self, RepoRecords, RepoRow},
+    decode::{self, Item},
+    model::{Collections, Commit, Event, EventBody, Operation, RecordPath},
+    store::records::{
+        repo as repo_records,
+        repo::{RepoRecords, RepoRow},
+    },
 };
 
 /// What is to be written so that the index holds what a repo holds.
@@ -83,5 +87,5 @@ fn item((collections, did): (&Collections, &Did), theirs: &Theirs, path: &Path, 
         return decode::decode_read(collections, path, record.format, &record.bytes);
     }
     let commit = Commit { rev, collection, rkey, operation: Operation::Delete };
-    Item::Event(Event { did: did.clone(), body: Body::Commit(Box::new(commit)) })
+    Item::Event(Event { did: did.clone(), body: EventBody::Commit(Box::new(commit)) })
 }

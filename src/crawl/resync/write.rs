@@ -9,12 +9,14 @@ use crate::{
     apply::{Applier, Batch},
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
-    decode::Collections,
+    model::{Collections, ResyncCause},
     retry::Retry,
     store::{
-        account_checks,
-        drift::{self, NewDrift},
-        repos::{self, Cause, Reading, TakenRepo},
+        actors::account_checks,
+        repos::{
+            self, Reading, TakenRepo,
+            drift::{self, NewDrift},
+        },
     },
 };
 
@@ -24,7 +26,7 @@ pub(super) struct Prepared {
     /// Whose.
     pub did: Did,
     /// Why it was read.
-    pub cause: Cause,
+    pub cause: ResyncCause,
     /// The host that it was read from, if there is one.
     pub host: Option<String>,
     /// The rev that it had; none where no host gives the repo.
@@ -169,7 +171,7 @@ impl Writer {
 
 /// The differences, by cause, kind and host.
 fn found(together: &[Prepared]) -> Vec<NewDrift<'_>> {
-    let mut counts: HashMap<(Cause, Drift, &str), u64> = HashMap::new();
+    let mut counts: HashMap<(ResyncCause, Drift, &str), u64> = HashMap::new();
     for prepared in together {
         for (kind, count) in &prepared.repair.drift {
             let host = prepared.host.as_deref().unwrap_or_default();

@@ -4,12 +4,15 @@ use std::cell::OnceCell;
 
 use super::{
     super::{
-        Collection, Collections, Item, RawFormat, Reason, RecordPath,
+        Item, RawFormat,
         operation::{Fault, RawRecord, Refusal, decode_delete, decode_put},
     },
     Blocks, Found, RawCommit, RawMessage, RawOperation,
 };
-use crate::atproto::{Did, RecordKey, Tid};
+use crate::{
+    atproto::{Did, RecordKey, Tid},
+    model::{Collection, Collections, RecordPath, RejectReason},
+};
 
 /// Reads a commit. The refusal is one that concerns the commit as a whole.
 pub(super) fn decode_commit(collections: &Collections, raw: &RawMessage<'_>) -> Result<Found, Refusal> {
@@ -17,7 +20,11 @@ pub(super) fn decode_commit(collections: &Collections, raw: &RawMessage<'_>) -> 
     let mut operations = commit.operations().ok_or_else(|| Refusal::missing("ops"))?.enumerate().peekable();
     if operations.peek().is_none() && commit.is_too_big() {
         let repo = commit.did().unwrap_or("an unknown repo");
-        return Err(Refusal::of(Reason::TooBig, "tooBig", format!("a commit of {repo} was too big to be carried")));
+        return Err(Refusal::of(
+            RejectReason::TooBig,
+            "tooBig",
+            format!("a commit of {repo} was too big to be carried"),
+        ));
     }
     let slice = Slice { raw, commit, blocks: OnceCell::new() };
     let mut found = Found::default();
@@ -84,7 +91,7 @@ impl Slice<'_> {
             Some("create" | "update") => Ok(Some(self.decode_put(collections, path))),
             Some(other) => {
                 let detail = format!("the action {other:?} is not known");
-                Err(Fault::about(path, Refusal::of(Reason::UnknownKind, ours.field("action"), detail)))
+                Err(Fault::about(path, Refusal::of(RejectReason::UnknownKind, ours.field("action"), detail)))
             }
             None => Err(Fault::about(path, Refusal::missing(&ours.field("action")))),
         }
@@ -94,8 +101,8 @@ impl Slice<'_> {
         let block = path.cid.and_then(|cid| self.blocks().and_then(|blocks| blocks.find(&cid)));
         let raw = RawRecord { format: RawFormat::RecordCbor, bytes: block.unwrap_or_default() };
         match decode_put(collections, path, raw) {
-            Item::Reject(mut reject) if reject.reason == Reason::BlockMissing && self.commit.is_too_big() => {
-                reject.reason = Reason::TooBig;
+            Item::Reject(mut reject) if reject.reason == RejectReason::BlockMissing && self.commit.is_too_big() => {
+                reject.reason = RejectReason::TooBig;
                 Item::Reject(reject)
             }
             item => item,

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use super::super::{
-    MESSAGE_MAX, Reason, car,
+    MESSAGE_MAX, car,
     value::{Value, ValueError},
 };
-use crate::atproto::{Cid, Timestamp};
+use crate::{
+    atproto::{Cid, Timestamp},
+    model::RejectReason,
+};
 
 /// A message whose two objects could be read.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ pub struct Blocks<'m>(HashMap<Cid, &'m [u8]>);
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct ReadError {
-    /// [`Reason::FrameEncoding`] or [`Reason::FrameBound`].
-    pub reason: Reason,
+    /// [`RejectReason::FrameEncoding`] or [`RejectReason::FrameBound`].
+    pub reason: RejectReason,
     /// In one sentence.
     pub detail: String,
 }
@@ -52,13 +55,15 @@ pub struct ReadError {
 pub fn read_message(message: &[u8]) -> Result<RawMessage<'_>, ReadError> {
     if message.len() > MESSAGE_MAX {
         let detail = format!("the message has {} bytes", message.len());
-        return Err(ReadError { reason: Reason::FrameBound, detail });
+        return Err(ReadError { reason: RejectReason::FrameBound, detail });
     }
     match Value::pair_from_cbor(message) {
         Ok((header, payload)) => Ok(RawMessage { header, payload }),
-        Err(error @ ValueError::Bound(_)) => Err(ReadError { reason: Reason::FrameBound, detail: error.to_string() }),
+        Err(error @ ValueError::Bound(_)) => {
+            Err(ReadError { reason: RejectReason::FrameBound, detail: error.to_string() })
+        }
         Err(error @ ValueError::Encoding(_)) => {
-            Err(ReadError { reason: Reason::FrameEncoding, detail: error.to_string() })
+            Err(ReadError { reason: RejectReason::FrameEncoding, detail: error.to_string() })
         }
     }
 }

@@ -12,11 +12,14 @@ pub use link::{Follows, Link};
 pub use message::{Blocks, RawCommit, RawMessage, RawOperation, ReadError, read_message};
 
 use super::{
-    AccountStatus, Body, Collections, Event, Frame, Item, RawFormat, Reason,
-    operation::{Fault, Refusal},
+    Frame, Item, RawFormat,
+    operation::{Fault, Refusal, account_status},
     value::Value,
 };
-use crate::atproto::{Did, Handle, Tid, Timestamp};
+use crate::{
+    atproto::{Did, Handle, Tid, Timestamp},
+    model::{Collections, Event, EventBody, RejectReason},
+};
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
@@ -38,9 +41,11 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
         (Some(1), Some("#identity")) => decode_identity(&raw).map(only),
         (Some(1), Some("#account")) => decode_account(&raw).map(only),
         (Some(1), Some("#sync")) => decode_sync(&raw).map(only),
-        (Some(1), Some(kind)) => Err(Refusal::of(Reason::UnknownKind, "t", format!("the type {kind:?} is not known"))),
+        (Some(1), Some(kind)) => {
+            Err(Refusal::of(RejectReason::UnknownKind, "t", format!("the type {kind:?} is not known")))
+        }
         (Some(1), None) => Err(Refusal::missing("t")),
-        (Some(op), _) => Err(Refusal::of(Reason::UnknownKind, "op", format!("the operation {op} is not known"))),
+        (Some(op), _) => Err(Refusal::of(RejectReason::UnknownKind, "op", format!("the operation {op} is not known"))),
         (None, _) => Err(Refusal::missing("op")),
     };
     let items = match found {
@@ -70,7 +75,7 @@ fn decode_identity(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let handle = raw.text("handle").and_then(|text| Handle::parse_any_case(text).ok());
     let handle = handle.filter(|handle| handle.as_str() != "handle.invalid");
     let (did, at) = (read_did(raw)?, read_time(raw)?);
-    Ok(Event { did, body: Body::Identity { handle, at } })
+    Ok(Event { did, body: EventBody::Identity { handle, at } })
 }
 
 fn decode_account(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
@@ -78,10 +83,10 @@ fn decode_account(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let active = raw.field("active").and_then(Value::as_boolean).ok_or_else(|| Refusal::missing("active"))?;
     let status = match raw.field("status") {
         None | Some(Value::Null) => None,
-        Some(Value::Text(word)) => Some(AccountStatus::from_event(word, "status")?),
+        Some(Value::Text(word)) => Some(account_status(word, "status")?),
         Some(_) => return Err(Refusal::missing("status")),
     };
-    Ok(Event { did, body: Body::Account { active, status, at: read_time(raw)? } })
+    Ok(Event { did, body: EventBody::Account { active, status, at: read_time(raw)? } })
 }
 
 fn decode_sync(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
@@ -89,7 +94,7 @@ fn decode_sync(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let rev = raw.text("rev").ok_or_else(|| Refusal::missing("rev"))?;
     let rev = Tid::parse(rev).map_err(|error| Refusal::invalid("rev", error))?;
     raw.position().ok_or_else(|| Refusal::missing("seq"))?;
-    Ok(Event { did, body: Body::Sync { rev } })
+    Ok(Event { did, body: EventBody::Sync { rev } })
 }
 
 fn read_did(raw: &RawMessage<'_>) -> Result<Did, Refusal> {

@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 use super::patience::Patience;
 use crate::{
     atproto::{Did, RecordKey, Tid},
-    decode::Collection,
+    model::Collection,
 };
 
 /// Commits remembered at most. While so many wait to be judged, others are not compared.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     atproto::{Did, RecordKey, Tid, Timestamp},
     clock::Clock,
-    decode::Collection,
+    model::Collection,
     source::{Connection, Delivery},
 };
 

@@ -17,15 +17,17 @@ use super::{comparison::Score, patience::Patience, slot::Duty};
 use crate::{
     atproto::Timestamp,
     clock::Clock,
-    decode::Collection,
-    ingest::meter,
-    source::{PositionKind, SourceSpec},
+    ingest::observe,
+    model::{Collection, GapReason, PositionKind},
+    source::SourceSpec,
     store::{
         self,
-        gaps::{self, End, NewGap, Reason},
-        lease::Token,
-        proofs::{self, StoredProof},
-        scores::{self, NewScore},
+        gaps::{self, End, NewGap},
+        sources::{
+            last_delivered::{self, StoredProof},
+            lease::Token,
+            scores::{self, NewScore},
+        },
     },
 };
 
@@ -207,7 +209,7 @@ impl Rotation {
         let blind_to: Vec<&str> = score.blind_to().map(Collection::suffix).collect();
         let mut connection = self.pool.acquire().await?;
         let mut transaction = store::begin_held(&mut connection, self.token).await?;
-        let proof = proofs::find(&mut transaction, &seat.name, &blind_to).await?;
+        let proof = last_delivered::find(&mut transaction, &seat.name, &blind_to).await?;
         let detail = format!(
             "it delivers, but for {} commits or more not what others deliver of: {}",
             self.patience.misses,
@@ -219,7 +221,7 @@ impl Rotation {
         });
         let gap = NewGap {
             source: &seat.name,
-            reason: Reason::Blind,
+            reason: GapReason::Blind,
             kind: Some(seat.spec.dialect.position_kind().as_str()),
             from,
             to: End::default(),
@@ -259,7 +261,7 @@ impl Rotation {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = store::begin_held(&mut connection, self.token).await?;
         let note = "read again from its last proof on, it delivered all that others had delivered";
-        gaps::prove(&mut transaction, Some(&seat.name), Reason::Blind, (note, self.clock.now().utc())).await?;
+        gaps::prove(&mut transaction, Some(&seat.name), GapReason::Blind, (note, self.clock.now().utc())).await?;
         transaction.commit().await?;
         tracing::info!(source = seat.name, "no longer blind: it has delivered all that it had missed");
         self.release(place);
@@ -272,7 +274,7 @@ impl Rotation {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = store::begin_held(&mut connection, self.token).await?;
         let end = End { value: None, at: Some(self.clock.now()) };
-        gaps::end(&mut transaction, &seat.name, Reason::Blind, end).await?;
+        gaps::end(&mut transaction, &seat.name, GapReason::Blind, end).await?;
         transaction.commit().await?;
         tracing::warn!(
             source = seat.name,
@@ -337,7 +339,7 @@ impl Rotation {
     /// Tells the scores in metrics, and where `status` finds them.
     async fn tell(&mut self, scores: Vec<Score>, now: Instant) -> sqlx::Result<()> {
         for (seat, score) in self.seats.iter().zip(&scores) {
-            meter::compared(&seat.name, score, !matches!(seat.phase, Phase::Resting { .. }));
+            observe::compared(&seat.name, score, !matches!(seat.phase, Phase::Resting { .. }));
         }
         let is_first = self.told_at.is_none();
         let sight = |scores: &[Score]| scores.iter().map(Score::blind_since_us).collect::<Vec<_>>();

@@ -3,7 +3,10 @@ use std::{pin::pin, time::Instant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::source::{self, Connection, Delivery, Follow};
+use crate::{
+    model::Position,
+    source::{self, Connection, Delivery, Follow},
+};
 
 /// What a source is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +72,7 @@ impl Slot {
             received_at: Instant::now(),
         };
         if self.follow.deliveries.send(marker).await.is_ok() {
-            let is_there =
-                |position: &Option<source::Position>| position.as_ref().is_some_and(|held| held.value == value);
+            let is_there = |position: &Option<Position>| position.as_ref().is_some_and(|held| held.value == value);
             // An error means that the writer is gone, and so are we soon.
             drop(self.follow.committed.wait_for(is_there).await);
         }

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::super::{app::App, lists::uri_of, shapes::text};
+use super::super::{http::app::App, record_uris::uri_of};
 use crate::{
     atproto::{Did, Handle, Timestamp},
-    decode::Collection,
+    model::Collection,
     store::views::{lists::ListView, tracks::TrackView},
 };
 
@@ -221,7 +221,7 @@ impl From<TrackView> for XrpcTrack {
     fn from(view: TrackView) -> Self {
         Self {
             uri: view.uri.to_string(),
-            cid: text(view.cid.as_ref()).unwrap_or_default(),
+            cid: view.cid.as_ref().map(ToString::to_string).unwrap_or_default(),
             title: view.title,
             artist: view.artist.unwrap_or_default(),
             file_type: view.file_type.unwrap_or_default(),
@@ -240,14 +240,14 @@ impl From<TrackView> for XrpcTrack {
 
 /// The basics of an actor.
 pub fn actor_basic(did: &Did, handle: Option<&Handle>) -> ActorBasic {
-    ActorBasic { did: did.to_string(), handle: text(handle) }
+    ActorBasic { did: did.to_string(), handle: handle.map(ToString::to_string) }
 }
 
 /// A list without its items.
 pub fn xrpc_list(app: &App, list: ListView) -> XrpcList {
     XrpcList {
         uri: uri_of(&app.settings.collections, &list.did, Collection::List, list.rkey).to_string(),
-        cid: text(list.cid.as_ref()),
+        cid: list.cid.as_ref().map(ToString::to_string),
         name: list.name,
         list_type: list.list_type,
         item_count: list.item_count,

@@ -2,8 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{avatar_url, moment, stored_did, stored_handle, stored_tid};
+use super::avatar_url;
 use crate::atproto::{Did, Handle, Tid, Timestamp};
+use crate::store::stored::{moment, stored_did, stored_handle, stored_tid};
 
 /// What a client may call an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{
-    Page, Place, actors::ActorName, avatar_url, moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri,
-};
+use super::{Page, Place, actors::ActorName, avatar_url};
 use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
+use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri};
 
 /// A liker of a track.
 #[derive(Debug, Clone, PartialEq, Eq)]

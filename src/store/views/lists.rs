@@ -2,8 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, moment, stored_cid, stored_did, stored_handle, stored_tid};
+use super::{Page, Place};
 use crate::atproto::{Cid, Did, Handle, Tid, Timestamp};
+use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid};
 
 /// A list without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,11 +8,11 @@ pub mod indexers;
 pub mod likes;
 pub mod lists;
 pub mod operation;
+pub mod rejects;
 pub mod tracks;
 
-use chrono::{DateTime, Utc};
-
-use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
+use super::stored::stored_cid;
+use crate::atproto::Timestamp;
 
 /// A place in an order: everything sorts by a moment and then by a text or number that no two rows share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,35 +30,6 @@ pub struct Page<P> {
     pub after: Option<P>,
     /// At most as many.
     pub limit: i64,
-}
-
-fn corrupt(error: crate::atproto::SyntaxError) -> sqlx::Error {
-    sqlx::Error::Decode(Box::new(error))
-}
-
-/// A DID that we stored.
-pub(super) fn stored_did(text: &str) -> sqlx::Result<Did> {
-    Did::parse(text).map_err(corrupt)
-}
-
-fn stored_handle(text: Option<&str>) -> sqlx::Result<Option<Handle>> {
-    text.map(|text| Handle::parse(text).map_err(corrupt)).transpose()
-}
-
-fn stored_uri(text: &str) -> sqlx::Result<AtUri> {
-    AtUri::parse(text).map_err(corrupt)
-}
-
-pub(super) fn stored_cid(bytes: Option<&[u8]>) -> sqlx::Result<Option<Cid>> {
-    bytes.map(|bytes| Cid::from_bytes(bytes).map_err(corrupt)).transpose()
-}
-
-pub(super) fn stored_tid(number: i64) -> sqlx::Result<Tid> {
-    Tid::from_number(number).ok_or_else(|| sqlx::Error::Decode("a negative number is no TID".into()))
-}
-
-fn moment(stored: Option<DateTime<Utc>>) -> Option<Timestamp> {
-    stored.map(Timestamp::from_utc)
 }
 
 /// Where somebody's picture is: where their own profile record says, or else the blob that their other profile names, on the

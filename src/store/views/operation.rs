@@ -3,8 +3,8 @@
 use chrono::TimeDelta;
 use sqlx::PgConnection;
 
-use super::moment;
 use crate::atproto::Timestamp;
+use crate::store::stored::moment;
 
 /// One source: how far it has been read, and what it last told of its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]

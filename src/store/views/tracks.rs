@@ -3,8 +3,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, avatar_url, moment, stored_cid, stored_did, stored_handle, stored_uri};
+use super::{Page, Place, avatar_url};
 use crate::atproto::{AtUri, Cid, Did, Handle, Timestamp};
+use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_uri};
 
 /// A track with what is known to show of it.
 #[derive(Debug, Clone, PartialEq)]

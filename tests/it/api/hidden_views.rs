@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use plyr_likes::{
     apply::{Applier, Batch},
     clock::Clock,
-    decode::{Collections, Item, jetstream_v1},
-    ingest::settle_accounts,
+    decode::{Item, jetstream_v1},
+    maintenance::settle_accounts,
+    model::Collections,
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -148,7 +148,7 @@ async fn methods_under_the_namespace_alone() {
     }
     let posted = api.request(Method::POST, STATUSES).send().await.unwrap();
     assert_eq!(json_of(posted, StatusCode::METHOD_NOT_ALLOWED).await["error"], "InvalidRequest");
-    let staging = plyr_likes::decode::Collections::of_namespace("fm.plyr.stg").unwrap();
+    let staging = plyr_likes::model::Collections::of_namespace("fm.plyr.stg").unwrap();
     let staging = Api::with(plyr_likes::serve::ServeSettings { collections: staging, ..settings() }).await;
     staging.refused("/xrpc/fm.plyr.feed.getTracks", 501).await;
     staging.refused("/xrpc/fm.plyr.stg.feed.getTracks", 400).await;

@@ -13,9 +13,9 @@ use plyr_likes::{
     apply::{Answer, Decision, decide},
     atproto::{Did, Tid},
     clock::Clock,
-    decode::AccountStatus,
-    ingest::{check_counts, settle_accounts},
-    store::{account_checks::AccountCheck, accounts},
+    maintenance::{check_counts, settle_accounts},
+    model::AccountStatus,
+    store::actors::{account_checks::AccountCheck, accounts},
 };
 use serde_json::{Value, json};
 

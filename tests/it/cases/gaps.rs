@@ -9,10 +9,10 @@ use std::{
 use plyr_likes::{
     apply::{Applier, Batch, Gap, GapChange, Reached},
     clock::Clock,
-    decode::Collections,
     ingest,
+    model::{Collections, GapReason},
     source::Start,
-    store::gaps::{self, By, End, Reason, State, StoredGap, Which},
+    store::gaps::{self, By, End, State, StoredGap, Which},
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -518,7 +518,7 @@ async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
     run("ALTER TABLE gaps ADD CONSTRAINT none CHECK (reason <> 'too_old')").await;
     let source: Arc<str> = "firehose+wss://relay.example".into();
     let lost = GapChange::Opens {
-        reason: Reason::TooOld,
+        reason: GapReason::TooOld,
         kind: Some("firehose_seq"),
         from: End { value: Some(10), at: None },
         to: End { value: Some(900), at: None },

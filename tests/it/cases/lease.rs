@@ -10,10 +10,10 @@ use std::{
 use plyr_likes::{
     apply::{Applier, ApplyError, Batch, Reached},
     clock::Clock,
-    decode::Collections,
+    model::Collections,
     store::{
         begin_apply,
-        lease::{self, Indexer, Token},
+        sources::lease::{self, Indexer, Token},
     },
 };
 use rustix::process::Signal;

@@ -128,8 +128,7 @@ impl Doubt {
     async fn ask(&mut self, net: Net) -> (bool, bool) {
         *self.net.lock().unwrap() = net;
         let pool = self.world.database.pool.clone();
-        let context =
-            Context { pool: pool.clone(), identities: self.identities.clone(), clock: self.hands.clock() };
+        let context = Context { pool: pool.clone(), identities: self.identities.clone(), clock: self.hands.clock() };
         let asked = accounts::run(context, Until::NothingIsDue, CancellationToken::new()).await.unwrap();
         assert_eq!(asked, 1, "{net:?}");
         let pool = &pool;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest};
+use plyr_likes::{clock::Clock, ingest, model::Collections};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message as Frame;
 

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use plyr_likes::{
-    decode::Collection,
     ingest::failover::{
         Patience,
         comparison::{Comparison, Heard, Moment, Score},
     },
+    model::Collection,
 };
 use proptest::prelude::*;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use plyr_likes::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    ingest::continuity::{Continuity, Passed, Stored},
-    source::{Asked, Lost, Opening, PositionKind, SourceSpec},
-    store::gaps::{End, Reason},
+    ingest::gaps::continuity::{Continuity, Passed, Stored},
+    model::{GapReason, PositionKind},
+    source::{Asked, Lost, Opening, SourceSpec},
+    store::gaps::End,
 };
 
 use crate::support::history::{Random, START_US};
@@ -54,7 +55,7 @@ fn micros_after(last: i64, quiet_until: Option<i64>, came: &[i64], now: i64) -> 
 }
 
 /// The reason and the ends of the only gap among these.
-fn only_gap(found: &[Passed]) -> (Reason, End, End) {
+fn only_gap(found: &[Passed]) -> (GapReason, End, End) {
     let gaps: Vec<&Gap> = found.iter().filter_map(|passed| passed.gap.as_ref()).collect();
     match gaps.as_slice() {
         [Gap { change: GapChange::Opens { reason, from, to, .. }, .. }] => (*reason, *from, *to),
@@ -74,9 +75,9 @@ fn t6_a_jetstream_that_begins_after_the_margin_has_dropped_what_we_had() {
     }
     let found = micros_after(last, None, &[last + MARGIN + 1, last + HOUR], last + HOUR);
     let end = |micros| End { value: Some(micros), at: Some(at(micros)) };
-    assert_eq!(only_gap(&found), (Reason::Clamped, end(last), end(last + MARGIN + 1)));
+    assert_eq!(only_gap(&found), (GapReason::Clamped, end(last), end(last + MARGIN + 1)));
     let found = micros_after(last, None, &[last + 12 * HOUR], last + 36 * HOUR);
-    assert_eq!(only_gap(&found), (Reason::Clamped, end(last), end(last + 12 * HOUR)));
+    assert_eq!(only_gap(&found), (GapReason::Clamped, end(last), end(last + 12 * HOUR)));
 }
 
 #[test]
@@ -170,7 +171,7 @@ fn t7_stamps_far_below_what_was_asked_for_are_a_repetition_or_a_future_position(
         })
         .collect();
     let (reason, from, _) = only_gap(&found);
-    assert_eq!((reason, from), (Reason::Future, End { value: Some(last), at: None }));
+    assert_eq!((reason, from), (GapReason::Future, End { value: Some(last), at: None }));
     let restarts: Vec<bool> = found.iter().map(|passed| passed.restarts).collect();
     assert_eq!(restarts.iter().filter(|restarts| **restarts).count(), 1, "the position goes back, once: {restarts:?}");
 }
@@ -183,14 +184,14 @@ fn t8_a_firehose_that_counts_anew() {
         let source = stored(kind, Some((100, START_US)), None);
         let found = first(source, 100, &[(number, now), (number + 1, now)], now);
         let from = End { value: Some(100), at: Some(at(START_US)) };
-        assert_eq!(only_gap(&found), (Reason::Reset, from, End { value: Some(number), at: Some(at(now)) }));
+        assert_eq!(only_gap(&found), (GapReason::Reset, from, End { value: Some(number), at: Some(at(now)) }));
         assert!(found[0].restarts && !found[1].restarts, "{found:?}");
     }
     // Within one connection.
     let source = stored(kind, Some((100, START_US)), None);
     let found = first(source, 100, &[(101, START_US), (102, START_US + 1), (3, now), (4, now)], now);
     let (reason, from, _) = only_gap(&found);
-    assert_eq!((reason, from.value, found[2].restarts), (Reason::Reset, Some(102), true));
+    assert_eq!((reason, from.value, found[2].restarts), (GapReason::Reset, Some(102), true));
 }
 
 #[test]
@@ -200,7 +201,7 @@ fn t8_a_jetstream_that_begins_below_the_number_it_was_asked_for() {
     no_gap(&first(source(), 100, &[(100, START_US), (250, START_US + HOUR)], START_US + HOUR));
     no_gap(&first(source(), 100, &[(180, START_US + HOUR)], START_US + HOUR));
     let found = first(source(), 100, &[(99, START_US + HOUR)], START_US + HOUR);
-    assert_eq!(only_gap(&found).0, Reason::Reset);
+    assert_eq!(only_gap(&found).0, GapReason::Reset);
 }
 
 #[test]
@@ -211,7 +212,7 @@ fn t6_a_relay_that_begins_later_than_asked_without_a_word() {
         first(stored(kind, Some((100, START_US)), quiet_until), 100, &[(number, came_at)], now)
     };
     let (reason, from, to) = only_gap(&after(None, 5_000, START_US + HOUR));
-    assert_eq!((reason, from.value, to.value), (Reason::Clamped, Some(100), Some(5_000)));
+    assert_eq!((reason, from.value, to.value), (GapReason::Clamped, Some(100), Some(5_000)));
     no_gap(&after(None, 101, START_US + HOUR));
     no_gap(&after(None, 105, START_US + 10 * MINUTE));
     no_gap(&after(Some(START_US + HOUR - MINUTE), 105, START_US + HOUR));
@@ -225,27 +226,27 @@ fn t6_what_an_upstream_says_of_a_cursor() {
     assert_eq!(source.hear("ConsumerTooSlow"), Passed::default());
     let heard = source.hear("OutdatedCursor");
     let from = End { value: Some(100), at: Some(at(START_US)) };
-    assert_eq!(only_gap(std::slice::from_ref(&heard)), (Reason::TooOld, from, End::default()));
+    assert_eq!(only_gap(std::slice::from_ref(&heard)), (GapReason::TooOld, from, End::default()));
     assert_eq!(source.hear("OutdatedCursor"), Passed::default(), "once for each connection");
     let to = End { value: Some(900), at: Some(at(START_US + HOUR)) };
     let ended = source.pass((900, to.at), at(START_US + HOUR)).gap.expect("it ends here");
-    assert_eq!(ended.change, GapChange::Ends { reason: Reason::TooOld, to });
+    assert_eq!(ended.change, GapChange::Ends { reason: GapReason::TooOld, to });
     no_gap(&[source.pass((901, to.at), at(START_US + HOUR))]);
 
     source.begin(&opening(kind, Some(901), None), at(START_US));
     let heard = source.hear("FutureCursor");
     assert!(heard.restarts, "the oldest takes the position's place");
     let (reason, from, _) = only_gap(&[heard]);
-    assert_eq!((reason, from), (Reason::Future, End { value: Some(901), at: None }));
+    assert_eq!((reason, from), (GapReason::Future, End { value: Some(901), at: None }));
 }
 
 #[test]
 fn t6_a_loss_that_the_source_tells_of_ends_with_the_first_that_comes() {
     let lost = [
-        (Lost::TooOld, Reason::TooOld),
-        (Lost::Future, Reason::Future),
-        (Lost::Mismatch, Reason::Mismatch),
-        (Lost::Reset, Reason::Reset),
+        (Lost::TooOld, GapReason::TooOld),
+        (Lost::Future, GapReason::Future),
+        (Lost::Mismatch, GapReason::Mismatch),
+        (Lost::Reset, GapReason::Reset),
     ];
     for (lost, reason) in lost {
         let kind = PositionKind::JetstreamV2Seq;
@@ -270,7 +271,7 @@ fn t5_a_position_of_another_space_is_no_loss_where_what_comes_begins_before_it()
     assert!(source.begin(&opening(kind, Some(100), Some(Lost::Mismatch)), at(START_US)).is_some());
     let passed = source.pass((START_US - HOUR, Some(at(START_US - HOUR))), at(START_US + HOUR));
     let change = passed.gap.expect("it is settled").change;
-    assert!(matches!(change, GapChange::Proves { reason: Reason::Mismatch, .. }), "{change:?}");
+    assert!(matches!(change, GapChange::Proves { reason: GapReason::Mismatch, .. }), "{change:?}");
 }
 
 /// A Jetstream that keeps some hours, and what one of its clients has of it.

@@ -7,11 +7,12 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::Cid,
     decode::{
-        Body, Collections, Item, RawFormat,
+        Item, RawFormat,
         firehose::{self, Message},
         jetstream_v1,
         record::record_json,
     },
+    model::{Collections, EventBody},
 };
 use serde_json::{Value, json};
 
@@ -70,13 +71,13 @@ fn account_events(frame: &[u8]) -> Vec<Value> {
     assert!(decoded.position.is_some() && decoded.time.is_some());
     let event = |item: Item| match item {
         Item::Event(event) => match event.body {
-            Body::Identity { handle, at } => {
+            EventBody::Identity { handle, at } => {
                 json!({ "did": event.did, "identity": { "handle": handle, "time": at } })
             }
-            Body::Account { active, status, at } => {
+            EventBody::Account { active, status, at } => {
                 json!({ "did": event.did, "account": { "active": active, "status": status.map(|s| s.as_str().to_owned()), "time": at } })
             }
-            Body::Commit(_) | Body::Sync { .. } => panic!("the capture holds nothing of ours and no #sync"),
+            EventBody::Commit(_) | EventBody::Sync { .. } => panic!("the capture holds nothing of ours and no #sync"),
         },
         Item::Reject(reject) => panic!("refused: {reject:?}"),
     };

@@ -11,8 +11,8 @@ use futures_util::future::join_all;
 use plyr_likes::{
     atproto::Did,
     crawl::identity,
-    decode::Collections,
     identity::{Failure, Identities, IdentityError, IdentityOptions},
+    model::Collections,
     pds::{Directory, HostUrl},
     store,
 };

@@ -7,10 +7,11 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::RecordKey,
     decode::{
-        Collection, Collections, RawFormat, Reason,
+        RawFormat,
         lexicons::{self, ALL},
         record::{RecordError, decode_record},
     },
+    model::{Collection, Collections, RejectReason},
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -427,7 +428,7 @@ proptest! {
         let broken = faults(schema, &record, "");
         prop_assert!(!broken.is_empty());
         let error = decode(collection, &record).unwrap_err();
-        prop_assert_eq!(error.reason, Reason::Lexicon, "{:?}", error);
+        prop_assert_eq!(error.reason, RejectReason::Lexicon, "{:?}", error);
         prop_assert!(broken.contains(error.field.as_ref().unwrap()), "{error:?} is none of {broken:?}");
     }
 }
@@ -444,7 +445,7 @@ fn every_constraint_broken_alone_is_refused_by_name() {
             let broken = one.apply(&record);
             assert_eq!(faults(schema, &broken, ""), [one.path()], "{one:?}");
             let error = decode(collection, &broken).expect_err(&format!("{nsid}: {one:?}"));
-            assert_eq!((error.reason, error.field), (Reason::Lexicon, Some(one.path())), "{nsid}: {one:?}");
+            assert_eq!((error.reason, error.field), (RejectReason::Lexicon, Some(one.path())), "{nsid}: {one:?}");
             *whats.entry(one.what).or_default() += 1;
         }
     }
@@ -460,7 +461,7 @@ fn a_type_that_is_not_the_collection_is_refused() {
             let mut record = valid_record(collection, 2, false);
             record["$type"] = kind;
             let error = decode(collection, &record).unwrap_err();
-            assert_eq!((error.reason, error.field.as_deref()), (Reason::RecordType, Some("$type")));
+            assert_eq!((error.reason, error.field.as_deref()), (RejectReason::RecordType, Some("$type")));
         }
     }
 }
@@ -481,7 +482,7 @@ fn o12_subjects_that_are_no_track() {
         record["subject"]["uri"] = uri.into();
         assert!(faults(Schema::of_record(documents, "fm.plyr.like"), &record, "").is_empty());
         let error = decode(Collection::Like, &record).unwrap_err();
-        assert_eq!((error.reason, error.field.as_deref()), (Reason::Lexicon, Some("subject.uri")), "{uri}");
+        assert_eq!((error.reason, error.field.as_deref()), (RejectReason::Lexicon, Some("subject.uri")), "{uri}");
     }
     let mut like = valid_record(Collection::Like, 3, false);
     like["subject"]["uri"] = "at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/fm.plyr.track/any~valid:key".into();

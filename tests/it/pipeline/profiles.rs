@@ -20,12 +20,13 @@ use plyr_likes::{
         bluesky_profiles::{self, Options},
         identity,
     },
-    decode::{Collections, Item, jetstream_v1},
+    decode::{Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
-    ingest::settle_accounts,
+    maintenance::settle_accounts,
+    model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
     retry::Backoff,
-    store::{
+    store::actors::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
     },
@@ -181,7 +182,20 @@ impl Case {
         };
         let (api, stop_api) = start(pool, settings()).await;
         let client = http::client(Duration::from_secs(30));
-        Self { world, people, pdses: hosts, hands, context, options, api, stop_api, client, running: None, revs: 0, passed: 0 }
+        Self {
+            world,
+            people,
+            pdses: hosts,
+            hands,
+            context,
+            options,
+            api,
+            stop_api,
+            client,
+            running: None,
+            revs: 0,
+            passed: 0,
+        }
     }
 
     /// An artist (0) with a track on which 1 is featured, a liker (1) of it, and somebody with a list alone (3); all on the first PDS.

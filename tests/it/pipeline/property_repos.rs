@@ -8,7 +8,8 @@ use plyr_likes::{
     apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
     crawl::resync::{Ours, Record, Theirs},
-    decode::{Collections, RawFormat},
+    decode::RawFormat,
+    model::Collections,
 };
 
 use crate::support::{

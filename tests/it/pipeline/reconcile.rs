@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use plyr_likes::{
     atproto::{Cid, Did, RecordKey, Tid},
     crawl::resync::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
-    decode::{Body, Collection, Collections, RawFormat},
+    decode::RawFormat,
+    model::{Collection, Collections, EventBody},
     pds::{HostUrl, Server},
 };
 use serde_json::{Value, json};
@@ -101,7 +102,7 @@ fn b5_what_differs_is_written_at_the_rev_of_the_reading() {
         .events
         .iter()
         .map(|event| match &event.body {
-            Body::Commit(commit) => commit.rev,
+            EventBody::Commit(commit) => commit.rev,
             other => panic!("no commit: {other:?}"),
         })
         .collect();
@@ -115,7 +116,7 @@ fn b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses() {
     let (read, held) = (theirs(rev(10), &[(0, 1)]), ours(&[(0, rev(10), Some(9)), (1, rev(10), Some(9))]));
     let repair = plan(&collections(), &did(), &read, &held);
     let revs = repair.batch.events.iter().map(|event| match &event.body {
-        Body::Commit(commit) => commit.rev,
+        EventBody::Commit(commit) => commit.rev,
         other => panic!("no commit: {other:?}"),
     });
     let revs_of_rejects = repair.batch.rejects.iter().filter_map(|(_, reject)| Some(reject.path.as_ref()?.rev));

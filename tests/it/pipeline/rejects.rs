@@ -1,6 +1,6 @@
 //! Rejects are kept for a time and up to a size, and never go silently; tried again, they do not undo what came later.
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest};
+use plyr_likes::{clock::Clock, ingest, model::Collections};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 

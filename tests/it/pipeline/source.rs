@@ -13,8 +13,8 @@ use std::{future::Future, time::Duration};
 use plyr_likes::{
     atproto::Timestamp,
     clock::Clock,
-    decode::Collections,
-    source::{Connection, Delivery, Dialect, Follow, Position, SourceSpec, Start, Tuning, follow},
+    model::{Collections, Position},
+    source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning, follow},
 };
 use tokio::{
     sync::{mpsc, watch},

@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 use plyr_likes::{
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
-    decode::Collections,
+    model::Collections,
     serve::{ServeSettings, connect, router, run, token},
     store::sessions::{NewSession, create_session},
 };

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::{Did, Tid, Timestamp},
-    decode::AccountStatus,
-    ingest::settle_accounts,
-    store::{
+    maintenance::settle_accounts,
+    model::AccountStatus,
+    store::actors::{
         account_checks::{self, AccountCheck},
         accounts,
     },

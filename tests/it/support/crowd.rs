@@ -12,7 +12,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     atproto::{AtUri, Cid, Did, RecordKey, Tid},
     clock::Clock,
-    decode::{Body, Collection, Collections, Commit, Event, Like, Operation, Record},
+    model::{Collection, Collections, Commit, Event, EventBody, Like, Operation, Record},
 };
 use sqlx::PgPool;
 
@@ -99,6 +99,6 @@ impl Fan {
         let rkey = RecordKey::parse(&rev.to_string()).expect("a key");
         let operation = Operation::Put { cid, record };
         let commit = Commit { rev, collection: Collection::Like, rkey, operation };
-        Event { did: Did::parse(&self.did).expect("a DID"), body: Body::Commit(Box::new(commit)) }
+        Event { did: Did::parse(&self.did).expect("a DID"), body: EventBody::Commit(Box::new(commit)) }
     }
 }

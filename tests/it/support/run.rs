@@ -8,8 +8,8 @@ use std::{
 
 use plyr_likes::{
     clock::Clock,
-    decode::Collections,
     ingest::{self, failover::Patience},
+    model::Collections,
     source::{SourceSpec, Start, Tuning},
 };
 use sqlx::PgPool;
@@ -49,7 +49,7 @@ impl Pump {
             recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
             working: tokio::sync::watch::Sender::default(),
-            retention: ingest::Retention::default(),
+            retention: plyr_likes::maintenance::Retention::default(),
             proofs: ingest::Proofs::Off,
         }
     }

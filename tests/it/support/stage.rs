@@ -6,8 +6,8 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    ingest::settle_accounts,
-    store::{account_checks, account_checks::AccountCheck},
+    maintenance::settle_accounts,
+    store::actors::account_checks::{self, AccountCheck},
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -169,7 +169,8 @@ impl Stage {
     /// The only check that waits.
     pub async fn check_due(&self) -> AccountCheck {
         let mut connection = self.connection().await;
-        let due = account_checks::list_due(&mut connection, Clock::system().now().utc(), 10, &[]).await.expect("checks");
+        let due =
+            account_checks::list_due(&mut connection, Clock::system().now().utc(), 10, &[]).await.expect("checks");
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
         check.clone()
     }

@@ -13,7 +13,8 @@ use plyr_likes::{
     atproto::{Did, Timestamp},
     clock::Clock,
     crawl::resync::{Ours, Theirs, load_ours, plan},
-    decode::{Body, Collections, Frame, Item, firehose, jetstream_v1},
+    decode::{Frame, Item, firehose, jetstream_v1},
+    model::{Collections, EventBody},
 };
 use sqlx::PgConnection;
 
@@ -136,7 +137,7 @@ impl World {
             for item in frame.items {
                 match item {
                     Item::Event(event) => {
-                        if let Body::Sync { rev } = event.body {
+                        if let EventBody::Sync { rev } = event.body {
                             let change = GapChange::Syncs { did: event.did.clone(), rev, at: frame.time };
                             batch.gaps.push(Gap { source: origin.source.clone(), change });
                         }

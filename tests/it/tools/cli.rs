@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path, process::Output};
 
-use plyr_likes::store::operator::refuse_old_server;
+use plyr_likes::store::server::refuse_old_server;
 
 use crate::support::{
     database::empty,
@@ -211,8 +211,11 @@ fn doctor_says_what_fails_and_fails() {
 
 #[test]
 fn an_old_server_is_refused_by_its_version() {
-    assert_eq!(refuse_old_server(140_018).unwrap_err().to_string(), "Postgres 14 is too old: it must be 15 or newer");
-    assert_eq!((refuse_old_server(150_000), refuse_old_server(180_001)), (Ok(()), Ok(())));
+    assert_eq!(
+        refuse_old_server(140_018, 15).unwrap_err().to_string(),
+        "Postgres 14 is too old: it must be 15 or newer"
+    );
+    assert_eq!((refuse_old_server(150_000, 15), refuse_old_server(180_001, 15)), (Ok(()), Ok(())));
 }
 
 #[tokio::test]

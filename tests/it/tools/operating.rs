@@ -1,6 +1,6 @@
 //! What an operator sees and does: figures that grow old, rejects tried again.
 
-use plyr_likes::{clock::Clock, decode::Collections, ingest};
+use plyr_likes::{clock::Clock, ingest, model::Collections};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::support::{

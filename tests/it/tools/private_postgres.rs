@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use plyr_likes::store::private_postgres::{Folder, PrivatePostgres, PrivatePostgresError, start};
+use plyr_likes::postgres::{Folder, PrivatePostgres, PrivatePostgresError, start};
 use sqlx::{Connection as _, PgConnection};
 
 async fn start_in(path: &std::path::Path) -> PrivatePostgres {

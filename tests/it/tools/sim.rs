@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::StreamExt as _;
-use plyr_likes::decode::{Body, Collections, Frame, Item, firehose, jetstream_v1};
+use plyr_likes::{
+    decode::{Frame, Item, firehose, jetstream_v1},
+    model::{Collections, EventBody},
+};
 use plyr_likes_sim::{
     event::What,
     fault::{Fault, Plan, When},
@@ -66,10 +69,10 @@ fn counted(frames: impl Iterator<Item = Frame>) -> Counts {
     for item in frames.flat_map(|frame| frame.items) {
         let what = match item {
             Item::Event(event) => match event.body {
-                Body::Commit(_) => "records",
-                Body::Identity { .. } => "identities",
-                Body::Account { .. } => "accounts",
-                Body::Sync { .. } => "syncs",
+                EventBody::Commit(_) => "records",
+                EventBody::Identity { .. } => "identities",
+                EventBody::Account { .. } => "accounts",
+                EventBody::Sync { .. } => "syncs",
             },
             Item::Reject(_) => "rejects",
         };

@@ -4,9 +4,10 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::{Cid, Tid, Timestamp},
     decode::{
-        AccountStatus, Body, Collection, Event, Item, MESSAGE_MAX, Operation, RawFormat, Reason,
+        Item, MESSAGE_MAX, RawFormat,
         firehose::{self, Message},
     },
+    model::{AccountStatus, Collection, Event, EventBody, Operation, RejectReason},
 };
 use serde_json::{Value, json};
 
@@ -25,12 +26,12 @@ fn t17_cbor_deeper_than_any_stack() {
         let message = [header.clone(), nest(levels)].concat();
         let decoded = on_half_a_stack(move || firehose::decode_message(&collections(), &message));
         let Message::Frame(frame) = decoded else { panic!("no frame") };
-        assert_eq!(only_reject(frame.items).reason, Reason::FrameBound);
+        assert_eq!(only_reject(frame.items).reason, RejectReason::FrameBound);
         // {"x": [[..]]} as a record, hashed right.
         let block = [vec![0xa1, 0x61, b'x'], nest(levels)].concat();
         let payload = commit(&[put("fm.plyr.like", KEY, &block)]);
         let reject = only_reject(on_half_a_stack(move || decode_frame(&payload)).items);
-        assert_eq!((reject.reason, reject.path.is_some()), (Reason::RecordEncoding, true));
+        assert_eq!((reject.reason, reject.path.is_some()), (RejectReason::RecordEncoding, true));
     }
 }
 
@@ -50,7 +51,7 @@ fn o1_operations_of_one_commit_share_its_rev() {
         .items
         .into_iter()
         .map(|item| match only_event(vec![item]).body {
-            Body::Commit(commit) => (commit.rev, commit.collection, commit.operation == Operation::Delete),
+            EventBody::Commit(commit) => (commit.rev, commit.collection, commit.operation == Operation::Delete),
             other => panic!("no commit: {other:?}"),
         })
         .collect();
@@ -76,24 +77,29 @@ fn t17_firehose_operations_amiss() {
     let mut no_action = good();
     set(&mut no_action, "action", Ipld::Integer(7));
     let cases = [
-        (sent(good(), None), Reason::BlockMissing, None, true),
-        (sent(good(), Some((cid, b"other bytes".to_vec()))), Reason::CidMismatch, None, true),
-        (sent(operation("upsert", &path, Some(cid)), None), Reason::UnknownKind, Some("ops[0].action"), true),
-        (sent(no_action, None), Reason::Envelope, Some("ops[0].action"), true),
-        (sent(operation("update", &path, None), None), Reason::Envelope, Some("ops[0].cid"), true),
-        (sent(operation("create", "fm.plyr.like", Some(cid)), None), Reason::Identifier, Some("ops[0].path"), false),
+        (sent(good(), None), RejectReason::BlockMissing, None, true),
+        (sent(good(), Some((cid, b"other bytes".to_vec()))), RejectReason::CidMismatch, None, true),
+        (sent(operation("upsert", &path, Some(cid)), None), RejectReason::UnknownKind, Some("ops[0].action"), true),
+        (sent(no_action, None), RejectReason::Envelope, Some("ops[0].action"), true),
+        (sent(operation("update", &path, None), None), RejectReason::Envelope, Some("ops[0].cid"), true),
         (
-            sent(operation("create", "fm.plyr.like/a/b", Some(cid)), None),
-            Reason::Identifier,
+            sent(operation("create", "fm.plyr.like", Some(cid)), None),
+            RejectReason::Identifier,
             Some("ops[0].path"),
             false,
         ),
-        (sent(no_path, None), Reason::Envelope, Some("ops[0].path"), false),
+        (
+            sent(operation("create", "fm.plyr.like/a/b", Some(cid)), None),
+            RejectReason::Identifier,
+            Some("ops[0].path"),
+            false,
+        ),
+        (sent(no_path, None), RejectReason::Envelope, Some("ops[0].path"), false),
     ];
     for (sent, reason, field, has_path) in cases {
         let reject = only_reject(decode_frame(&commit(&[sent])).items);
         assert_eq!((reject.reason, reject.field.as_deref(), reject.path.is_some()), (reason, field, has_path));
-        let of_record = matches!(reason, Reason::BlockMissing | Reason::CidMismatch);
+        let of_record = matches!(reason, RejectReason::BlockMissing | RejectReason::CidMismatch);
         assert_eq!(reject.raw_format, if of_record { RawFormat::RecordCbor } else { RawFormat::Firehose });
     }
 }
@@ -103,12 +109,12 @@ fn t17_firehose_commits_amiss() {
     let block = serde_ipld_dagcbor::to_vec(&ipld(&like())).unwrap();
     let ours = || commit(&[put("fm.plyr.like", KEY, &block), put("fm.plyr.like", "3l3qo2vuowo22", &block)]);
     for (name, value, reason) in [
-        ("repo", Ipld::Null, Reason::Envelope),
-        ("repo", "alice.test".into(), Reason::Identifier),
-        ("rev", Ipld::Integer(7), Reason::Envelope),
-        ("rev", "7".into(), Reason::Identifier),
-        ("seq", "7".into(), Reason::Envelope),
-        ("ops", Ipld::Null, Reason::Envelope),
+        ("repo", Ipld::Null, RejectReason::Envelope),
+        ("repo", "alice.test".into(), RejectReason::Identifier),
+        ("rev", Ipld::Integer(7), RejectReason::Envelope),
+        ("rev", "7".into(), RejectReason::Identifier),
+        ("seq", "7".into(), RejectReason::Envelope),
+        ("ops", Ipld::Null, RejectReason::Envelope),
     ] {
         let mut payload = ours();
         set(&mut payload, name, value);
@@ -124,15 +130,15 @@ fn t17_firehose_commits_amiss() {
     {
         let mut payload = commit(&[put("fm.plyr.like", KEY, &block)]);
         set(&mut payload, "blocks", Ipld::Bytes(blocks.to_vec()));
-        assert_eq!(only_reject(decode_frame(&payload).items).reason, Reason::BlockMissing, "{blocks:?}");
+        assert_eq!(only_reject(decode_frame(&payload).items).reason, RejectReason::BlockMissing, "{blocks:?}");
         set(&mut payload, "tooBig", Ipld::Bool(true));
         let reject = only_reject(decode_frame(&payload).items);
-        assert_eq!((reject.reason, reject.path.unwrap().cid), (Reason::TooBig, Some(Cid::of_record(&block))));
+        assert_eq!((reject.reason, reject.path.unwrap().cid), (RejectReason::TooBig, Some(Cid::of_record(&block))));
     }
     let mut payload = commit(&[]);
     assert!(decode_frame(&payload).items.is_empty());
     set(&mut payload, "tooBig", Ipld::Bool(true));
-    assert_eq!(only_reject(decode_frame(&payload).items).reason, Reason::TooBig);
+    assert_eq!(only_reject(decode_frame(&payload).items).reason, RejectReason::TooBig);
 }
 
 #[test]
@@ -146,23 +152,23 @@ fn firehose_messages_that_are_no_commits() {
     let frame = decode_of("#identity", &payload(json!({"handle": "alice.test"})));
     assert_eq!((frame.position, frame.time), (Some(7), Some(at)));
     let body = only_event(frame.items).body;
-    assert!(matches!(body, Body::Identity { handle: Some(handle), .. } if handle.as_str() == "alice.test"));
+    assert!(matches!(body, EventBody::Identity { handle: Some(handle), .. } if handle.as_str() == "alice.test"));
     let account = decode_of("#account", &payload(json!({"active": false, "status": "deleted"})));
     let body = only_event(account.items).body;
-    assert_eq!(body, Body::Account { active: false, status: Some(AccountStatus::Deleted), at });
+    assert_eq!(body, EventBody::Account { active: false, status: Some(AccountStatus::Deleted), at });
     let sync = decode_of("#sync", &payload(json!({"rev": REV, "blocks": null})));
-    assert_eq!(only_event(sync.items).body, Body::Sync { rev: Tid::parse(REV).unwrap() });
+    assert_eq!(only_event(sync.items).body, EventBody::Sync { rev: Tid::parse(REV).unwrap() });
     for (kind, more, reason, field) in [
-        ("#account", json!({}), Reason::Envelope, "active"),
-        ("#account", json!({"active": false, "status": 7}), Reason::Envelope, "status"),
-        ("#account", json!({"active": false, "status": "\0"}), Reason::NulCharacter, "status"),
-        ("#identity", json!({"did": 7}), Reason::Envelope, "did"),
-        ("#identity", json!({"did": "alice.test"}), Reason::Identifier, "did"),
-        ("#identity", json!({"seq": null}), Reason::Envelope, "seq"),
-        ("#identity", json!({"time": "now"}), Reason::Envelope, "time"),
-        ("#sync", json!({}), Reason::Envelope, "rev"),
-        ("#sync", json!({"rev": "7"}), Reason::Identifier, "rev"),
-        ("#tombstone", json!({}), Reason::UnknownKind, "t"),
+        ("#account", json!({}), RejectReason::Envelope, "active"),
+        ("#account", json!({"active": false, "status": 7}), RejectReason::Envelope, "status"),
+        ("#account", json!({"active": false, "status": "\0"}), RejectReason::NulCharacter, "status"),
+        ("#identity", json!({"did": 7}), RejectReason::Envelope, "did"),
+        ("#identity", json!({"did": "alice.test"}), RejectReason::Identifier, "did"),
+        ("#identity", json!({"seq": null}), RejectReason::Envelope, "seq"),
+        ("#identity", json!({"time": "now"}), RejectReason::Envelope, "time"),
+        ("#sync", json!({}), RejectReason::Envelope, "rev"),
+        ("#sync", json!({"rev": "7"}), RejectReason::Identifier, "rev"),
+        ("#tombstone", json!({}), RejectReason::UnknownKind, "t"),
     ] {
         let reject = only_reject(decode_of(kind, &payload(more)).items);
         assert_eq!((reject.reason, reject.field.as_deref()), (reason, Some(field)), "{kind}");
@@ -176,10 +182,10 @@ fn firehose_messages_that_are_no_commits() {
     let error = of(json!({"op": -1}), json!({"error": "FutureCursor"}));
     assert!(matches!(error, Message::Error { error, message: None } if error == "FutureCursor"));
     for (header, reason, field) in [
-        (json!({"op": 2, "t": "#commit"}), Reason::UnknownKind, Some("op")),
-        (json!({"op": 1}), Reason::Envelope, Some("t")),
-        (json!({"t": "#commit"}), Reason::Envelope, Some("op")),
-        (json!([]), Reason::Envelope, Some("op")),
+        (json!({"op": 2, "t": "#commit"}), RejectReason::UnknownKind, Some("op")),
+        (json!({"op": 1}), RejectReason::Envelope, Some("t")),
+        (json!({"t": "#commit"}), RejectReason::Envelope, Some("op")),
+        (json!([]), RejectReason::Envelope, Some("op")),
     ] {
         let Message::Frame(frame) = of(header, json!({})) else { panic!("no frame") };
         let reject = only_reject(frame.items);
@@ -195,14 +201,14 @@ fn t17_firehose_messages_that_are_none() {
         other => panic!("no frame: {other:?}"),
     };
     for length in 0..whole.len() {
-        assert_eq!(decode(&whole[..length]), Reason::FrameEncoding, "cut at {length}");
+        assert_eq!(decode(&whole[..length]), RejectReason::FrameEncoding, "cut at {length}");
     }
-    assert_eq!(decode(&[whole.clone(), vec![0]].concat()), Reason::FrameEncoding);
-    assert_eq!(decode(b"{\"did\":1}"), Reason::FrameEncoding);
-    assert_eq!(decode(&vec![0; MESSAGE_MAX + 1]), Reason::FrameBound);
+    assert_eq!(decode(&[whole.clone(), vec![0]].concat()), RejectReason::FrameEncoding);
+    assert_eq!(decode(b"{\"did\":1}"), RejectReason::FrameEncoding);
+    assert_eq!(decode(&vec![0; MESSAGE_MAX + 1]), RejectReason::FrameBound);
     // A list and a map that promise more than there is.
-    assert_eq!(decode(&[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), Reason::FrameEncoding);
-    assert_eq!(decode(&[0xbb, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), Reason::FrameEncoding);
+    assert_eq!(decode(&[0x9b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), RejectReason::FrameEncoding);
+    assert_eq!(decode(&[0xbb, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), RejectReason::FrameEncoding);
 }
 
 /// One commit cannot make more rejects than it has operations, nor keep its bytes more than once.
@@ -210,7 +216,7 @@ fn t17_firehose_messages_that_are_none() {
 fn a_commit_of_broken_operations_is_kept_once() {
     let sent = (0..200).map(|_| put("fm.plyr.like", "..", &[0])).collect::<Vec<_>>();
     let reject = only_reject(decode_frame(&commit(&sent)).items);
-    assert_eq!((reject.reason, reject.raw_format), (Reason::Identifier, RawFormat::Firehose));
+    assert_eq!((reject.reason, reject.raw_format), (RejectReason::Identifier, RawFormat::Firehose));
 }
 
 /// A broken operation costs itself alone, wherever it stands among good ones.
@@ -224,12 +230,16 @@ fn t17_a_broken_operation_hides_none_of_its_neighbours() {
         let (mut told, mut refused) = (Vec::new(), Vec::new());
         for item in decode_frame(&commit(&sent)).items {
             match item {
-                Item::Event(Event { body: Body::Commit(commit), .. }) => told.push(commit.rkey.to_string()),
+                Item::Event(Event { body: EventBody::Commit(commit), .. }) => told.push(commit.rkey.to_string()),
                 Item::Reject(reject) => refused.push(reject.reason),
                 other @ Item::Event(_) => panic!("no commit: {other:?}"),
             }
         }
-        assert_eq!((told, refused), (keys.map(str::to_owned).to_vec(), vec![Reason::Identifier]), "broken at {at}");
+        assert_eq!(
+            (told, refused),
+            (keys.map(str::to_owned).to_vec(), vec![RejectReason::Identifier]),
+            "broken at {at}"
+        );
     }
 }
 
@@ -238,5 +248,5 @@ fn deletes_by_both() {
     let by_json = only_event(decode_json(&delete("fm.plyr.like", KEY)).items);
     let sent = Sent { operation: operation("delete", &format!("fm.plyr.like/{KEY}"), None), block: None };
     assert_eq!(only_event(decode_frame(&commit(&[sent])).items), by_json);
-    assert!(matches!(by_json.body, Body::Commit(commit) if commit.operation == Operation::Delete));
+    assert!(matches!(by_json.body, EventBody::Commit(commit) if commit.operation == Operation::Delete));
 }

@@ -3,9 +3,8 @@
 use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::{Cid, Handle, Tid, Timestamp},
-    decode::{
-        AccountStatus, Body, Collection, Item, MESSAGE_MAX, Operation, RawFormat, Reason, Record, Reject, jetstream_v1,
-    },
+    decode::{Item, MESSAGE_MAX, RawFormat, Reject, jetstream_v1},
+    model::{AccountStatus, Collection, EventBody, Operation, Record, RejectReason},
 };
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ fn a_like_by_jetstream() {
     assert_eq!(frame.time, Timestamp::from_micros(1_725_911_162_329_308));
     let event = only_event(frame.items);
     assert_eq!(event.did.as_str(), DID);
-    let Body::Commit(commit) = event.body else { panic!("no commit") };
+    let EventBody::Commit(commit) = event.body else { panic!("no commit") };
     assert_eq!(
         (commit.rev, commit.collection, commit.rkey.as_str()),
         (Tid::parse(REV).unwrap(), Collection::Like, KEY)
@@ -39,16 +38,16 @@ fn t17_jetstream_messages_that_are_none() {
     let whole = create("fm.plyr.like", KEY, &like()).to_string();
     for length in 0..whole.len() {
         let frame = jetstream_v1::decode_message(&collections(), &whole.as_bytes()[..length]);
-        assert_eq!(only_reject(frame.items).reason, Reason::FrameEncoding, "cut at {length}");
+        assert_eq!(only_reject(frame.items).reason, RejectReason::FrameEncoding, "cut at {length}");
     }
-    let cases: [(&[u8], Reason); 7] = [
-        (b"hello", Reason::FrameEncoding),
-        (b"\xff\xfe", Reason::FrameEncoding),
-        (b"{} {}", Reason::FrameEncoding),
-        (b"[]", Reason::Envelope),
-        (b"7", Reason::Envelope),
-        (b"{}", Reason::Envelope),
-        (br#"{"kind":"sync"}"#, Reason::UnknownKind),
+    let cases: [(&[u8], RejectReason); 7] = [
+        (b"hello", RejectReason::FrameEncoding),
+        (b"\xff\xfe", RejectReason::FrameEncoding),
+        (b"{} {}", RejectReason::FrameEncoding),
+        (b"[]", RejectReason::Envelope),
+        (b"7", RejectReason::Envelope),
+        (b"{}", RejectReason::Envelope),
+        (br#"{"kind":"sync"}"#, RejectReason::UnknownKind),
     ];
     for (message, reason) in cases {
         let reject = only_reject(jetstream_v1::decode_message(&collections(), message).items);
@@ -57,7 +56,10 @@ fn t17_jetstream_messages_that_are_none() {
     }
     let huge = vec![b' '; MESSAGE_MAX + 1];
     let reject = only_reject(jetstream_v1::decode_message(&collections(), &huge).items);
-    assert_eq!((reject.reason, reject.raw.len(), reject.raw_length), (Reason::FrameBound, Reject::RAW_MAX, huge.len()));
+    assert_eq!(
+        (reject.reason, reject.raw.len(), reject.raw_length),
+        (RejectReason::FrameBound, Reject::RAW_MAX, huge.len())
+    );
 }
 
 #[test]
@@ -71,13 +73,13 @@ fn t17_json_deeper_than_any_stack() {
     let ours = create("fm.plyr.like", KEY, &like());
     let cases = [
         (in_record(98), None),
-        (in_record(10_000), Some(Reason::RecordEncoding)),
-        (in_record(1_000_000), Some(Reason::RecordEncoding)),
-        (nest(1_000_000), Some(Reason::Envelope)),
-        ("[".repeat(1_000_000), Some(Reason::FrameEncoding)),
-        ("{\"a\":".repeat(800_000), Some(Reason::FrameEncoding)),
+        (in_record(10_000), Some(RejectReason::RecordEncoding)),
+        (in_record(1_000_000), Some(RejectReason::RecordEncoding)),
+        (nest(1_000_000), Some(RejectReason::Envelope)),
+        ("[".repeat(1_000_000), Some(RejectReason::FrameEncoding)),
+        ("{\"a\":".repeat(800_000), Some(RejectReason::FrameEncoding)),
         (in_envelope(ours.clone()), None),
-        (in_envelope(json!({"did": 1, "commit": ours["commit"], "kind": "commit"})), Some(Reason::Envelope)),
+        (in_envelope(json!({"did": 1, "commit": ours["commit"], "kind": "commit"})), Some(RejectReason::Envelope)),
     ];
     for (index, (message, reason)) in cases.into_iter().enumerate() {
         let items = on_half_a_stack(move || jetstream_v1::decode_message(&collections(), message.as_bytes()).items);
@@ -119,7 +121,11 @@ fn t17_jetstream_envelopes_with_a_field_amiss() {
             let frame = decode_json(&message);
             assert_eq!(frame.position.is_some(), pointer != "/time_us");
             let reject = only_reject(frame.items);
-            assert_eq!((reject.reason, reject.field.as_deref()), (Reason::Envelope, Some(field.as_str())), "{amiss:?}");
+            assert_eq!(
+                (reject.reason, reject.field.as_deref()),
+                (RejectReason::Envelope, Some(field.as_str())),
+                "{amiss:?}"
+            );
             let readable = ["/time_us", "/commit/cid", "/commit/record"].contains(&pointer);
             assert_eq!(reject.path.is_some(), readable, "{pointer}");
             let could_be_ours = ["/kind", "/commit", "/commit/collection"].contains(&pointer);
@@ -132,13 +138,13 @@ fn t17_jetstream_envelopes_with_a_field_amiss() {
         let mut message = create("fm.plyr.like", KEY, &like());
         *message.pointer_mut(pointer).unwrap() = bad.into();
         let reject = only_reject(decode_json(&message).items);
-        assert_eq!((reject.reason, reject.field), (Reason::Identifier, Some(pointer[1..].replace('/', "."))));
+        assert_eq!((reject.reason, reject.field), (RejectReason::Identifier, Some(pointer[1..].replace('/', "."))));
         assert_eq!(reject.path.is_some(), pointer == "/commit/cid");
     }
     let mut message = create("fm.plyr.like", KEY, &like());
     message["commit"]["operation"] = "upsert".into();
     let reject = only_reject(decode_json(&message).items);
-    assert_eq!((reject.reason, reject.field.as_deref()), (Reason::UnknownKind, Some("commit.operation")));
+    assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::UnknownKind, Some("commit.operation")));
     assert_eq!(reject.path.unwrap().rev, Tid::parse(REV).unwrap());
 }
 
@@ -174,7 +180,7 @@ fn accounts_and_identities_by_jetstream() {
     let time = at.to_string();
     let seen = Timestamp::from_micros(5).unwrap();
     let body = |items| only_event(items).body;
-    let account = |active, status, at| Body::Account { active, status, at };
+    let account = |active, status, at| EventBody::Account { active, status, at };
     for (word, status) in [
         ("deleted", AccountStatus::Deleted),
         ("deactivated", AccountStatus::Deactivated),
@@ -190,11 +196,11 @@ fn accounts_and_identities_by_jetstream() {
     assert_eq!(body(of("account", json!({"active": true, "time": "soon"}))), account(true, None, seen));
     assert_eq!(body(of("account", json!({"active": true, "status": null}))), account(true, None, seen));
     for (part, reason, field) in [
-        (json!({"active": "yes"}), Reason::Envelope, "account.active"),
-        (json!({}), Reason::Envelope, "account.active"),
-        (json!({"active": false, "status": 7}), Reason::Envelope, "account.status"),
-        (json!({"active": false, "status": "\0"}), Reason::NulCharacter, "account.status"),
-        (json!(7), Reason::Envelope, "account"),
+        (json!({"active": "yes"}), RejectReason::Envelope, "account.active"),
+        (json!({}), RejectReason::Envelope, "account.active"),
+        (json!({"active": false, "status": 7}), RejectReason::Envelope, "account.status"),
+        (json!({"active": false, "status": "\0"}), RejectReason::NulCharacter, "account.status"),
+        (json!(7), RejectReason::Envelope, "account"),
     ] {
         let reject = only_reject(of("account", part));
         assert_eq!((reject.reason, reject.field.as_deref()), (reason, Some(field)));
@@ -206,7 +212,8 @@ fn accounts_and_identities_by_jetstream() {
         (json!(null), None),
         (json!(7), None),
     ] {
-        let Body::Identity { handle, at: told } = body(of("identity", json!({"handle": handle, "time": time}))) else {
+        let EventBody::Identity { handle, at: told } = body(of("identity", json!({"handle": handle, "time": time})))
+        else {
             panic!("no identity")
         };
         assert_eq!((handle.as_ref().map(Handle::as_str), told), (expected, at));

@@ -2,10 +2,8 @@
 
 use plyr_likes::{
     atproto::{Cid, Did, Tid, Timestamp},
-    decode::{
-        AccountStatus, Body, Collection, Event, Frame, Item, MESSAGE_MAX, Message, Operation, RawFormat, Reason,
-        Record, Reject, decode_reject, jetstream_v2,
-    },
+    decode::{Frame, Item, MESSAGE_MAX, Message, RawFormat, Reject, decode_reject, jetstream_v2},
+    model::{AccountStatus, Collection, Event, EventBody, Operation, Record, RejectReason},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -51,7 +49,7 @@ fn decode_frame(message: &Value) -> Frame {
 fn a_commit_is_read() {
     let frame = decode_frame(&created("fm.plyr.like", &like()));
     assert_eq!((frame.position, frame.time), (Some(12_345), Timestamp::parse(TIME).ok()));
-    let Event { did, body: Body::Commit(commit) } = only_event(frame.items) else { panic!("no commit") };
+    let Event { did, body: EventBody::Commit(commit) } = only_event(frame.items) else { panic!("no commit") };
     assert_eq!((did.as_str(), commit.rev, commit.collection), (DID, Tid::parse(REV).unwrap(), Collection::Like));
     assert_eq!(commit.rkey.as_str(), KEY);
     let Operation::Put { cid, record: Record::Like(_) } = commit.operation else { panic!("no like") };
@@ -61,7 +59,7 @@ fn a_commit_is_read() {
         "commit",
         json!({"rev": REV, "operation": "delete", "collection": "fm.plyr.like", "rkey": KEY}),
     ));
-    let Body::Commit(commit) = only_event(frame.items).body else { panic!("no commit") };
+    let EventBody::Commit(commit) = only_event(frame.items).body else { panic!("no commit") };
     assert_eq!(commit.operation, Operation::Delete);
 }
 
@@ -79,7 +77,7 @@ fn both_versions_of_jetstream_say_the_same_of_a_record() {
 }
 
 /// An item without what its dialect calls things.
-fn outcome(item: Item) -> Result<Event, (Reason, Option<String>)> {
+fn outcome(item: Item) -> Result<Event, (RejectReason, Option<String>)> {
     match item {
         Item::Event(event) => Ok(event),
         Item::Reject(reject) => {
@@ -103,10 +101,10 @@ fn accounts_identities_and_syncs() {
     let part = json!({"did": DID, "seq": 1, "time": at.to_string(), "active": false, "status": "deactivated"});
     let event = only_event(decode_frame(&told("account", json!({"account": part}))).items);
     assert_eq!(event.did, Did::parse(DID).unwrap());
-    assert_eq!(event.body, Body::Account { active: false, status: Some(AccountStatus::Deactivated), at });
+    assert_eq!(event.body, EventBody::Account { active: false, status: Some(AccountStatus::Deactivated), at });
 
     let part = json!({"did": DID, "handle": "Alice.Test"});
-    let Body::Identity { handle, at } =
+    let EventBody::Identity { handle, at } =
         only_event(decode_frame(&told("identity", json!({"identity": part}))).items).body
     else {
         panic!("no identity")
@@ -117,7 +115,7 @@ fn accounts_identities_and_syncs() {
     let part = json!({"did": DID, "rev": REV, "seq": 2, "time": TIME, "blocks": {"$bytes": "AAAA"}});
     let frame = decode_frame(&told("sync", json!({"sync": part})));
     assert_eq!(frame.position, Some(12_345));
-    assert_eq!(only_event(frame.items).body, Body::Sync { rev: Tid::parse(REV).unwrap() });
+    assert_eq!(only_event(frame.items).body, EventBody::Sync { rev: Tid::parse(REV).unwrap() });
 }
 
 #[test]
@@ -152,17 +150,17 @@ fn t17_messages_of_jetstream_v2_that_are_none() {
     let whole = created("fm.plyr.like", &like()).to_string();
     for length in 0..whole.len() {
         let frame = frame_of(jetstream_v2::decode_message(&collections(), &whole.as_bytes()[..length]));
-        assert_eq!(only_reject(frame.items).reason, Reason::FrameEncoding, "cut at {length}");
+        assert_eq!(only_reject(frame.items).reason, RejectReason::FrameEncoding, "cut at {length}");
     }
     let v1 = create("fm.plyr.like", KEY, &like()).to_string();
-    let cases: [(&[u8], Reason, Option<&str>); 7] = [
-        (b"hello", Reason::FrameEncoding, None),
-        (b"\x28\xb5\x2f\xfd", Reason::FrameEncoding, None),
-        (b"[]", Reason::Envelope, None),
-        (b"{}", Reason::Envelope, Some("$type")),
-        (v1.as_bytes(), Reason::Envelope, Some("$type")),
-        (br#"{"$type":"message"}"#, Reason::Envelope, Some("payload")),
-        (br#"{"$type":"message","payload":{"seq":1}}"#, Reason::Envelope, Some("payload.$type")),
+    let cases: [(&[u8], RejectReason, Option<&str>); 7] = [
+        (b"hello", RejectReason::FrameEncoding, None),
+        (b"\x28\xb5\x2f\xfd", RejectReason::FrameEncoding, None),
+        (b"[]", RejectReason::Envelope, None),
+        (b"{}", RejectReason::Envelope, Some("$type")),
+        (v1.as_bytes(), RejectReason::Envelope, Some("$type")),
+        (br#"{"$type":"message"}"#, RejectReason::Envelope, Some("payload")),
+        (br#"{"$type":"message","payload":{"seq":1}}"#, RejectReason::Envelope, Some("payload.$type")),
     ];
     for (message, reason, field) in cases {
         let reject = only_reject(frame_of(jetstream_v2::decode_message(&collections(), message)).items);
@@ -171,12 +169,12 @@ fn t17_messages_of_jetstream_v2_that_are_none() {
     }
     let huge = vec![b' '; MESSAGE_MAX + 1];
     let reject = only_reject(frame_of(jetstream_v2::decode_message(&collections(), &huge)).items);
-    assert_eq!((reject.reason, reject.raw.len()), (Reason::FrameBound, Reject::RAW_MAX));
+    assert_eq!((reject.reason, reject.raw.len()), (RejectReason::FrameBound, Reject::RAW_MAX));
     let deep = |message: &Value| message.to_string().replacen('{', &format!("{{\"x\":{},", "[".repeat(1_000_000)), 1);
     let message = deep(&created("fm.plyr.like", &like()));
     let items =
         on_half_a_stack(move || frame_of(jetstream_v2::decode_message(&collections(), message.as_bytes())).items);
-    assert_eq!(only_reject(items).reason, Reason::FrameEncoding);
+    assert_eq!(only_reject(items).reason, RejectReason::FrameEncoding);
 }
 
 /// Each field missing, and of another type.
@@ -198,19 +196,19 @@ fn t17_payloads_with_a_field_amiss() {
             assert_eq!(frame.position.is_some(), field != "seq");
             let reject = only_reject(frame.items);
             let expected = format!("payload.{field}");
-            assert_eq!((reject.reason, reject.field), (Reason::Envelope, Some(expected)), "{amiss:?}");
+            assert_eq!((reject.reason, reject.field), (RejectReason::Envelope, Some(expected)), "{amiss:?}");
         }
     }
     let told_of = |kind: &str, part: Value| only_reject(decode_frame(&told(kind, json!({kind: part}))).items);
     for (kind, part, reason, field) in [
-        ("account", json!({}), Reason::Envelope, "payload.account.active"),
-        ("account", json!({"active": false, "status": 7}), Reason::Envelope, "payload.account.status"),
-        ("account", json!({"active": false, "status": "\0"}), Reason::NulCharacter, "payload.account.status"),
-        ("account", json!(7), Reason::Envelope, "payload.account"),
-        ("identity", json!([]), Reason::Envelope, "payload.identity"),
-        ("sync", json!({}), Reason::Envelope, "payload.sync.rev"),
-        ("sync", json!({"rev": "7"}), Reason::Identifier, "payload.sync.rev"),
-        ("sync", json!(null), Reason::Envelope, "payload.sync"),
+        ("account", json!({}), RejectReason::Envelope, "payload.account.active"),
+        ("account", json!({"active": false, "status": 7}), RejectReason::Envelope, "payload.account.status"),
+        ("account", json!({"active": false, "status": "\0"}), RejectReason::NulCharacter, "payload.account.status"),
+        ("account", json!(7), RejectReason::Envelope, "payload.account"),
+        ("identity", json!([]), RejectReason::Envelope, "payload.identity"),
+        ("sync", json!({}), RejectReason::Envelope, "payload.sync.rev"),
+        ("sync", json!({"rev": "7"}), RejectReason::Identifier, "payload.sync.rev"),
+        ("sync", json!(null), RejectReason::Envelope, "payload.sync"),
     ] {
         let reject = told_of(kind, part);
         assert_eq!((reject.reason, reject.field.as_deref()), (reason, Some(field)));
@@ -219,12 +217,12 @@ fn t17_payloads_with_a_field_amiss() {
         let mut message = told(kind, json!({kind: {"active": true, "rev": REV}}));
         drop(message["payload"].as_object_mut().unwrap().remove("seq"));
         let reject = only_reject(decode_frame(&message).items);
-        assert_eq!((reject.reason, reject.field.as_deref()), (Reason::Envelope, Some("payload.seq")), "{kind}");
+        assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::Envelope, Some("payload.seq")), "{kind}");
     }
     let mut message = created("fm.plyr.like", &like());
     message["payload"]["operation"] = "upsert".into();
     let reject = only_reject(decode_frame(&message).items);
-    assert_eq!((reject.reason, reject.field.as_deref()), (Reason::UnknownKind, Some("payload.operation")));
+    assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::UnknownKind, Some("payload.operation")));
 }
 
 #[test]

@@ -9,10 +9,13 @@ mod rejects;
 pub mod verify;
 
 use ipld_core::ipld::Ipld;
-use plyr_likes::decode::{
-    Body, Collections, Event, Frame, Item, Operation, Reason, Record, Reject,
-    firehose::{self, Message},
-    jetstream_v1,
+use plyr_likes::{
+    decode::{
+        Frame, Item, Reject,
+        firehose::{self, Message},
+        jetstream_v1,
+    },
+    model::{Collections, Event, EventBody, Operation, Record, RejectReason},
 };
 use serde_json::{Value, json};
 
@@ -27,7 +30,7 @@ fn decode_json(message: &Value) -> Frame {
 }
 
 /// The same record through both dialects; they must say the same.
-fn decode_both(collection: &str, rkey: &str, record: &Value) -> Result<Record, (Reason, Option<String>)> {
+fn decode_both(collection: &str, rkey: &str, record: &Value) -> Result<Record, (RejectReason, Option<String>)> {
     let from_json = decode_json(&create(collection, rkey, record)).items;
     let block = serde_ipld_dagcbor::to_vec(&ipld(record)).unwrap();
     let from_cbor = decode_frame(&commit(&[put(collection, rkey, &block)])).items;
@@ -72,7 +75,7 @@ fn only_event(items: Vec<Item>) -> Event {
 
 fn only_record(items: Vec<Item>) -> Record {
     match only_event(items).body {
-        Body::Commit(commit) => match commit.operation {
+        EventBody::Commit(commit) => match commit.operation {
             Operation::Put { record, .. } => record,
             Operation::Delete => panic!("a delete"),
         },

@@ -3,7 +3,8 @@
 use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::Cid,
-    decode::{RawFormat, Reason, Record, jetstream_v1, record::record_json},
+    decode::{RawFormat, jetstream_v1, record::record_json},
+    model::{Record, RejectReason},
 };
 use serde_json::{Value, json};
 
@@ -16,17 +17,17 @@ use super::{
 fn o16_keys_that_no_record_of_ours_can_have() {
     for (collection, record) in [("fm.plyr.like", like()), ("fm.plyr.list", list(1)), ("fm.plyr.track", track())] {
         for rkey in ["self", "a", "3l3qo2vuowo2", &"a".repeat(512)] {
-            assert_eq!(decode_both(collection, rkey, &record), Err((Reason::RecordKey, None)), "{rkey}");
+            assert_eq!(decode_both(collection, rkey, &record), Err((RejectReason::RecordKey, None)), "{rkey}");
             let reject = only_reject(decode_json(&create(collection, rkey, &record)).items);
             assert_eq!(reject.path.unwrap().rkey.as_str(), rkey);
             assert!(decode_json(&delete(collection, rkey)).items.is_empty());
         }
         for rkey in [".", "..", "", "a/b", &"a".repeat(513)] {
             let reject = only_reject(decode_json(&create(collection, rkey, &record)).items);
-            assert_eq!((reject.reason, reject.field.as_deref()), (Reason::Identifier, Some("commit.rkey")));
+            assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::Identifier, Some("commit.rkey")));
             let block = serde_ipld_dagcbor::to_vec(&ipld(&record)).unwrap();
             let reject = only_reject(decode_frame(&commit(&[put(collection, rkey, &block)])).items);
-            assert_eq!((reject.reason, reject.field.as_deref()), (Reason::Identifier, Some("ops[0].path")));
+            assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::Identifier, Some("ops[0].path")));
             assert!(decode_json(&delete(collection, rkey)).items.is_empty());
             let sent = Sent { operation: operation("delete", &format!("{collection}/{rkey}"), None), block: None };
             assert!(decode_frame(&commit(&[sent])).items.is_empty());
@@ -34,7 +35,7 @@ fn o16_keys_that_no_record_of_ours_can_have() {
     }
     let profile = json!({"$type": "fm.plyr.actor.profile", "createdAt": "2024-09-09T19:46:02Z"});
     assert!(decode_both("fm.plyr.actor.profile", "self", &profile).is_ok());
-    assert_eq!(decode_both("fm.plyr.actor.profile", KEY, &profile), Err((Reason::RecordKey, None)));
+    assert_eq!(decode_both("fm.plyr.actor.profile", KEY, &profile), Err((RejectReason::RecordKey, None)));
     let mut moved = create("fm.plyr.like", KEY, &like());
     moved["did"] = "did:web:localhost%3A8080".into();
     assert_eq!(only_event(decode_json(&moved).items).did.as_str(), "did:web:localhost%3A8080");
@@ -51,18 +52,18 @@ fn o14_o15_records_at_the_edge() {
         assert!(like_key("createdAt", created_at.into()).is_ok());
     }
     for created_at in [json!("2024-09-09T19:46:02"), json!(7), json!(null), json!("")] {
-        assert_eq!(like_key("createdAt", created_at), Err((Reason::Lexicon, Some("createdAt".to_owned()))));
+        assert_eq!(like_key("createdAt", created_at), Err((RejectReason::Lexicon, Some("createdAt".to_owned()))));
     }
     for extra in [json!("\0"), json!({"\0": "\0"}), json!(i64::MIN), json!(i64::MAX), json!("x".repeat(1_000_000))] {
         assert!(like_key("extra", extra).is_ok());
     }
     for number in [json!(0.5), json!(u64::MAX)] {
-        assert_eq!(like_key("extra", number), Err((Reason::RecordEncoding, None)));
+        assert_eq!(like_key("extra", number), Err((RejectReason::RecordEncoding, None)));
     }
-    assert_eq!(like_key("$type", "fm.plyr.list".into()), Err((Reason::RecordType, Some("$type".to_owned()))));
+    assert_eq!(like_key("$type", "fm.plyr.list".into()), Err((RejectReason::RecordType, Some("$type".to_owned()))));
     let track_key = |name: &str, value: Value| decode_both("fm.plyr.track", KEY, &with(track(), name, value));
     assert!(track_key("duration", i64::MAX.into()).is_ok());
-    assert_eq!(track_key("duration", i64::MIN.into()), Err((Reason::Lexicon, Some("duration".to_owned()))));
+    assert_eq!(track_key("duration", i64::MIN.into()), Err((RejectReason::Lexicon, Some("duration".to_owned()))));
     for (name, value, field) in [
         ("title", json!("a\0b"), "title"),
         ("artist", json!("\0"), "artist"),
@@ -77,16 +78,16 @@ fn o14_o15_records_at_the_edge() {
             "labels.values[1].val",
         ),
     ] {
-        assert_eq!(track_key(name, value), Err((Reason::NulCharacter, Some(field.to_owned()))));
+        assert_eq!(track_key(name, value), Err((RejectReason::NulCharacter, Some(field.to_owned()))));
     }
     let nul_name = decode_both("fm.plyr.list", KEY, &with(list(1), "name", json!("\0")));
-    assert_eq!(nul_name, Err((Reason::NulCharacter, Some("name".to_owned()))));
+    assert_eq!(nul_name, Err((RejectReason::NulCharacter, Some("name".to_owned()))));
     for record in [json!([]), json!("text"), json!(7)] {
-        assert_eq!(decode_both("fm.plyr.like", KEY, &record), Err((Reason::RecordEncoding, None)));
+        assert_eq!(decode_both("fm.plyr.like", KEY, &record), Err((RejectReason::RecordEncoding, None)));
     }
     let lone = create("fm.plyr.like", KEY, &with(like(), "x", "LONE".into())).to_string().replace("LONE", "\\ud83d");
     let reject = only_reject(jetstream_v1::decode_message(&collections(), lone.as_bytes()).items);
-    assert_eq!(reject.reason, Reason::RecordEncoding);
+    assert_eq!(reject.reason, RejectReason::RecordEncoding);
     let path = reject.path.unwrap();
     assert_eq!((path.did.as_str(), path.rkey.as_str(), path.cid), (DID, KEY, Cid::parse(CID).ok()));
     assert!(reject.raw.starts_with(b"{\"$type\"") && reject.raw_format == RawFormat::RecordJson);
@@ -96,7 +97,7 @@ fn o14_o15_records_at_the_edge() {
 fn o17_lists() {
     let Ok(Record::List(full)) = decode_both("fm.plyr.list", KEY, &list(500)) else { panic!("no list") };
     assert_eq!(full.items.len(), 500);
-    assert_eq!(decode_both("fm.plyr.list", KEY, &list(501)), Err((Reason::Lexicon, Some("items".to_owned()))));
+    assert_eq!(decode_both("fm.plyr.list", KEY, &list(501)), Err((RejectReason::Lexicon, Some("items".to_owned()))));
     let mut odd = list(3);
     odd["listType"] = "mixtape".into();
     odd["items"][1]["subject"]["uri"] = "at://did:web:example.com/app.bsky.feed.post/any".into();
@@ -109,7 +110,7 @@ fn o17_lists() {
     let mut broken = list(4);
     broken["items"][3]["subject"]["cid"] = "b".into();
     let refused = decode_both("fm.plyr.list", KEY, &broken);
-    assert_eq!(refused, Err((Reason::Lexicon, Some("items[3].subject.cid".to_owned()))));
+    assert_eq!(refused, Err((RejectReason::Lexicon, Some("items[3].subject.cid".to_owned()))));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Rejects decoded again, and bytes of any kind.
 
 use ipld_core::ipld::Ipld;
-use plyr_likes::decode::{
-    Item, RawFormat, Reason, Reject, decode_reject,
-    firehose::{self, Message},
-    jetstream_v1,
-    record::record_json,
+use plyr_likes::{
+    decode::{
+        Item, RawFormat, Reject, decode_reject,
+        firehose::{self, Message},
+        jetstream_v1,
+        record::record_json,
+    },
+    model::RejectReason,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -54,7 +57,10 @@ fn rejects_are_decoded_again_from_what_was_kept() {
     let whole = message(&json!({"op": 1, "t": "#commit"}), &commit(&[put("fm.plyr.like", KEY, &good)]));
     let items = decode_reject(&collections(), RawFormat::Firehose, None, &whole);
     assert!(matches!(items.as_slice(), [Item::Event(_)]));
-    assert_eq!(only_reject(decode_reject(&collections(), RawFormat::RecordJson, None, b"{}")).reason, Reason::Envelope);
+    assert_eq!(
+        only_reject(decode_reject(&collections(), RawFormat::RecordJson, None, b"{}")).reason,
+        RejectReason::Envelope
+    );
 }
 
 /// A sender who makes a value of every byte is stopped before his message takes many times its size.
@@ -66,17 +72,17 @@ fn a_record_of_more_values_than_anybody_needs() {
         record
     };
     assert!(decode_both("fm.plyr.like", KEY, &with(90_000)).is_ok());
-    assert_eq!(decode_both("fm.plyr.like", KEY, &with(100_000)), Err((Reason::RecordEncoding, None)));
+    assert_eq!(decode_both("fm.plyr.like", KEY, &with(100_000)), Err((RejectReason::RecordEncoding, None)));
     assert!(decode_json(&create("app.bsky.feed.like", KEY, &with(100_000))).items.is_empty());
     let mut payload = commit(&[]);
     set(&mut payload, "extra", Ipld::List(vec![Ipld::Null; 100_000]));
-    assert_eq!(only_reject(decode_frame(&payload).items).reason, Reason::FrameBound);
+    assert_eq!(only_reject(decode_frame(&payload).items).reason, RejectReason::FrameBound);
 }
 
 #[test]
 fn reasons_and_formats_have_words_of_their_own() {
-    let words: HashSet<&str> = Reason::ALL.into_iter().map(Reason::as_str).collect();
-    assert_eq!(words.len(), Reason::ALL.len());
+    let words: HashSet<&str> = RejectReason::ALL.into_iter().map(RejectReason::as_str).collect();
+    assert_eq!(words.len(), RejectReason::ALL.len());
     for format in [
         RawFormat::RecordJson,
         RawFormat::RecordCbor,

@@ -2,7 +2,7 @@
 
 use plyr_likes::{
     atproto::{AtUri, Cid, Did, Handle, Nsid, Tid},
-    decode::AccountStatus,
+    model::AccountStatus,
     pds::{Cursors, Directory, HandleAnswer, HostUrl, RecordQuery, RepoBounds, Server, XrpcError},
 };
 

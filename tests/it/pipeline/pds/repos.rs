@@ -2,7 +2,7 @@
 
 use plyr_likes::{
     atproto::{AtUri, Did, Nsid},
-    decode::AccountStatus,
+    model::AccountStatus,
     pds::{Cursors, HostError, HostUrl, RecordQuery, RepoBounds, Server, XrpcError},
 };
 use serde_json::{Value, json};

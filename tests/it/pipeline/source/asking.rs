@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use plyr_likes::source::{
-    Asked, Dialect, FirehoseSeq, JetstreamMicros, Lost, Opening, Position, PositionKind, SourceSpec, Start, Tuning,
+use plyr_likes::{
+    model::{Position, PositionKind},
+    source::{Asked, Dialect, FirehoseSeq, JetstreamMicros, Lost, Opening, SourceSpec, Start, Tuning},
 };
 
 use super::{NOW_US, Setting, quick};

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use plyr_likes::source::{
-    Asked, Connection, Delivery, Dialect, JetstreamSeq, Lost, Opening, PositionKind, SourceSpec, Start,
+use plyr_likes::{
+    model::PositionKind,
+    source::{Asked, Connection, Delivery, Dialect, JetstreamSeq, Lost, Opening, SourceSpec, Start},
 };
 use serde_json::json;
 

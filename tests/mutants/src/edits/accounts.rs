@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "old_deletion_believed",
-        file: "src/store/actors.rs",
+        file: "src/store/actors/rows.rs",
         find: "(a.status_at IS NULL OR a.status_at < h.at)",
         replace: "(a.status_at IS NULL OR a.status_at <> h.at)",
         models: "a deletion that is told again after the account came back hides it",
@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "restored_account_is_not_read",
-        file: "src/store/accounts.rs",
+        file: "src/store/actors/accounts.rs",
         find: "SET rev = $2, is_purging = false, wants_read = true WHERE",
         replace: "SET rev = $2, is_purging = false, wants_read = false WHERE",
         models: "an account that was deleted and restored stays empty",
@@ -101,7 +101,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "hidden_likes_never_put_back",
-        file: "src/store/accounts.rs",
+        file: "src/store/actors/accounts.rs",
         find: "UPDATE track_counts c SET like_count = c.like_count + 1 FROM next n",
         replace: "UPDATE track_counts c SET like_count = c.like_count + 0 FROM next n",
         models: "an account comes back, and its likes are not counted again",

@@ -5,7 +5,7 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_not_opened",
-        file: "src/ingest/pending.rs",
+        file: "src/ingest/pump/batch.rs",
         find: "self.continuities.pass(feeder, (value, time), self.now, &mut self.batch.gaps)",
         replace: "self.continuities.pass(feeder, (value, time), self.now, &mut Vec::new())",
         models: "a loss that is noticed is written nowhere",
@@ -14,14 +14,14 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_opened_after_the_position",
         file: "src/apply/mod.rs",
-        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n",
-        replace: "        proofs::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
+        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n",
+        replace: "        last_delivered::write(&mut transaction, &rows::proofs(&batch.positions), now).await?;\n        chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        for reached in &batch.positions {\n            positions::write(&mut transaction, rows::position(reached), now).await?;\n        }\n        for (source, until) in &batch.rests {\n            positions::write_quiet(&mut transaction, source, until.utc()).await?;\n        }\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
         models: "a crash between a position and the gap before it hides the gap for ever",
         tests: &["cases::gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
     },
     Edit {
         name: "continuity_threshold_the_wrong_way",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if value <= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         replace: "if value >= last.saturating_add(self.margin_us) || self.has_rested(last, now) {",
         models: "what begins too late follows on, and what follows on is a gap",
@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "reset_unnoticed",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if value < least {",
         replace: "if value < 0 {",
         models: "a host that counts anew skips all up to our number",
@@ -40,7 +40,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "firehose_may_repeat_its_cursor",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "self.judge_seq(to, asked + 1, true)",
         replace: "self.judge_seq(to, asked, true)",
         models: "a relay that gives our number to another event counts anew, and nobody sees it",
@@ -48,7 +48,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "quiet_nights_are_gaps",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "last < kept && self.rested(now).is_some_and(|until| until.micros() >= kept)",
         replace: "last < kept && self.rested(now).is_some_and(|until| until.micros() < kept)",
         models: "each morning a gap is opened, and nobody believes gaps any more",
@@ -56,7 +56,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "quiet_believed_while_it_searches",
-        file: "src/ingest/continuity.rs",
+        file: "src/ingest/gaps/continuity.rs",
         find: "if !self.is_live && self.kind != PositionKind::FirehoseSeq {",
         replace: "if !self.is_live && self.kind == PositionKind::FirehoseSeq {",
         models: "the silence of a host that still looks through its log counts as having everything",
@@ -80,7 +80,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "each_sync_opens_another_gap",
-        file: "src/store/gaps.rs",
+        file: "src/store/gaps/stretches.rs",
         find: "AND o.reason = 'sync' AND o.to_value >= s.rev)",
         replace: "AND o.reason = 'sync' AND o.to_value > s.rev)",
         models: "a sync that is told again has its repo read again, for ever",
@@ -88,7 +88,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "repair_closes_what_it_did_not_see",
-        file: "src/store/gaps.rs",
+        file: "src/store/gaps/stretches.rs",
         find: "AND ($2 <> 'repair' OR state = 'repairing')",
         replace: "AND ($2 <> 'repair' OR state <> 'closed')",
         models: "a gap that grew while it was repaired is closed with what was lost since",
@@ -96,7 +96,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "fork_of_a_history_unnoticed",
-        file: "src/store/repo_chains.rs",
+        file: "src/store/repos/commit_chains.rs",
         find: "(since IS DISTINCT FROM before_rev OR prev_data <> before_data)",
         replace: "(since IS DISTINCT FROM before_rev AND prev_data <> before_data)",
         models: "a commit that follows on another tree than ours follows on",

@@ -5,7 +5,7 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "like_guard_takes_equal_revs",
-        file: "src/store/likes.rs",
+        file: "src/store/records/likes.rs",
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND l.rev <= r.rev\n",
         models: "of two records with one rev the later to come wins: hosts disagree for good",
@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "like_guard_missing",
-        file: "src/store/likes.rs",
+        file: "src/store/records/likes.rs",
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND l.rev <> r.rev\n",
         models: "a replayed history overwrites newer likes",
@@ -21,7 +21,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "like_guard_by_repo",
-        file: "src/store/likes.rs",
+        file: "src/store/records/likes.rs",
         find: "AND l.rkey = r.rkey AND l.rev < r.rev\n",
         replace: "AND l.rkey = r.rkey AND r.rev > (SELECT max(o.rev) FROM likes o WHERE o.actor_id = l.actor_id)\n",
         models: "one rev guards a whole repo: what a source missed can never be repaired",
@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "track_guard_missing",
-        file: "src/store/tracks.rs",
+        file: "src/store/records/tracks.rs",
         find: "WHERE t.rev IS NULL OR t.rev < EXCLUDED.rev",
         replace: "WHERE t.rev IS NULL OR t.rev <> EXCLUDED.rev",
         models: "an old edit of a track comes back",
@@ -37,7 +37,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "track_mentioned_is_never_filled",
-        file: "src/store/tracks.rs",
+        file: "src/store/records/tracks.rs",
         find: "WHERE t.rev IS NULL OR t.rev < EXCLUDED.rev",
         replace: "WHERE t.rev < EXCLUDED.rev",
         models: "a track that was liked before its record came stays without it",
@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "list_guard_missing",
-        file: "src/store/lists.rs",
+        file: "src/store/records/lists.rs",
         find: "WHERE l.rev < EXCLUDED.rev",
         replace: "WHERE l.rev <> EXCLUDED.rev",
         models: "an old order of a liked list comes back",
@@ -53,7 +53,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "tombstone_of_the_unseen_dropped",
-        file: "src/store/likes.rs",
+        file: "src/store/records/likes.rs",
         find: "        if *is_seen {\n            continue;",
         replace: "        if *is_seen || row.live.is_none() {\n            continue;",
         models: "a late create brings back a like whose delete came first",

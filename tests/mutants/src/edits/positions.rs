@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "future_stamps_become_positions",
-        file: "src/ingest/pending.rs",
+        file: "src/ingest/pump/batch.rs",
         find: "value > self.now.micros().saturating_add(AHEAD_MAX_US) {",
         replace: "value > i64::MAX - AHEAD_MAX_US {",
         models: "a stamp from the next century becomes the position, and that of no host is any more",
@@ -53,7 +53,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "batches_wait_until_full",
-        file: "src/ingest/feed.rs",
+        file: "src/ingest/pump/feed.rs",
         find: "let due = pending.has_rows() || !open;",
         replace: "let due = !pending.has_room() || !open;",
         models: "a quiet network's single like is not committed",

@@ -5,7 +5,7 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "hidden_actors_keep_late_profiles",
-        file: "src/store/bluesky_profiles.rs",
+        file: "src/store/actors/bluesky_profiles.rs",
         find: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
         replace: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND NOT h.is_hidden)",
         models: "an answer that was under way when its owner was hidden is stored all the same",
@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "profiles_survive_the_purge",
-        file: "src/store/accounts.rs",
+        file: "src/store/actors/accounts.rs",
         find: "    sqlx::query!(\"DELETE FROM bluesky_profiles WHERE actor_id = $1\", actor_id).execute(&mut *connection).await?;\n",
         replace: "",
         models: "name and picture of a deleted account stay in the database for ever",

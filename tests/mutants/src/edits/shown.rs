@@ -37,7 +37,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "cursors_are_not_checked",
-        file: "src/serve/cursor.rs",
+        file: "src/serve/http/cursor.rs",
         find: "self.code_of(query, place).verify_truncated_left(code).ok()?;",
         replace: "self.code_of(query, place).verify_truncated_left(code).err();",
         models: "anybody's cursor of another query is taken",
@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "dead_sources_are_fresh",
-        file: "src/serve/operation.rs",
+        file: "src/serve/operation/sources.rs",
         find: "let until = if source.state_at(now) == Some(\"connected\") { updated_at } else { now };",
         replace: "let until = if source.state_at(now).is_some() { updated_at } else { now };",
         models: "a host that is gone for hours shows no lag",

@@ -66,7 +66,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "rejects_expire_silently",
-        file: "src/store/rejects_expired.rs",
+        file: "src/store/rejects/expired.rs",
         find: "SET count = e.count + EXCLUDED.count,",
         replace: "SET count = e.count,",
         models: "rejects that were let go are not counted",

@@ -5,15 +5,15 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "verdict_ignored",
-        file: "src/ingest/judge.rs",
+        file: "src/ingest/verify/before.rs",
         find: "let Some((reason, detail)) = verdict.refusal() else { continue };",
-        replace: "let unknown = |(reason, _): &(Reason, String)| *reason == Reason::KeyUnknown;\n            let Some((reason, detail)) = verdict.refusal().filter(unknown) else { continue };",
+        replace: "let unknown = |(reason, _): &(RejectReason, String)| *reason == RejectReason::KeyUnknown;\n            let Some((reason, detail)) = verdict.refusal().filter(unknown) else { continue };",
         models: "a commit that its owner has not signed is applied",
         tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
     },
     Edit {
         name: "refused_is_dropped_without_a_reject",
-        file: "src/ingest/judge.rs",
+        file: "src/ingest/verify/before.rs",
         find: "(frame.items, frame.link) = (vec![Item::Reject(Box::new(reject))], None);",
         replace: "drop(reject);\n            (frame.items, frame.link) = (Vec::new(), None);",
         models: "a commit that could not be proven today is gone tomorrow",
@@ -21,7 +21,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "refresh_skipped",
-        file: "src/ingest/proofs.rs",
+        file: "src/ingest/verify/beside.rs",
         find: "        Verdict::Refuted(VerifyError::Signature) => anew()",
         replace: "        Verdict::Refuted(VerifyError::Signature) if message.is_empty() => anew()",
         models: "whoever has a new key is refused until the old one is a day old",
@@ -29,7 +29,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "unreadable_records_need_no_proof",
-        file: "src/ingest/judge.rs",
+        file: "src/ingest/verify/before.rs",
         find: "Item::Reject(reject) => reject.path.as_ref().map(|path| (path.did.clone(), path.rev)),",
         replace: "Item::Reject(_) => None,",
         models: "a forged commit with a record that cannot be read hides the true one at its path",
@@ -37,7 +37,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "refused_repo_unmarked",
-        file: "src/ingest/pending.rs",
+        file: "src/ingest/pump/batch.rs",
         find: "self.batch.gaps.extend(unproven.map(gap));",
         replace: "drop(unproven.map(gap));",
         models: "a repo of which a true commit was damaged on its way is never read again",
@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "stop_refuses_what_waits",
-        file: "src/ingest/judge.rs",
+        file: "src/ingest/verify/before.rs",
         find: "Ok(Ok(None) | Err(_)) => return pending().await,",
         replace: "Ok(Ok(None) | Err(_)) => return None,",
         models: "each restart refuses the commits whose keys were being looked up",
@@ -53,7 +53,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "database_away_is_no_key",
-        file: "src/ingest/judge.rs",
+        file: "src/ingest/verify/before.rs",
         find: "Ok(Ok(Some(Err(IdentityError::Database(error))))) => {",
         replace: "Ok(Ok(Some(Err(IdentityError::Database(error))))) if did.as_str().is_empty() => {",
         models: "while Postgres restarts, true commits are refused by the thousand",

@@ -1,0 +1,105 @@
+//! What keeps the like counts right beside the batches: they follow actors that were hidden or shown, rows of deleted accounts are
+//! removed, and a few tracks a minute are counted again.
+//!
+//! Each step is a short transaction under the lock of the batches, which are let in between.
+
+use std::time::Duration;
+
+use metrics::counter;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    store::{self, actors::accounts, counts::checks, sources::lease::Token},
+};
+
+/// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
+const STEP_ROWS: i64 = 500;
+/// How often it is looked whether anybody was hidden, shown or purged.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Lets the counts follow everybody who was hidden or shown, then removes what is left of deleted accounts. Answers the number of
+/// steps that it took.
+pub async fn settle_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
+    let mut steps = 0;
+    while accounts::has_work(connection).await? {
+        let mut transaction = store::begin_apply(connection, token).await?;
+        let moved = accounts::move_counts(&mut transaction, STEP_ROWS).await?;
+        if !moved && !accounts::purge(&mut transaction, STEP_ROWS).await? {
+            break;
+        }
+        transaction.commit().await?;
+        steps += 1;
+    }
+    Ok(steps)
+}
+
+/// Counts the next tracks again, and corrects those whose count has drifted: there is a mistake of ours then, and it is logged.
+/// Answers how many.
+pub async fn check_counts(
+    (connection, token): (&mut PgConnection, Option<Token>),
+    tracks: i64,
+    clock: &Clock,
+) -> sqlx::Result<u64> {
+    let drifts = checks::check_next(connection, tracks, clock.now().utc()).await?;
+    let mut corrected = 0;
+    for drift in drifts {
+        let mut transaction = store::begin_apply(connection, token).await?;
+        // Counted once more, now that nobody writes.
+        let drift = checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
+        transaction.commit().await?;
+        if let Some(drift) = drift {
+            tracing::error!(
+                track = drift.track_id,
+                kept = drift.kept,
+                counted = drift.counted,
+                "a like count had drifted"
+            );
+            counter!("plyr_count_drift_total").increment(1);
+            corrected += 1;
+        }
+    }
+    Ok(corrected)
+}
+
+/// Does both until cancelled. A database that is away is asked again at the next turn.
+pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
+    let mut looks = ticks(LOOK_EVERY);
+    let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
+    loop {
+        let outcome = tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = looks.tick() => settle(&pool, token).await,
+            () = next(&mut recounts) => recount(&pool, token, &clock).await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%error, "the counts are looked after later");
+        }
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Never comes where there are no ticks.
+async fn next(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => {
+            ticks.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn settle(pool: &PgPool, token: Token) -> sqlx::Result<()> {
+    settle_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
+}
+
+async fn recount(pool: &PgPool, token: Token, clock: &Clock) -> sqlx::Result<()> {
+    check_counts((&mut *pool.acquire().await?, Some(token)), 1, clock).await.map(drop)
+}

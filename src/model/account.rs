@@ -1,0 +1,46 @@
+/// Why an account is not active, by <https://atproto.com/specs/account>.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountStatus {
+    /// Gone for good.
+    Deleted,
+    /// By its owner, for a while.
+    Deactivated,
+    /// By its host, for a while.
+    Suspended,
+    /// By its host or a relay.
+    Takendown,
+    /// The relay is slowing it down; says nothing of visibility.
+    Throttled,
+    /// The relay lost track of it.
+    Desynchronized,
+    /// A word that the specification does not know.
+    Other(String),
+}
+
+impl AccountStatus {
+    /// Takes the word of the event; any word is taken.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "deleted" => Self::Deleted,
+            "deactivated" => Self::Deactivated,
+            "suspended" => Self::Suspended,
+            "takendown" => Self::Takendown,
+            "throttled" => Self::Throttled,
+            "desynchronized" => Self::Desynchronized,
+            other => Self::Other(other.chars().take(64).collect()),
+        }
+    }
+
+    /// The word of the event.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Deleted => "deleted",
+            Self::Deactivated => "deactivated",
+            Self::Suspended => "suspended",
+            Self::Takendown => "takendown",
+            Self::Throttled => "throttled",
+            Self::Desynchronized => "desynchronized",
+            Self::Other(word) => word,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use super::{AccountStatus, Collection, Record};
+use crate::atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp};
+
+/// Something that happened to one actor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Whose repo or account.
+    pub did: Did,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventBody {
+    /// One operation of a commit.
+    Commit(Box<Commit>),
+    /// The DID document or the handle may have changed.
+    Identity {
+        /// The handle that the event claims, if any; `handle.invalid` counts as none.
+        handle: Option<Handle>,
+        /// When, by the host's clock.
+        at: Timestamp,
+    },
+    /// The account's state at the host that sent the event.
+    Account {
+        /// Whether the host serves the repo.
+        active: bool,
+        /// Why not.
+        status: Option<AccountStatus>,
+        /// When, by the host's clock.
+        at: Timestamp,
+    },
+    /// The repo diverged from what its events told.
+    Sync {
+        /// The repo's head.
+        rev: Tid,
+    },
+}
+
+/// One operation on one of our collections. Its path is (did, collection of the key, rkey).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commit {
+    /// The commit's rev: the only thing that orders, and only per path.
+    pub rev: Tid,
+    /// Which of our collections.
+    pub collection: Collection,
+    /// The record's key; of the form that the collection's lexicon asks for.
+    pub rkey: RecordKey,
+    /// What was done.
+    pub operation: Operation,
+}
+
+/// What a commit did to a path.
+#[expect(clippy::large_enum_variant, reason = "deletes are four in a hundred, and the commit around it is boxed")]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// Created or updated: the difference is not to be relied on.
+    Put {
+        /// The record's CID.
+        cid: Cid,
+        /// The record, valid by its lexicon.
+        record: Record,
+    },
+    /// Deleted.
+    Delete,
+}

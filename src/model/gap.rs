@@ -1,0 +1,27 @@
+use super::words::words;
+
+words! {
+    /// Why something may have been missed.
+    pub enum GapReason {
+        /// The upstream says that it no longer keeps what follows our position.
+        TooOld = "too_old",
+        /// The upstream began later than where we asked it to, without a word.
+        Clamped = "clamped",
+        /// Our position lay in the upstream's future, so that it was not a place to go on from.
+        Future = "future",
+        /// The upstream began to count anew.
+        Reset = "reset",
+        /// The stored position was of another number space or host.
+        Mismatch = "mismatch",
+        /// The upstreams were exchanged for others that do not reach back to where the old ones ended.
+        HostChange = "host_change",
+        /// A repo diverged from what its events told.
+        Sync = "sync",
+        /// A commit of a repo does not follow on the one before it that we were told of.
+        Chain = "chain",
+        /// What was told of a repo is not proven to be its owner's.
+        Proof = "proof",
+        /// The upstream delivered, but not what others delivered of our collections.
+        Blind = "blind",
+    }
+}

@@ -1,0 +1,23 @@
+use super::words::words;
+
+words! {
+    /// Why a repo is to be read.
+    pub enum ResyncCause {
+        /// A relay named it.
+        Discovered = "discovered",
+        /// Its first record came by a stream.
+        FirstSeen = "first_seen",
+        /// The operator asked.
+        Asked = "asked",
+        /// A source may have missed something of it.
+        Gap = "gap",
+        /// The stream said that it diverged.
+        Sync = "sync",
+        /// Its commits do not follow one another.
+        Chain = "chain",
+        /// Its account came back, or moved.
+        Account = "account",
+        /// It was its turn.
+        Audit = "audit",
+    }
+}

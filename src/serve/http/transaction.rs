@@ -1,0 +1,47 @@
+//! The database for one answer, and the viewer that the answer is for.
+
+use sqlx::{PgConnection, Postgres, Transaction};
+
+use super::{error::ApiError, params::NamedUri};
+use crate::{
+    atproto::AtUri,
+    store::{
+        sessions::SessionOwner,
+        views::actors::{ActorName, find_actor},
+    },
+};
+
+/// The database at one moment, and who asks.
+#[derive(Debug)]
+pub struct ReadTransaction {
+    pub(super) transaction: Transaction<'static, Postgres>,
+    /// Who asks, if known.
+    pub viewer: Option<SessionOwner>,
+}
+
+impl ReadTransaction {
+    /// The connection.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// The id of whoever asks, if known.
+    pub fn viewer_id(&self) -> Option<i64> {
+        self.viewer.as_ref().map(|viewer| viewer.actor_id)
+    }
+
+    /// Who asks; refused where nobody does.
+    pub fn require_viewer(&self) -> Result<SessionOwner, ApiError> {
+        self.viewer.clone().ok_or_else(ApiError::anonymous)
+    }
+
+    /// The URI with a DID in front; `None` when nobody is known to have the handle.
+    pub async fn resolve_uri(&mut self, uri: NamedUri) -> Result<Option<AtUri>, ApiError> {
+        let (handle, path) = match uri {
+            NamedUri::Uri(uri) => return Ok(Some(uri)),
+            NamedUri::OfHandle(handle, path) => (handle, path),
+        };
+        let actor = find_actor(self.connection(), &ActorName::Handle(handle)).await?;
+        Ok(actor.and_then(|actor| AtUri::parse(&format!("at://{}{path}", actor.did)).ok()))
+    }
+}

@@ -1,0 +1,116 @@
+//! Where the sources are, and how far behind.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    atproto::Timestamp,
+    store::views::operation::{ScoreView, SourceView},
+};
+
+/// One source.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceStatus {
+    /// Its name.
+    pub source: String,
+    /// `starting`, `connected`, `waiting`, `refused`, or `resting` for a spare and for a blind one that was let go; `blind` while
+    /// it is connected and does not deliver what others do; `silent` when whoever follows it has given no sign of life for half a
+    /// minute; null when it never told.
+    pub state: Option<String>,
+    /// Why it waits or was refused.
+    pub reason: Option<String>,
+    /// Since when it has been in that state.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub changed_at: Option<Timestamp>,
+    /// The number space of the position.
+    pub kind: Option<String>,
+    /// The number of the last message applied.
+    pub position: Option<i64>,
+    /// Seconds between an upstream's event and the index: while connected, as it was when the last one was applied; else until
+    /// now. Null while nothing has been applied.
+    pub lag_s: Option<f64>,
+    /// When the upstream saw the last message applied.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub event_at: Option<Timestamp>,
+    /// When the upstream saw the last message of our collections.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ours_at: Option<Timestamp>,
+    /// How it does beside the other sources, since the index started; null where it has not been compared.
+    pub score: Option<SourceScore>,
+}
+
+/// How a source does beside the others. Compared is what was written while both were connected and had caught up.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SourceScore {
+    /// Compared commits that it delivered in time.
+    pub delivered: i64,
+    /// Of these before all others.
+    pub first: i64,
+    /// Compared commits that it did not deliver in time.
+    pub missed: i64,
+    /// Of the missed those that came later.
+    pub late: i64,
+    /// How much later than the first, at worst, in milliseconds.
+    pub late_max_ms: i64,
+    /// Connections that have brought something.
+    pub connections: i64,
+    /// How often it was told to go back to its last proof.
+    pub rewinds: i64,
+    /// While it is blind: since when.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub blind_since: Option<Timestamp>,
+    /// While it is blind: to which collections, without their namespace.
+    pub blind_to: Vec<String>,
+}
+
+impl From<ScoreView> for SourceScore {
+    fn from(view: ScoreView) -> Self {
+        Self {
+            delivered: view.delivered,
+            first: view.first,
+            missed: view.missed,
+            late: view.late,
+            late_max_ms: view.late_max_ms,
+            connections: view.connections,
+            rewinds: view.rewinds,
+            blind_since: view.blind_since,
+            blind_to: view.blind_to,
+        }
+    }
+}
+
+/// Seconds between an upstream's event and the index.
+///
+/// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
+/// that is not connected, or whose follower is silent, may have anything: its lag grows. So does that of a blind one, from the
+/// last message of our collections on, whatever else it delivers.
+fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
+    if let Some(blind_since) = source.blind_since() {
+        let seen_at = source.ours_at.map_or(blind_since, |ours_at| ours_at.min(blind_since));
+        return Some(now.utc().signed_duration_since(seen_at.utc()).as_seconds_f64().max(0.0));
+    }
+    let (event_at, updated_at) = (source.event_at?, source.updated_at?);
+    let until = if source.state_at(now) == Some("connected") { updated_at } else { now };
+    let lag = until.utc().signed_duration_since(event_at.utc());
+    Some(lag.as_seconds_f64().max(0.0))
+}
+
+/// What one source delivers the index has: the least lag counts.
+pub fn least_lag_s(sources: &[SourceView], now: Timestamp) -> Option<f64> {
+    sources.iter().filter_map(|source| lag_s(source, now)).min_by(f64::total_cmp)
+}
+
+pub fn source_status(source: SourceView, now: Timestamp) -> SourceStatus {
+    SourceStatus {
+        lag_s: lag_s(&source, now),
+        state: source.state_at(now).map(str::to_owned),
+        source: source.source,
+        reason: source.reason,
+        changed_at: source.changed_at,
+        kind: source.kind,
+        position: source.position,
+        event_at: source.event_at,
+        ours_at: source.ours_at,
+        score: source.score.map(SourceScore::from),
+    }
+}

@@ -1,0 +1,136 @@
+//! How it stands, for a browser as a page and for a program as JSON.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, header},
+    response::{Html, Response},
+};
+
+use super::html::{or_dash, page, seconds, table};
+use crate::{
+    atproto::Timestamp,
+    serve::{
+        http::{
+            app::App,
+            credentials::Credentials,
+            error::{ApiError, Detail},
+            observe::fresh,
+        },
+        operation::{
+            repos::{RepoDrift, ReposStatus},
+            status::{RejectsExpired, Status},
+        },
+    },
+};
+
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
+#[utoipa::path(get, path = "/status", tag = "operation", responses(
+    (status = 200, content((Status = "application/json"), (String = "text/html"))),
+    (status = 503, body = Detail, description = "The database does not answer."),
+))]
+pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let mut transaction = app.read(&Credentials::None).await?;
+    let now = app.now();
+    let status = Status::read(transaction.connection(), now).await?;
+    let mut response =
+        if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
+    Ok(response)
+}
+
+/// Whether HTML comes before JSON in what the client accepts. Whoever accepts anything gets JSON.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match (accept.find("text/html"), accept.find("application/json")) {
+        (Some(html), Some(json)) => html < json,
+        (html, _) => html.is_some(),
+    }
+}
+
+/// How many there are of each reason, and since when.
+fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Timestamp>) -> String {
+    if counts.is_empty() {
+        return "<p>None.</p>".to_owned();
+    }
+    let since = oldest_at.map(|at| format!("<p>The oldest was noticed at {at}.</p>")).unwrap_or_default();
+    since + &table(&["reason", what], counts.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]))
+}
+
+/// How many repos have been read, and what was in them otherwise than in the index.
+fn repos(status: &ReposStatus) -> String {
+    let oldest =
+        status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
+    let told = format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
+    if status.drift.is_empty() {
+        return told;
+    }
+    let row = |found: &RepoDrift| {
+        let RepoDrift { cause, kind, host, count, last_at } = found;
+        vec![cause.clone(), kind.clone(), host.clone(), count.to_string(), last_at.to_string()]
+    };
+    told + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
+}
+
+/// How it stands, for a person.
+pub fn status_page(status: &Status, now: Timestamp) -> String {
+    let lag = match status.lag_s {
+        Some(lag_s) => format!("{lag_s:.1} s behind."),
+        None => "No source has delivered anything yet.".to_owned(),
+    };
+    let sources = status.sources.iter().map(|source| {
+        let state = source.state.as_deref().unwrap_or("–").to_owned();
+        let state = match source.score.as_ref().filter(|score| score.blind_since.is_some()) {
+            Some(score) => format!("{state}: blind to {}, {} missed", score.blind_to.join(", "), score.missed),
+            None => state,
+        };
+        let state = source.reason.as_ref().map_or(state.clone(), |reason| format!("{state}: {reason}"));
+        let position = format!("{} {}", or_dash(source.position), source.kind.as_deref().unwrap_or_default());
+        vec![
+            source.source.clone(),
+            state,
+            position,
+            seconds(source.lag_s),
+            or_dash(source.event_at),
+            or_dash(source.ours_at),
+        ]
+    });
+    let indexers = status.indexers.iter().map(|indexer| {
+        vec![
+            format!("{} {}", indexer.host, indexer.process),
+            indexer.state.replace('_', " "),
+            or_dash(indexer.working_since),
+            indexer.alive_at.to_string(),
+        ]
+    });
+    let counts = &status.counts;
+    let rows = [("actors", counts.actors), ("tracks", counts.tracks), ("likes", counts.likes), ("lists", counts.lists)];
+    let body = format!(
+        "<p>Version {}, at {now}. {lag}</p><h2>Sources</h2>{}<h2>Indexers</h2>{}<h2>Index</h2><p>{}</p>{}<p>{} like counts checked,\
+         {} were wrong. {} accounts hidden, {} to be asked about.</p>\
+         <h2>Open gaps</h2>{}<h2>Repos</h2>{}<h2>Rejects</h2>{}{}",
+        status.version,
+        table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
+        table(&["process", "state", "working since", "alive at"], indexers),
+        if counts.exact { "Counted." } else { "Estimated by the database." },
+        table(&["what", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()])),
+        status.drift.checked,
+        status.drift.drifted,
+        status.accounts.hidden,
+        status.accounts.checks,
+        by_reason("gaps", &status.gaps.by_reason, status.gaps.oldest_at),
+        repos(&status.repos),
+        by_reason("rejects", &status.rejects, None),
+        if status.rejects_expired.is_empty() {
+            String::new()
+        } else {
+            let row = |(reason, expired): (&String, &RejectsExpired)| {
+                vec![reason.clone(), expired.count.to_string(), expired.last_at.to_string()]
+            };
+            table(&["reason", "kept no longer", "last at"], status.rejects_expired.iter().map(row))
+        },
+    );
+    page("plyr-likes: status", &body)
+}

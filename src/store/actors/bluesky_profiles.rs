@@ -1,0 +1,233 @@
+//! Name and picture of those who are shown, as `app.bsky.actor.profile` in their repos says, and since when.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::atproto::{Cid, Did, Timestamp};
+
+/// Somebody whose profile is to be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueProfile {
+    /// Whose.
+    pub actor_id: i64,
+    /// Whose.
+    pub did: Did,
+    /// Their server, if it is known and they are shown: an artist or a liker, and not hidden. Nobody else is asked about.
+    pub host: Option<String>,
+    /// Attempts in a row that brought no answer.
+    pub tries: i32,
+}
+
+/// A profile that was taken and is read later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Postponed {
+    /// Whose.
+    pub actor_id: i64,
+    /// The end of the lease that it was taken under.
+    pub lease: Timestamp,
+    /// When to read it.
+    pub due_at: Timestamp,
+    /// Whether this counts as an attempt that brought no answer.
+    pub is_failure: bool,
+}
+
+/// An attempt that brought no answer.
+#[derive(Debug)]
+pub struct ProfileFailure {
+    /// Why.
+    pub detail: String,
+    /// When to try again.
+    pub due_at: Timestamp,
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The record.
+    Found,
+    /// There is none.
+    Absent,
+    /// There is one, and it is not taken.
+    Refused,
+}
+
+impl Outcome {
+    /// One word, for the table and for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Absent => "absent",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// An answer. What is shown is this and nothing of what was before.
+#[derive(Debug)]
+pub struct ProfileAnswer<'a> {
+    /// What came.
+    pub outcome: Outcome,
+    /// The name.
+    pub display_name: Option<&'a str>,
+    /// The blob with the picture.
+    pub avatar: Option<Cid>,
+    /// The server that has it.
+    pub host: String,
+    /// Why the record is not taken.
+    pub detail: Option<String>,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// When to ask again.
+    pub due_at: Timestamp,
+}
+
+/// Lists the actors with an id above `after` as due at once, `limit` actors at most; those who are listed stay as they are. Gives the
+/// id of the last one looked at; none when there were no more.
+///
+/// Whoever was deleted is left out, and comes back by [`super::accounts::unbury`].
+pub async fn enroll(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "WITH next AS (SELECT id FROM actors WHERE id > $1 ORDER BY id LIMIT $2), enrolled AS (
+            INSERT INTO bluesky_profiles (actor_id, due_at) SELECT id, $3 FROM next n
+            WHERE NOT EXISTS (SELECT FROM bluesky_profiles b WHERE b.actor_id = n.id)
+                AND NOT EXISTS (SELECT FROM account_floors f WHERE f.actor_id = n.id)
+            ON CONFLICT (actor_id) DO NOTHING
+        ) SELECT max(id) FROM next",
+        after,
+        limit,
+        now
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Makes due the profiles of actors whom an `#identity` event has named since `since` and after they were read: they may have moved.
+/// Not those that are being read, `held`: [`write_answer`] sees to them. Gives how many.
+pub async fn mark_told(
+    connection: &mut PgConnection,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+    held: &[i64],
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE bluesky_profiles b SET due_at = $2 FROM identities i JOIN actors a ON a.did = i.did
+        WHERE i.told_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.told_at AND b.due_at > $2
+            AND b.actor_id <> ALL ($3)",
+        since,
+        now,
+        held
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Takes at most `limit` that are due, the longest first, and puts them off until `lease`, by when they should be done.
+pub async fn take_due(
+    connection: &mut PgConnection,
+    limit: i64,
+    (now, lease): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<Vec<DueProfile>> {
+    let rows = sqlx::query!(
+        "WITH due AS (
+            SELECT actor_id FROM bluesky_profiles WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ), taken AS (
+            UPDATE bluesky_profiles b SET due_at = $3 FROM due WHERE b.actor_id = due.actor_id
+            RETURNING b.actor_id, b.tries
+        )
+        SELECT t.actor_id AS \"actor_id!\", t.tries AS \"tries!\", a.did AS \"did!\",
+            CASE WHEN (liker.is_one OR artist.is_one) AND hidden.is_one IS NULL THEN i.pds END AS host
+        FROM taken t JOIN actors a ON a.id = t.actor_id LEFT JOIN identities i ON i.did = a.did
+        LEFT JOIN LATERAL (
+            SELECT true AS is_one FROM likes l WHERE l.actor_id = t.actor_id AND l.subject_id IS NOT NULL LIMIT 1
+        ) AS liker ON true
+        LEFT JOIN LATERAL (
+            SELECT true AS is_one FROM tracks t2 WHERE t2.artist_id = t.actor_id AND t2.title IS NOT NULL LIMIT 1
+        ) AS artist ON true
+        LEFT JOIN LATERAL (
+            SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id AND h.is_hidden
+        ) AS hidden ON true
+        ORDER BY 1",
+        now,
+        limit,
+        lease
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let did = crate::store::stored::stored_did(&row.did)?;
+            Ok(DueProfile { actor_id: row.actor_id, did, host: row.host, tries: row.tries })
+        })
+        .collect()
+}
+
+/// Stores an answer, unless the actor was hidden or removed meanwhile. It is due again at once where an `#identity` event has named
+/// the actor since it was asked for.
+pub async fn write_answer(
+    connection: &mut PgConnection,
+    actor_id: i64,
+    answer: &ProfileAnswer<'_>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE bluesky_profiles b SET display_name = $2, avatar_cid = $3, host = $4, outcome = $5, detail = $6, fetched_at = $7,
+            tries = 0, due_at = CASE WHEN EXISTS (
+                SELECT FROM actors a JOIN identities i ON i.did = a.did WHERE a.id = b.actor_id AND i.told_at > $7
+            ) THEN $7::timestamptz ELSE $8 END
+        WHERE actor_id = $1
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
+        actor_id,
+        answer.display_name,
+        answer.avatar.map(Cid::to_bytes),
+        answer.host,
+        answer.outcome.as_str(),
+        answer.detail,
+        answer.asked_at.utc(),
+        answer.due_at.utc()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Stores that an attempt brought no answer. What was shown stays.
+pub async fn write_failure(connection: &mut PgConnection, actor_id: i64, failure: &ProfileFailure) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE bluesky_profiles SET tries = tries + 1, detail = $2, due_at = $3 WHERE actor_id = $1",
+        actor_id,
+        failure.detail,
+        failure.due_at.utc()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Postpones some, each until its moment. One that was answered meanwhile, or taken by another process, stays as it is.
+pub async fn postpone(connection: &mut PgConnection, postponed: &[Postponed]) -> sqlx::Result<()> {
+    if postponed.is_empty() {
+        return Ok(());
+    }
+    let actor_ids: Vec<i64> = postponed.iter().map(|one| one.actor_id).collect();
+    let leases: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.lease.utc()).collect();
+    let due: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.due_at.utc()).collect();
+    let failures: Vec<i32> = postponed.iter().map(|one| i32::from(one.is_failure)).collect();
+    sqlx::query!(
+        "UPDATE bluesky_profiles b SET due_at = p.due_at, tries = b.tries + p.failures
+        FROM UNNEST($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::integer[])
+            AS p (actor_id, lease, due_at, failures)
+        WHERE b.actor_id = p.actor_id AND b.due_at = p.lease",
+        &actor_ids,
+        &leases,
+        &due,
+        &failures
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

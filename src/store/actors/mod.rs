@@ -1,0 +1,12 @@
+//! Accounts: their ids, whether they are shown, their identities and their Bluesky profiles.
+//!
+//! Contract: an actor's row is made once and never removed, so that its id is stable. Whether an account is shown is decided here;
+//! every view looks at it. Does not know the records of the account, except to count them out and to purge them.
+
+pub mod account_checks;
+pub mod accounts;
+pub mod bluesky_profiles;
+pub mod identities;
+mod rows;
+
+pub use rows::{AccountHint, HintOutcome, insert, list_known, load_ids, update_accounts, write_answer};

@@ -1,0 +1,118 @@
+//! Actors: a DID and its eight-byte id.
+
+use sqlx::PgConnection;
+
+use crate::atproto::{Did, Timestamp};
+
+/// Ids of those DIDs that have one, in pairs of (place in `dids`, id).
+pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {
+    let rows = sqlx::query!(
+        r#"SELECT d.place AS "place!", a.id FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place)
+        JOIN actors a ON a.did = d.did"#,
+        dids as &[&str]
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
+}
+
+/// Gives an id to each DID that has none, and answers with these; does nothing for the others.
+pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(String, i64)>> {
+    if dids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        "INSERT INTO actors (did) SELECT * FROM UNNEST($1::text[]) ON CONFLICT (did) DO NOTHING RETURNING did, id",
+        dids as &[&str]
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.did, row.id)).collect())
+}
+
+/// What an `#account` event said of an actor.
+#[derive(Debug)]
+pub struct AccountHint<'a> {
+    /// Whose account.
+    pub did: &'a Did,
+    /// Whether the host serves the repo.
+    pub active: bool,
+    /// Why not.
+    pub status: Option<&'a str>,
+    /// When, by the host's clock.
+    pub at: Timestamp,
+}
+
+/// What became of a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HintOutcome {
+    /// The actor.
+    pub actor_id: i64,
+    /// Whether what was said before is that the account is active.
+    pub was_active: bool,
+    /// What the hint says.
+    pub active: bool,
+    /// Why it is not active, by the hint.
+    pub status: Option<String>,
+    /// Whether it is the latest, and was kept.
+    pub applied: bool,
+}
+
+/// Keeps the latest hint of each actor that we know; strangers stay strangers, and have no outcome. Each DID at most once.
+pub async fn update_accounts(
+    connection: &mut PgConnection,
+    hints: &[AccountHint<'_>],
+) -> sqlx::Result<Vec<HintOutcome>> {
+    if hints.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
+    let active: Vec<bool> = hints.iter().map(|hint| hint.active).collect();
+    let statuses: Vec<Option<&str>> = hints.iter().map(|hint| hint.status).collect();
+    let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
+    sqlx::query_as!(
+        HintOutcome,
+        r#"WITH hints AS (
+            SELECT a.id, a.active AS was_active, h.active, h.status, h.at
+            FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[]) AS h (did, active, status, at)
+            JOIN actors a ON a.did = h.did
+        ), kept AS (
+            UPDATE actors a SET active = h.active, status = h.status, status_at = h.at FROM hints h
+            WHERE a.id = h.id AND (a.status_at IS NULL OR a.status_at < h.at) RETURNING a.id
+        )
+        SELECT h.id AS actor_id, h.was_active, h.active AS "active!",
+            h.status, h.id IN (SELECT id FROM kept) AS "applied!"
+        FROM hints h"#,
+        &dids as &[&str],
+        &active,
+        &statuses as &[Option<&str>],
+        &times
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Keeps what an actor's own server said when it was asked. A later hint stays; an earlier one than that which is kept will not
+/// be taken for news.
+pub async fn write_answer(
+    connection: &mut PgConnection,
+    actor_id: i64,
+    (active, status): (bool, Option<&str>),
+    asked_at: Timestamp,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE actors SET active = $2, status = $3, status_at = greatest(status_at, $4) WHERE id = $1",
+        actor_id,
+        active,
+        status,
+        asked_at.utc()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The ids of those DIDs that we know.
+pub async fn list_known(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<i64>> {
+    sqlx::query_scalar!("SELECT id FROM actors WHERE did = ANY ($1)", dids as &[&str]).fetch_all(connection).await
+}

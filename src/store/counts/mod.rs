@@ -1,0 +1,5 @@
+//! The like counts of tracks, which triggers keep: their standing check.
+//!
+//! Contract: a count is the number of distinct shown actors with a live like on the track. Does not know what a client sees.
+
+pub mod checks;

@@ -1,0 +1,14 @@
+//! Gaps: stretches of an upstream, or repos, of which we may have missed something.
+//!
+//! Contract: a gap that is not closed is one row for each (source, reason), and for each (repo, reason); what happens again
+//! widens it. A gap that is closed says by what and why. Does not know how a gap is repaired.
+
+pub mod repairs;
+mod stretches;
+mod words;
+
+pub use stretches::{
+    NewBreak, NewGap, NewSync, OpenCount, StoredGap, Which, close, count_open, end, list, list_open, open, open_repos,
+    open_syncs, prove, set_state,
+};
+pub use words::{By, End, State};

@@ -1,0 +1,72 @@
+//! The newest commit that was told of each repo of an actor whom we know.
+
+use sqlx::PgConnection;
+
+/// What a commit says of itself and of the one before it.
+#[derive(Debug, Clone, Copy)]
+pub struct ChainRow<'a> {
+    /// Whose repo.
+    pub did: &'a str,
+    /// Of the commit.
+    pub rev: i64,
+    /// First bytes of the root of its tree.
+    pub data: Option<i64>,
+    /// The rev of the commit before; none in a first one.
+    pub since: Option<i64>,
+    /// First bytes of the root of the tree before.
+    pub prev_data: Option<i64>,
+    /// Whatever was before, it follows on it.
+    pub begins: bool,
+}
+
+/// A commit that does not follow on the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Break {
+    /// Which of the rows.
+    pub place: usize,
+    /// The rev of the newest commit that was told of before.
+    pub before: i64,
+}
+
+/// Keeps the newest commit of each repo of an actor, and answers with those that do not follow on the one before them.
+/// What is not newer than what is kept says nothing; a repo seen for the first time begins. No two rows are of one repo
+/// and rev.
+pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sqlx::Result<Vec<Break>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dids: Vec<&str> = rows.iter().map(|row| row.did).collect();
+    let revs: Vec<i64> = rows.iter().map(|row| row.rev).collect();
+    let data: Vec<Option<i64>> = rows.iter().map(|row| row.data).collect();
+    let since: Vec<Option<i64>> = rows.iter().map(|row| row.since).collect();
+    let prev_data: Vec<Option<i64>> = rows.iter().map(|row| row.prev_data).collect();
+    let begins: Vec<bool> = rows.iter().map(|row| row.begins).collect();
+    let breaks = sqlx::query!(
+        r#"WITH told AS (
+            SELECT a.id, t.*, c.rev AS kept_rev, c.data AS kept_data
+            FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
+                WITH ORDINALITY AS t (did, rev, data, since, prev_data, begins, place)
+            JOIN actors a ON a.did = t.did LEFT JOIN repo_chains c ON c.actor_id = a.id
+            WHERE c.rev IS NULL OR t.rev > c.rev
+        ), followed AS (
+            SELECT *, lag(rev, 1, kept_rev) OVER by_rev AS before_rev, lag(data, 1, kept_data) OVER by_rev AS before_data,
+                lead(rev) OVER by_rev IS NULL AS is_last
+            FROM told WINDOW by_rev AS (PARTITION BY id ORDER BY rev)
+        ), kept AS (
+            INSERT INTO repo_chains AS c (actor_id, rev, data) SELECT id, rev, data FROM followed WHERE is_last
+            ON CONFLICT (actor_id) DO UPDATE SET rev = EXCLUDED.rev, data = EXCLUDED.data WHERE c.rev < EXCLUDED.rev
+        )
+        SELECT place AS "place!", before_rev AS "before!" FROM followed
+        WHERE NOT begins AND before_rev IS NOT NULL
+            AND (since IS DISTINCT FROM before_rev OR prev_data <> before_data)"#,
+        &dids as &[&str],
+        &revs,
+        &data as &[Option<i64>],
+        &since as &[Option<i64>],
+        &prev_data as &[Option<i64>],
+        &begins
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(breaks.into_iter().map(|row| Break { place: crate::store::place(row.place), before: row.before }).collect())
+}

@@ -1,0 +1,304 @@
+//! The repos that we know of: which are to be read, and what their last reading found.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    atproto::{Did, Tid},
+    model::ResyncCause,
+    store::stored::stored_did,
+};
+
+/// A repo that has been taken to be read.
+#[derive(Debug, Clone)]
+pub struct TakenRepo {
+    /// Whose.
+    pub did: Did,
+    /// Why.
+    pub cause: ResyncCause,
+    /// How often it failed since it was asked for.
+    pub tries: i32,
+}
+
+/// How many repos are in each state, and how old what was read is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RepoCounts {
+    /// To be read.
+    pub pending: i64,
+    /// Could not be read, and will be tried again.
+    pub failed: i64,
+    /// Read.
+    pub done: i64,
+    /// When the one of these was read that was not read for the longest.
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// When the last one was read.
+    pub newest_at: Option<DateTime<Utc>>,
+}
+
+/// Asks for repos to be read from `due_at` on. One that is already to be read keeps its place; one that had failed is tried
+/// anew.
+pub async fn enqueue(
+    connection: &mut PgConnection,
+    dids: &[&str],
+    cause: ResyncCause,
+    (now, due_at): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "INSERT INTO repos AS r (did, state, cause, requested_at, due_at)
+        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $4::timestamptz FROM unnest($1::text[]) AS d
+        ON CONFLICT (did) DO UPDATE SET state = 'pending', cause = EXCLUDED.cause, requested_at = EXCLUDED.requested_at,
+            due_at = EXCLUDED.due_at, tries = 0, error = NULL
+        WHERE r.state <> 'pending' OR r.taken_until IS NOT NULL",
+        dids as &[&str],
+        cause.as_str(),
+        now,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes repos known that are not, and asks for them to be read; leaves the others as they are.
+pub async fn enqueue_unknown(
+    connection: &mut PgConnection,
+    dids: &[&str],
+    cause: ResyncCause,
+    now: DateTime<Utc>,
+) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "INSERT INTO repos (did, state, cause, requested_at, due_at)
+        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $3::timestamptz FROM unnest($1::text[]) AS d
+        ON CONFLICT (did) DO NOTHING",
+        dids as &[&str],
+        cause.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Makes the repos of actors with an id above `after` known, `limit` actors at most, and asks for those that were not. Gives the id
+/// of the last actor looked at; none when there were no more.
+pub async fn enqueue_actors(
+    connection: &mut PgConnection,
+    after: i64,
+    limit: i64,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "WITH next AS (SELECT id, did FROM actors WHERE id > $1 ORDER BY id LIMIT $2), asked AS (
+            INSERT INTO repos (did, state, cause, requested_at, due_at) SELECT did, 'pending', $4, $3, $3 FROM next n
+            WHERE NOT EXISTS (SELECT FROM repos r WHERE r.did = n.did) ON CONFLICT (did) DO NOTHING
+        ) SELECT max(id) FROM next",
+        after,
+        limit,
+        now,
+        ResyncCause::FirstSeen.as_str()
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Asks for repos of accounts that have come back and whose last reading came to nothing, or is just coming to nothing, because
+/// nobody gave them then. Also of those who are no actors yet.
+pub async fn enqueue_unserved(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<()> {
+    if dids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE repos SET state = 'pending', cause = $2, requested_at = $3, due_at = $3, tries = 0, error = NULL
+        WHERE did = ANY ($1) AND read_rev IS NULL",
+        dids as &[&str],
+        ResyncCause::Account.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Asks for all repos that we know of.
+pub async fn enqueue_all(connection: &mut PgConnection, cause: ResyncCause, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
+        WHERE state <> 'pending' OR taken_until IS NOT NULL",
+        cause.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Asks for repos that were read from another host than the one that their DID documents name by now.
+pub async fn enqueue_moved(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<u64> {
+    let done = sqlx::query!(
+        "UPDATE repos r SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
+        FROM identities i WHERE i.did = r.did AND i.pds <> r.host AND r.state = 'done'",
+        ResyncCause::Account.as_str(),
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Takes repos that are due, those asked for last first, until `taken_until`.
+pub async fn take_due(
+    connection: &mut PgConnection,
+    limit: i64,
+    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<Vec<TakenRepo>> {
+    let rows = sqlx::query!(
+        "UPDATE repos r SET taken_until = $3 FROM (
+            SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (taken_until IS NULL OR taken_until <= $1)
+            ORDER BY requested_at DESC, did LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS due WHERE r.did = due.did
+        RETURNING r.did, r.cause, r.tries",
+        now,
+        limit,
+        taken_until
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cause = ResyncCause::parse(&row.cause).unwrap_or(ResyncCause::Asked);
+            Ok(TakenRepo { did: stored_did(&row.did)?, cause, tries: row.tries })
+        })
+        .collect()
+}
+
+/// Takes repos whose last reading lies before `read_before`, the longest unread first, for the audit.
+pub async fn take_oldest(
+    connection: &mut PgConnection,
+    limit: i64,
+    read_before: DateTime<Utc>,
+    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+) -> sqlx::Result<Vec<TakenRepo>> {
+    let rows = sqlx::query!(
+        "UPDATE repos r SET taken_until = $4, cause = $5 FROM (
+            SELECT did FROM repos WHERE state = 'done' AND read_at <= $1 AND (taken_until IS NULL OR taken_until <= $3)
+            ORDER BY read_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ) AS due WHERE r.did = due.did
+        RETURNING r.did",
+        read_before,
+        limit,
+        now,
+        taken_until,
+        ResyncCause::Audit.as_str()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok(TakenRepo { did: stored_did(&row.did)?, cause: ResyncCause::Audit, tries: 0 }))
+        .collect()
+}
+
+/// What a complete reading found.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading<'a> {
+    /// Whose repo.
+    pub did: &'a Did,
+    /// At which rev; none where the account has no repo that anybody serves.
+    pub rev: Option<Tid>,
+    /// When the reading began.
+    pub began_at: DateTime<Utc>,
+    /// The host that was asked, if there was one.
+    pub host: Option<&'a str>,
+    /// Missing, extra and differing paths.
+    pub drift: [i32; 3],
+}
+
+/// Notes complete readings, as of when they began. One that was asked for again meanwhile stays to be read.
+pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>]) -> sqlx::Result<()> {
+    let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
+    sqlx::query!(
+        "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
+            taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = d.began_at,
+            host = d.host, missing = d.missing, extra = d.extra, differing = d.differing
+        FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[], $7::text[])
+            AS d (did, rev, missing, extra, differing, began_at, host)
+        WHERE r.did = d.did",
+        &readings.iter().map(|reading| reading.did.as_str()).collect::<Vec<_>>() as &[&str],
+        &readings.iter().map(|reading| reading.rev.map(Tid::number)).collect::<Vec<_>>() as &[Option<i64>],
+        &numbers(0),
+        &numbers(1),
+        &numbers(2),
+        &readings.iter().map(|reading| reading.began_at).collect::<Vec<_>>(),
+        &readings.iter().map(|reading| reading.host).collect::<Vec<_>>() as &[Option<&str>]
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a repo could not be read, why, and when to try again. The index keeps what it has.
+pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE repos SET state = 'failed', taken_until = NULL, tries = tries + 1, error = $2, due_at = $3
+        WHERE did = $1",
+        did.as_str(),
+        error,
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets go of repos that were taken and not read.
+pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE did = ANY ($1)", dids as &[&str])
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// All repos that we know of.
+pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> {
+    let dids = sqlx::query_scalar!("SELECT did FROM repos ORDER BY did").fetch_all(connection).await?;
+    dids.iter().map(|did| stored_did(did)).collect()
+}
+
+/// Lets go of all repos that were taken.
+pub async fn release_all(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE taken_until IS NOT NULL").execute(connection).await?;
+    Ok(())
+}
+
+/// Whether any repo is due, taken or not.
+pub async fn is_any_due(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("SELECT EXISTS (SELECT FROM repos WHERE state <> 'done' AND due_at <= $1) AS \"is_any!\"", now)
+        .fetch_one(connection)
+        .await
+}
+
+/// How many repos are in each state, and when the first and the last of them was read.
+pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
+    sqlx::query_as!(
+        RepoCounts,
+        "SELECT count(*) FILTER (WHERE state = 'pending') AS \"pending!\", count(*) FILTER (WHERE state = 'failed') AS \"failed!\",
+            count(*) FILTER (WHERE state = 'done') AS \"done!\",
+            min(read_at) FILTER (WHERE state = 'done') AS oldest_at, max(read_at) AS newest_at FROM repos"
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// The last failures, the latest first: whose repo, why, and when it is tried again.
+pub async fn list_failed(
+    connection: &mut PgConnection,
+    limit: i64,
+) -> sqlx::Result<Vec<(String, String, DateTime<Utc>)>> {
+    let rows = sqlx::query!(
+        "SELECT did, error AS \"error!\", due_at FROM repos WHERE state = 'failed' AND error IS NOT NULL
+        ORDER BY due_at DESC LIMIT $1",
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.did, row.error, row.due_at)).collect())
+}
