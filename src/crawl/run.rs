@@ -157,11 +157,9 @@ impl<Q: Queue> Crawler<'_, Q> {
                 self.fairness.end(&host, took);
                 self.forget(&key, outcome);
             }
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // A task is cancelled only together with all others.
-                Err(_) => {}
-            },
+            // A task is cancelled only together with all others.
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(_) => {}
         }
     }
 
