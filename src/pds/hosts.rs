@@ -1,15 +1,17 @@
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HostError;
-use crate::{atproto::Timestamp, retry::Backoff};
+use crate::{atproto::Timestamp, clock::Clock, retry::Backoff};
 
-/// Failures in a row from which on a host is left alone.
+/// Failures in a row that open a host's circuit.
 const FAILURES_MAX: u32 = 5;
 /// How long its circuit stays open: longer each time that the probe after it fails too.
 const BREAK_MIN: Duration = Duration::from_secs(10);
@@ -18,14 +20,19 @@ const BREAK: Backoff = Backoff::new(BREAK_MIN, BREAK_MAX);
 /// The pause of a host that throttles without a `Retry-After`, and the longest that any host gets whatever it says.
 const THROTTLE_MAX: Duration = Duration::from_mins(15);
 const THROTTLE: Backoff = Backoff::new(Duration::from_secs(5), THROTTLE_MAX);
-/// Hosts that are remembered. Those forgotten begin anew.
+/// Hosts that are remembered. Those forgotten begin again as unknown.
 const HOSTS_MAX: usize = 4096;
 
-/// What is known of each host: how many requests run, since when it fails, how long it wants to be left alone.
-#[derive(Debug)]
-pub(super) struct Hosts {
+/// What is known of each host: how many requests run, since when it fails, until when it is not asked. Clones share it.
+#[derive(Clone)]
+pub(super) struct Hosts(Arc<Inner>);
+
+struct Inner {
     of_name: Mutex<HashMap<Box<str>, Arc<Host>>>,
     per_host: usize,
+    clock: Clock,
+    /// Gives numbers from 0 to 1.
+    jitter: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
 /// What is known of one.
@@ -45,9 +52,9 @@ struct State {
     is_probing: bool,
 }
 
-/// The right to send one request. What comes of it must be told; otherwise nothing is learnt of it.
-#[derive(Debug)]
-pub(super) struct Pass {
+/// The right to send one request. What comes of it must be reported; otherwise nothing is learnt of it.
+pub(super) struct Admission {
+    hosts: Hosts,
     host: Arc<Host>,
     is_probe: bool,
     _permit: OwnedSemaphorePermit,
@@ -55,7 +62,7 @@ pub(super) struct Pass {
 
 /// What a host's answer says of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Health {
     /// It works.
     Works,
     /// It is away, or broken.
@@ -65,22 +72,22 @@ pub(super) enum Verdict {
 }
 
 impl Hosts {
-    pub(super) fn new(per_host: usize) -> Self {
-        Self { of_name: Mutex::default(), per_host }
+    pub(super) fn new(per_host: usize, clock: Clock, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { of_name: Mutex::default(), per_host, clock, jitter: Box::new(jitter) }))
     }
 
-    /// Waits for a free place among the requests to a host. Refuses at once while the host is to be left alone.
-    pub(super) async fn admit(&self, name: &str, now: impl Fn() -> Timestamp) -> Result<Pass, HostError> {
-        let host = self.find(name, now());
-        host.lock().refuse(now())?;
+    /// Waits for a free place among the requests to a host. Refuses at once while the host throttles or its circuit is open.
+    pub(super) async fn admit(&self, name: &str) -> Result<Admission, HostError> {
+        let host = self.find(name, self.0.clock.now());
+        host.lock().refuse(self.0.clock.now())?;
         let permit = host.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
-        let is_probe = host.lock().admit(now())?;
-        Ok(Pass { host, is_probe, _permit: permit })
+        let is_probe = host.lock().admit(self.0.clock.now())?;
+        Ok(Admission { hosts: self.clone(), host, is_probe, _permit: permit })
     }
 
     fn find(&self, name: &str, now: Timestamp) -> Arc<Host> {
-        let mut hosts = lock(&self.of_name);
+        let mut hosts = lock(&self.0.of_name);
         if let Some(host) = hosts.get(name) {
             return host.clone();
         }
@@ -88,14 +95,15 @@ impl Hosts {
             forget_half(&mut hosts);
         }
         let state = State { used_at: Some(now), ..State::default() };
-        let host = Arc::new(Host { permits: Arc::new(Semaphore::new(self.per_host)), state: Mutex::new(state) });
+        let host = Arc::new(Host { permits: Arc::new(Semaphore::new(self.0.per_host)), state: Mutex::new(state) });
         hosts.insert(name.into(), host.clone());
         host
     }
 
-    /// How many hosts are left alone because they fail.
-    pub(super) fn count_broken(&self) -> usize {
-        lock(&self.of_name).values().filter(|host| host.lock().broken_until.is_some()).count()
+    /// Sets the gauge of hosts whose circuit is open.
+    pub(super) fn measure(&self) {
+        let broken = lock(&self.0.of_name).values().filter(|host| host.lock().broken_until.is_some()).count();
+        gauge!("plyr_hosts_broken").set(u32::try_from(broken).unwrap_or(u32::MAX));
     }
 }
 
@@ -113,15 +121,29 @@ impl Host {
     }
 }
 
-impl Pass {
-    /// Tells what came of the request. `jitter` is from 0 to 1. Gives the moment until which the host is to be left alone.
-    pub(super) fn tell(&mut self, verdict: Verdict, now: Timestamp, jitter: f64) -> Option<Timestamp> {
+impl Admission {
+    /// Reports what came of the request. Gives the moment until which the host is not asked.
+    pub(super) fn report(&mut self, health: Health) -> Option<Timestamp> {
         self.is_probe = false;
-        self.host.lock().tell(verdict, now, jitter)
+        let until = self.host.lock().report(health, self.now(), (self.hosts.0.jitter)());
+        if health != Health::Works {
+            self.hosts.measure();
+        }
+        until
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.hosts.0.clock.now()
     }
 }
 
-impl Drop for Pass {
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Admission {
     fn drop(&mut self) {
         if self.is_probe {
             // The attempt was given up before it came to anything: the next one is the attempt.
@@ -150,22 +172,22 @@ impl State {
         Ok(self.is_probing)
     }
 
-    fn tell(&mut self, verdict: Verdict, now: Timestamp, jitter: f64) -> Option<Timestamp> {
+    fn report(&mut self, health: Health, now: Timestamp, jitter: f64) -> Option<Timestamp> {
         self.is_probing = false;
-        match verdict {
-            Verdict::Works => {
+        match health {
+            Health::Works => {
                 (self.failures, self.throttles) = (0, 0);
                 (self.throttled_until, self.broken_until) = (None, None);
                 None
             }
-            Verdict::Fails => {
+            Health::Fails => {
                 self.failures = self.failures.saturating_add(1);
                 let beyond = self.failures.checked_sub(FAILURES_MAX)?;
                 self.broken_until = Some(now.plus(BREAK.pause(beyond, jitter)));
                 self.broken_until
             }
             // A host that can ask for patience is not broken.
-            Verdict::Throttles(asked) => {
+            Health::Throttles(asked) => {
                 (self.failures, self.broken_until) = (0, None);
                 let unasked = THROTTLE.pause(self.throttles, jitter);
                 self.throttles = self.throttles.saturating_add(1);

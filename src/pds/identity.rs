@@ -1,4 +1,4 @@
-use reqwest::header::HeaderValue;
+use reqwest::header::{HOST, HeaderValue};
 
 use super::{Client, DidDocument, DocumentError, HostError, HostUrl, Names, Request, Trust};
 use crate::atproto::{Did, Handle};
@@ -130,7 +130,11 @@ impl Directory {
         };
         let mut request = Request::new(url.join("/.well-known/atproto-did"), Trust::Untrusted);
         request.bytes_max = WELL_KNOWN_BYTES_MAX;
-        request.host = server.and_then(|_| HeaderValue::try_from(handle.as_str()).ok());
+        if server.is_some()
+            && let Ok(name) = HeaderValue::try_from(handle.as_str())
+        {
+            request.headers.insert(HOST, name);
+        }
         match self.client.fetch(request).await {
             Ok(bytes) => {
                 let did = std::str::from_utf8(&bytes).ok().and_then(|text| Did::parse(text.trim()).ok());
