@@ -47,7 +47,7 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// `what` names in the log what waits.
+    /// `what` is what the log says while it fails.
     pub const fn new(what: &'static str, backoff: Backoff) -> Self {
         Self { what, backoff, failures: 0, failing_since: None }
     }
@@ -63,9 +63,9 @@ impl Retry {
         self.failures = self.failures.saturating_add(1);
         if self.failing_since.is_none() {
             self.failing_since = Some(Instant::now());
-            tracing::warn!(%error, "{} cannot go on: trying again", self.what);
+            tracing::warn!(%error, "{}: trying again", self.what);
         } else {
-            tracing::debug!(%error, failures = self.failures, "{} cannot go on yet", self.what);
+            tracing::debug!(%error, failures = self.failures, "{}", self.what);
         }
         pause
     }
@@ -73,7 +73,7 @@ impl Retry {
     /// Notes that it works.
     pub fn succeeded(&mut self) {
         if let Some(since) = self.failing_since.take() {
-            tracing::info!(seconds = since.elapsed().as_secs(), "{} goes on", self.what);
+            tracing::info!(after = self.what, seconds = since.elapsed().as_secs(), "it works again");
         }
         self.failures = 0;
     }

@@ -63,7 +63,7 @@ enum Ended<E: Entry, O> {
 
 impl<Q: Queue> Crawler<'_, Q> {
     async fn run(&mut self) -> sqlx::Result<()> {
-        let mut retry = Retry::of_database("what is to be read from hosts cannot be taken from the database");
+        let mut retry = Retry::of_database("the database is away: what is due is not read from hosts");
         loop {
             if self.has_room() && self.look_at <= Instant::now() {
                 match self.look().await {

@@ -198,7 +198,7 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
         MIGRATOR.run(pool).await.map(Ok)
     }
 
-    let mut retry = Retry::of_database("bringing the schema up to date");
+    let mut retry = Retry::of_database("the database cannot be reached");
     loop {
         match try_migrate(pool).await {
             Ok(outcome) => {
