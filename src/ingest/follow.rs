@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
@@ -19,14 +19,13 @@ use crate::{
     apply::Applier,
     atproto::Timestamp,
     maintenance,
+    retry::Retry,
     source::{Delivery, SourceSpec},
     store::{self, sources::positions::StoredPosition},
 };
 
 /// Deliveries that wait for the pump at most; each holds up to a megabyte.
 pub const DELIVERIES_MAX: usize = 4;
-/// Between two attempts to reach a database that is away.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// Follows the sources from their stored positions until cancelled; then commits what was received, and ends. Ends with an error
 /// when the token is no longer the lease's.
@@ -133,12 +132,15 @@ fn lag(spec: &SourceSpec, stored: Option<&StoredPosition>) -> Lag {
 /// Reads all positions as soon as the database answers.
 async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
     let names: Vec<String> = options.sources.iter().chain(&options.standbys).map(ToString::to_string).collect();
+    let mut retry = Retry::of_database("the positions cannot be read yet");
     loop {
         match try_load_positions(pool, &names).await {
-            Ok(positions) => return positions,
-            Err(error) => tracing::warn!(%error, "the positions cannot be read yet"),
+            Ok(positions) => {
+                retry.succeeded();
+                return positions;
+            }
+            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
         }
-        tokio::time::sleep(DATABASE_RETRY).await;
     }
 }
 

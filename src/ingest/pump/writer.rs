@@ -16,6 +16,7 @@ use crate::{
     decode::Reject,
     ingest::{IngestError, observe},
     model::{Event, EventBody, Operation, Position, PositionKind, RecordPath, RejectReason},
+    retry::Retry,
     store,
 };
 
@@ -53,11 +54,8 @@ pub struct Written {
 /// Rows after which statistics are taken again: at once, or in the first pause.
 const ANALYZE_AFTER: u64 = 500_000;
 const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for a database that is away.
 const GRACE: Duration = Duration::from_secs(5);
-const WARN_EVERY: Duration = Duration::from_mins(1);
 
 impl Writer {
     /// A writer that has written nothing.
@@ -124,32 +122,24 @@ impl Writer {
 
     /// Applies one batch, again and again while the database is away. None when told to stop before that.
     async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, IngestError> {
-        let mut wait = RETRY_MIN;
-        let mut warned: Option<Instant> = None;
+        let mut retry = Retry::of_database("the database is away: reading waits, nothing is lost");
         let mut give_up: Option<Instant> = None;
         loop {
             let error = match self.try_apply(batch).await {
                 Ok(applied) => {
-                    if warned.is_some() {
-                        tracing::info!("the database is back");
-                    }
+                    retry.succeeded();
                     return Ok(Some(applied));
                 }
                 Err(error) if error.is_permanent() => return Err(error),
                 Err(error) => error,
             };
             self.connection = None;
-            if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-                tracing::warn!(%error, "the database is away: reading waits, nothing is lost");
-                warned = Some(Instant::now());
-            }
-            if self.options.cancel.is_cancelled()
-                && *give_up.get_or_insert_with(|| Instant::now() + GRACE) <= Instant::now()
-            {
+            let pause = retry.failed(&error);
+            let is_stopping = self.options.cancel.is_cancelled();
+            if is_stopping && *give_up.get_or_insert_with(|| Instant::now() + GRACE) <= Instant::now() {
                 return Ok(None);
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
+            tokio::time::sleep(pause).await;
         }
     }
 
