@@ -1,5 +1,7 @@
 //! What an account's own server answers about it, and what follows. Only that server's word removes anything.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
@@ -7,6 +9,7 @@ use super::{account_hints::says_visibility, error::ApplyError};
 use crate::{
     atproto::{Tid, Timestamp},
     model::AccountStatus,
+    retry::Backoff,
     store::{
         self,
         actors::{
@@ -20,9 +23,8 @@ use crate::{
 
 /// How long an account that is said to be deleted is kept, hidden, while its server cannot be asked.
 const GRACE: TimeDelta = TimeDelta::days(30);
-/// Between two attempts to ask; doubled with each.
-const RETRY_MIN: TimeDelta = TimeDelta::minutes(1);
-const RETRY_MAX: TimeDelta = TimeDelta::hours(12);
+/// Between two attempts to ask. The hosts differ, so that no jitter is needed to keep the attempts apart.
+const BACKOFF: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_hours(12));
 
 /// What the server that an account's DID document names says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +147,7 @@ async fn write_decision(
             accounts::unbury(connection, id, *rev).await?;
             accounts::show(connection, &[id]).await?;
             // While it was hidden, its server may have refused to serve the repo.
-            repos::ask_ungiven(connection, &[check.did.as_str()], now.utc()).await
+            repos::enqueue_unserved(connection, &[check.did.as_str()], now.utc()).await
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);
@@ -163,6 +165,5 @@ async fn write_decision(
 }
 
 fn next_attempt(attempts: i32, now: Timestamp) -> DateTime<Utc> {
-    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or_default();
-    now.utc() + (RETRY_MIN * 2_i32.pow(doublings)).min(RETRY_MAX)
+    now.plus(BACKOFF.pause(u32::try_from(attempts).unwrap_or_default(), 1.0)).utc()
 }

@@ -64,7 +64,7 @@ impl<'e> AccountHints<'e> {
         let last: Vec<AccountHint<'_>> = self.last.into_values().collect();
         let outcomes = actors::update_accounts(connection, &last).await?;
         let back: Vec<&str> = last.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
-        repos::ask_ungiven(connection, &back, now).await?;
+        repos::enqueue_unserved(connection, &back, now).await?;
         accounts::hide(connection, &changed(&outcomes, false)).await?;
         accounts::show(connection, &changed(&outcomes, true)).await?;
         let mut checks: BTreeMap<i64, CheckReason> = BTreeMap::new();
