@@ -327,7 +327,7 @@ impl Recorder {
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
         let (word, reason) = match state {
             Connection::Starting => ("starting", None),
-            Connection::Resting => ("resting", None),
+            Connection::Resting => ("paused", None),
             Connection::Connected => ("connected", None),
             Connection::Waiting { reason } => ("waiting", Some(reason.as_str())),
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),

@@ -13,7 +13,7 @@ use crate::{
 pub struct SourceStatus {
     /// Its name.
     pub source: String,
-    /// `starting`, `connected`, `waiting`, `refused`, or `resting` for a spare and for a blind one that was let go; `blind` while
+    /// `starting`, `connected`, `waiting`, `refused`, or `paused` for a standby that is not needed and for an incomplete source that is asked again later; `blind` while
     /// it is connected and does not deliver what others do; `silent` when whoever follows it has given no sign of life for half a
     /// minute; null when it never told.
     pub state: Option<String>,

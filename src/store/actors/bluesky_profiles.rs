@@ -84,7 +84,7 @@ pub async fn enroll(
         "WITH next AS (SELECT id FROM actors WHERE id > $1 ORDER BY id LIMIT $2), enrolled AS (
             INSERT INTO bluesky_profiles (actor_id, due_at) SELECT id, $3 FROM next n
             WHERE NOT EXISTS (SELECT FROM bluesky_profiles b WHERE b.actor_id = n.id)
-                AND NOT EXISTS (SELECT FROM account_floors f WHERE f.actor_id = n.id)
+                AND NOT EXISTS (SELECT FROM account_tombstones t WHERE t.actor_id = n.id)
             ON CONFLICT (actor_id) DO NOTHING
         ) SELECT max(id) FROM next",
         after,
@@ -100,7 +100,7 @@ pub async fn enroll(
 pub async fn mark_told(connection: &mut PgConnection, since: DateTime<Utc>, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE bluesky_profiles b SET due_at = $2 FROM identities i JOIN actors a ON a.did = i.did
-        WHERE i.told_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.told_at AND b.due_at > $2",
+        WHERE i.event_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.event_at AND b.due_at > $2",
         since,
         now
     )
@@ -132,7 +132,7 @@ pub async fn take_due(
             SELECT true AS is_one FROM tracks t2 WHERE t2.artist_id = t.actor_id AND t2.title IS NOT NULL LIMIT 1
         ) AS artist ON true
         LEFT JOIN LATERAL (
-            SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id AND h.is_hidden
+            SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id
         ) AS hidden ON true
         ORDER BY 1",
         now,
@@ -159,7 +159,7 @@ pub async fn write_answer(
         "UPDATE bluesky_profiles b SET display_name = $2, avatar_cid = $3, host = $4, outcome = $5, detail = $6, fetched_at = $7,
             due_at = $8, tries = 0
         WHERE actor_id = $1
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
+            AND EXISTS (SELECT FROM visible_actors a WHERE a.id = b.actor_id)",
         actor_id,
         answer.display_name,
         answer.avatar.map(Cid::to_bytes),

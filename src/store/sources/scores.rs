@@ -31,13 +31,13 @@ pub struct NewScore<'a> {
 /// Stores the score of one source.
 pub async fn write(connection: &mut PgConnection, score: &NewScore<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO scores (source, delivered, first, missed, late, late_max_ms, connections, rewinds, blind_since,
-            blind_to, updated_at)
+        "INSERT INTO source_scores (source, delivered, first, missed, late, late_max_ms, connections, rewinds, incomplete_since,
+            incomplete_collections, updated_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (source) DO UPDATE SET delivered = EXCLUDED.delivered, first = EXCLUDED.first,
             missed = EXCLUDED.missed, late = EXCLUDED.late, late_max_ms = EXCLUDED.late_max_ms,
-            connections = EXCLUDED.connections, rewinds = EXCLUDED.rewinds, blind_since = EXCLUDED.blind_since,
-            blind_to = EXCLUDED.blind_to, updated_at = EXCLUDED.updated_at",
+            connections = EXCLUDED.connections, rewinds = EXCLUDED.rewinds, incomplete_since = EXCLUDED.incomplete_since,
+            incomplete_collections = EXCLUDED.incomplete_collections, updated_at = EXCLUDED.updated_at",
         score.source,
         score.delivered,
         score.first,
@@ -57,6 +57,6 @@ pub async fn write(connection: &mut PgConnection, score: &NewScore<'_>, now: Dat
 
 /// Forgets all of them: whoever follows the sources counts anew.
 pub async fn clear(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM scores").execute(connection).await?;
+    sqlx::query!("DELETE FROM source_scores").execute(connection).await?;
     Ok(())
 }

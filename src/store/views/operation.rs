@@ -119,11 +119,11 @@ const COUNTED_MAX: i64 = 100_000;
 pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
     let rows = sqlx::query!(
         "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
-            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\",
+            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.last_record_at, p.updated_at AS \"updated_at?\",
             c.delivered AS \"delivered?\", c.first AS \"first?\", c.missed AS \"missed?\", c.late AS \"late?\",
-            c.late_max_ms AS \"late_max_ms?\", c.connections AS \"connections?\", c.rewinds AS \"rewinds?\", c.blind_since,
-            c.blind_to AS \"blind_to?\"
-        FROM sources s FULL JOIN positions p USING (source) LEFT JOIN scores c USING (source) ORDER BY source"
+            c.late_max_ms AS \"late_max_ms?\", c.connections AS \"connections?\", c.rewinds AS \"rewinds?\", c.incomplete_since,
+            c.incomplete_collections AS \"incomplete_collections?\"
+        FROM sources s FULL JOIN positions p USING (source) LEFT JOIN source_scores c USING (source) ORDER BY source"
     )
     .fetch_all(connection)
     .await?;
@@ -138,8 +138,8 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
                 late_max_ms: row.late_max_ms.unwrap_or_default(),
                 connections: row.connections.unwrap_or_default(),
                 rewinds: row.rewinds.unwrap_or_default(),
-                blind_since: moment(row.blind_since),
-                blind_to: row.blind_to.unwrap_or_default(),
+                blind_since: moment(row.incomplete_since),
+                blind_to: row.incomplete_collections.unwrap_or_default(),
             }),
             source: row.source,
             state: row.state,
@@ -149,7 +149,7 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             kind: row.kind,
             position: row.position,
             event_at: moment(row.event_at),
-            ours_at: moment(row.ours_at),
+            ours_at: moment(row.last_record_at),
             updated_at: moment(row.updated_at),
         })
         .collect())
@@ -158,17 +158,17 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
 /// How the like counts' standing check stands, and accounts that are not shown.
 pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
     let row = sqlx::query!(
-        "SELECT checked, drifted, checked_at, drifted_at,
-            (SELECT count(*) FROM hidden_actors WHERE is_hidden) AS \"hidden!\",
+        "SELECT checked, corrected, checked_at, corrected_at,
+            (SELECT count(*) FROM hidden_actors) AS \"hidden!\",
             (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
     )
     .fetch_one(connection)
     .await?;
     Ok(Upkeep {
         checked: row.checked,
-        drifted: row.drifted,
+        drifted: row.corrected,
         checked_at: moment(row.checked_at),
-        drifted_at: moment(row.drifted_at),
+        drifted_at: moment(row.corrected_at),
         hidden: row.hidden,
         checks: row.checks,
     })

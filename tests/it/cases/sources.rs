@@ -142,13 +142,13 @@ async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
     let first = fans.like();
     a.tell(&first, Told::Always);
     b.tell(&first, Told::Always);
-    until(pool, "SELECT count(*) = 2 FROM proofs WHERE collection = 'like'").await;
+    until(pool, "SELECT count(*) = 2 FROM last_delivered WHERE collection = 'like'").await;
 }
 
 /// People go on liking, of which the blind host tells this much, until it is noticed.
 async fn until_blind(pool: &PgPool, fans: &mut Fans, (seeing, blind, told): (&Host, &Host, Told)) {
     let question =
-        format!("SELECT count(*) = 1 FROM scores WHERE source = '{}' AND blind_since IS NOT NULL", blind.source());
+        format!("SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL", blind.source());
     let started = Instant::now();
     while !ask::<bool>(pool, &question).await {
         assert!(started.elapsed() < PATIENCE, "nobody has noticed that the host is blind");
@@ -172,7 +172,7 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    let proof: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
     assert_eq!(c.requests(), 0, "a spare is not asked before it is needed");
     // The spare has all that there ever was, and tells it to whoever asks.
     c.tell(&fans.like(), Told::Always);
@@ -187,7 +187,7 @@ async fn t12_blind_host_is_noticed_rewound_and_replaced() {
     assert!(b.cursor(1) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(1));
     // Replaced: the spare is asked, and the blind one is not any more.
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
         .await;
     let next = fans.like();
     c.tell(&next, Told::Always);
@@ -211,9 +211,9 @@ async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
     both_are_live(pool, &mut fans, (&a, &b)).await;
     until_blind(pool, &mut fans, (&a, &b, Told::InReplay)).await;
     assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'source'")
         .await;
-    until(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await;
+    until(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await;
     assert!(ask::<i64>(pool, &format!("SELECT late FROM scores WHERE source = '{}'", b.source())).await >= 3);
     until_as(pool, &fans.model()).await;
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 0));
@@ -231,18 +231,18 @@ async fn t12_blind_host_is_asked_again_later() {
     options.patience.trial = Duration::from_secs(1);
     let pump = Pump::with(pool, options);
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    let proof: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
         .await;
     let asked = b.requests();
     b.recover();
     b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
     assert!(b.cursor(asked) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(asked));
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'source'")
         .await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", c.source()))
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", c.source()))
         .await;
     until_as(pool, &fans.model()).await;
     pump.stop().await;
@@ -259,7 +259,7 @@ async fn t12_status_shows_it() {
     until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
     b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
     b.tell(&foreign(), Told::Always);
-    until(pool, &format!("SELECT event_at > ours_at FROM positions WHERE source = '{}'", b.source())).await;
+    until(pool, &format!("SELECT event_at > last_record_at FROM positions WHERE source = '{}'", b.source())).await;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -355,7 +355,7 @@ async fn t15_union() {
     }
     // Both have been judged, and neither is blind: each delivers most.
     until(pool, "SELECT count(*) = 2 FROM scores WHERE missed = 20").await;
-    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await);
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await);
     assert_eq!((a.requests(), b.requests()), (1, 1));
     pump.stop().await;
 }
