@@ -157,7 +157,8 @@ pub async fn list_items(
     .await
 }
 
-/// The tracks of a list that its owner likes and that are shown, in order, each at its first place.
+/// The tracks of a list that its owner likes and that are shown, in order, each at its first place. The
+/// likes are looked up item by item (by LIMIT): joined, all of the owner's likes would be read for each item.
 pub async fn list_liked_items(connection: &mut PgConnection, actor_id: i64, rkey: Tid) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
         "SELECT t.id AS \"id!\" FROM lists l
@@ -165,7 +166,7 @@ pub async fn list_liked_items(connection: &mut PgConnection, actor_id: i64, rkey
         JOIN visible_tracks t ON t.uri = i.uri AND t.title IS NOT NULL
         WHERE l.actor_id = $1 AND l.rkey = $2 AND l.cid IS NOT NULL
             AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
-            AND EXISTS (SELECT FROM likes k WHERE k.actor_id = l.actor_id AND k.subject_id = t.id)
+            AND (SELECT true FROM likes k WHERE k.actor_id = $1 AND k.subject_id = t.id LIMIT 1)
         GROUP BY t.id ORDER BY min(i.n)",
         actor_id,
         rkey.number()
