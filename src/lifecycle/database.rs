@@ -1,8 +1,7 @@
 use std::{fs::File, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
 use futures_util::future::join_all;
-use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError, postgres::PgConnectOptions};
+use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +9,7 @@ use crate::{
     postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
     serve,
     store::{
-        MIGRATOR, open_pool, parse_database_url,
+        is_unavailable, open_pool, parse_database_url, schema,
         server::{find_server_version, refuse_old_server},
     },
     telemetry::sentence,
@@ -191,41 +190,24 @@ impl Database {
 /// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
 /// at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    /// The outer error may pass; the inner one does not.
-    async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
+    async fn try_migrate(pool: &PgPool) -> anyhow::Result<()> {
         let mut connection = pool.acquire().await?;
-        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN) {
-            return Ok(Err(error.into()));
-        }
-        drop(connection);
-        MIGRATOR.run(pool).await.map(Ok)
+        refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN)?;
+        Ok(schema::migrate(&mut connection).await?)
     }
 
     let mut pause = Duration::from_millis(100);
     let mut last_word: Option<Instant> = None;
     loop {
         let error = match try_migrate(pool).await {
-            Ok(outcome) => return outcome,
-            Err(MigrateError::Execute(error)) if is_away(&error) => error,
-            Err(error) => return Err(error).context("the schema cannot be brought up to date"),
+            Err(error) if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unavailable) => error,
+            outcome => return outcome,
         };
         if last_word.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
             last_word = Some(Instant::now());
-            tracing::warn!(%error, "the database cannot be reached: trying on");
+            tracing::warn!("the database is unavailable, retrying: {}", sentence(&error));
         }
         sleep(pause).await;
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
-    }
-}
-
-/// Whether the database may come back by itself: as opposed to a wrong password, say.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        // Class 08: the connection broke; 53300: too many connections; 57P01 to 57P03: it stops or starts.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P0") || code == "53300")
-        }
-        _ => false,
     }
 }

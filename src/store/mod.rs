@@ -4,12 +4,14 @@
 //! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
 pub mod actors;
+mod availability;
 mod connect;
 pub mod counts;
 pub mod gaps;
 pub mod records;
 pub mod rejects;
 pub mod repos;
+pub mod schema;
 pub mod server;
 pub mod sessions;
 pub mod sources;
@@ -17,13 +19,9 @@ mod stored;
 mod transaction;
 pub mod views;
 
+pub use availability::is_unavailable;
 pub use connect::{open_pool, parse_database_url};
 pub use transaction::{analyze, begin_apply, begin_held};
-
-use sqlx::migrate::Migrator;
-
-/// The schema, embedded. A database is current when it has exactly these.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// What a guarded write did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

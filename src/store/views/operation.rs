@@ -231,18 +231,3 @@ pub async fn count_rows(connection: &mut PgConnection) -> sqlx::Result<Counts> {
     .fetch_one(connection)
     .await
 }
-
-/// Whether every migration that this program knows has been applied, as it knows it. Migrations of a later program are fine.
-pub async fn is_schema_current(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    // The migrations' own table is made by their first run: checked statements cannot name it.
-    let applied: Result<Vec<(i64, Vec<u8>)>, _> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(connection).await;
-    let applied = match applied {
-        Ok(applied) => applied,
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    Ok(super::super::MIGRATOR.iter().all(|known| {
-        applied.iter().any(|(version, checksum)| *version == known.version && **checksum == *known.checksum)
-    }))
-}

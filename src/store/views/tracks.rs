@@ -152,12 +152,9 @@ pub async fn load_tracks(
 
 /// The id that stands for a URI, whether or not its record is there; none while its artist is hidden.
 pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "SELECT id AS \"id!\" FROM visible_tracks WHERE uri = $1",
-        uri.to_string()
-    )
-    .fetch_optional(connection)
-    .await
+    sqlx::query_scalar!("SELECT id AS \"id!\" FROM visible_tracks WHERE uri = $1", uri.to_string())
+        .fetch_optional(connection)
+        .await
 }
 
 /// The ids that stand for URIs, in the order asked; URIs never mentioned are left out.
@@ -173,12 +170,10 @@ pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> s
 
 /// Distinct actors who like a track: all that are shown, while the kept counts are still following too.
 pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sqlx::Result<i64> {
-    let count = sqlx::query_scalar!(
-        "SELECT like_count AS \"count!\" FROM visible_like_counts WHERE track_id = $1",
-        track_id
-    )
-    .fetch_optional(connection)
-    .await?;
+    let count =
+        sqlx::query_scalar!("SELECT like_count AS \"count!\" FROM visible_like_counts WHERE track_id = $1", track_id)
+            .fetch_optional(connection)
+            .await?;
     Ok(count.unwrap_or_default())
 }
 

@@ -147,8 +147,10 @@ async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
 
 /// People go on liking, of which the blind host tells this much, until it is noticed.
 async fn until_blind(pool: &PgPool, fans: &mut Fans, (seeing, blind, told): (&Host, &Host, Told)) {
-    let question =
-        format!("SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL", blind.source());
+    let question = format!(
+        "SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
+        blind.source()
+    );
     let started = Instant::now();
     while !ask::<bool>(pool, &question).await {
         assert!(started.elapsed() < PATIENCE, "nobody has noticed that the host is blind");
