@@ -231,11 +231,11 @@ async fn an_account_event_that_was_lost_is_noticed_by_the_next_reading() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(before, dump::state(&database.pool).await, "nothing is removed");
     let program = Program::serve(&settings).await;
-    until(&database.pool, "SELECT count(*) = 1 FROM hidden_actors WHERE is_hidden").await;
+    until(&database.pool, "SELECT count(*) = 1 FROM hidden_actors").await;
     accounts[1].activate().await;
     let (text, code) = said(&settings, &["reconcile"]);
     assert_eq!(code, 0, "{text}");
-    until(&database.pool, "SELECT count(*) = 0 FROM hidden_actors WHERE is_hidden").await;
+    until(&database.pool, "SELECT count(*) = 0 FROM hidden_actors").await;
     Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
 }
 

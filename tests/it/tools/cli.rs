@@ -225,7 +225,7 @@ async fn a_schema_of_before_the_first_release_is_refused_in_one_sentence() {
     let database = empty().await;
     mark_as_earlier(&database.url).await;
     let data = tempfile::tempdir().unwrap();
-    for arguments in [["migrate"].as_slice(), &["serve"], &["index"], &["backfill"]] {
+    for arguments in [["migrate"].as_slice(), &["serve"], &["index"], &["backfill", "--discover"]] {
         let output = command(data.path(), arguments).env("DATABASE_URL", &database.url).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
