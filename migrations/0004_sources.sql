@@ -16,7 +16,7 @@ CREATE TABLE positions (
 -- What each source last reported of its connection, for `status`: written by the process that indexes, read by those that serve.
 CREATE TABLE sources (
     source      text PRIMARY KEY,
-    -- `paused`: a standby that is not needed, or an incomplete source for a while.
+    -- `paused`: a standby until it is needed, or an incomplete source for a while.
     state       text NOT NULL CHECK (state IN ('starting', 'paused', 'connected', 'waiting', 'refused')),
     reason      text,
     changed_at  timestamptz NOT NULL,
@@ -36,19 +36,15 @@ CREATE TABLE last_delivered (
     PRIMARY KEY (source, collection)
 );
 
--- How the sources compare with each other, since the process that follows them started.
+-- How the sources compare with each other, since the index that follows them has started.
 CREATE TABLE source_scores (
-    source                  text PRIMARY KEY,
-    delivered               bigint NOT NULL,
-    first                   bigint NOT NULL,
-    missed                  bigint NOT NULL,
-    late                    bigint NOT NULL,
-    late_max_ms             bigint NOT NULL,
-    connections             bigint NOT NULL,
-    rewinds                 bigint NOT NULL,
-    incomplete_since        timestamptz,
-    incomplete_collections  text[] NOT NULL,
-    updated_at              timestamptz NOT NULL
+    source            text PRIMARY KEY,
+    delivered         bigint NOT NULL,
+    missed            bigint NOT NULL,
+    late              bigint NOT NULL,
+    incomplete_since  timestamptz,
+    incomplete_in     text[] NOT NULL,
+    updated_at        timestamptz NOT NULL
 );
 
 -- One leads, others stand by: of several indexers on one database only the holder of the lease writes what sources deliver.

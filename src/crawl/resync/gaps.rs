@@ -118,7 +118,7 @@ impl Mender {
     }
 }
 
-/// A blind host goes on missing things: what is read now would not be the last of it.
+/// An incomplete source goes on missing things: what is read now would not be the last of it.
 fn has_ended(gap: &StoredGap) -> bool {
-    gap.reason != GapReason::Blind || gap.to.at.is_some() || gap.to.value.is_some()
+    gap.reason != GapReason::Incomplete || gap.to.at.is_some() || gap.to.value.is_some()
 }
