@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
+    retry::Retry,
     serve,
     store::{
         is_unavailable, open_pool, parse_database_url, schema,
@@ -15,9 +16,6 @@ use crate::{
     telemetry::sentence,
 };
 
-/// How often a database that is away is spoken of.
-const WARN_EVERY: Duration = Duration::from_mins(1);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long the owner of the private Postgres may take to start it, or a command to let go of it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
@@ -187,8 +185,7 @@ impl Database {
     }
 }
 
-/// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
-/// at once.
+/// Brings the schema up to date. Waits for a database that is away; several processes may do this at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     async fn try_migrate(pool: &PgPool) -> anyhow::Result<()> {
         let mut connection = pool.acquire().await?;
@@ -196,18 +193,18 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
         Ok(schema::migrate(&mut connection).await?)
     }
 
-    let mut pause = Duration::from_millis(100);
-    let mut last_word: Option<Instant> = None;
+    let mut retry = Retry::of_database("the database cannot be reached");
     loop {
-        let error = match try_migrate(pool).await {
-            Err(error) if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unavailable) => error,
-            outcome => return outcome,
-        };
-        if last_word.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
-            last_word = Some(Instant::now());
-            tracing::warn!("the database is unavailable, retrying: {}", sentence(&error));
+        match try_migrate(pool).await {
+            Err(error) if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unavailable) => {
+                sleep(retry.failed(&sentence(&error))).await;
+            }
+            outcome => {
+                if outcome.is_ok() {
+                    retry.succeeded();
+                }
+                return outcome;
+            }
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }
