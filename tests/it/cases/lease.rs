@@ -179,7 +179,7 @@ async fn s4_two_daemons_one_works() {
         let status: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
         let states: Vec<&str> =
             status["indexers"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
-        assert_eq!(states, ["working", "standing_by"], "{status}");
+        assert_eq!(states, ["leading", "standby"], "{status}");
     }
     let shown = status_of(&scene.database.url);
     assert!(shown.contains("  leading  ") && shown.contains("  standby  "), "{shown}");
