@@ -107,7 +107,7 @@ impl Retry {
     /// Nobody waits for this but a person: whoever could not be asked a moment ago is asked once more.
     async fn judge(&self, did: &Did, message: &[u8]) -> Verdict {
         let Some(identities) = &self.identities else { return Verdict::NoKey };
-        let insist = || key(identities.insist(did));
+        let insist = || key(identities.force_refresh(did));
         let known = async {
             match key(identities.find(did)).await {
                 Some(key) => Some(key),

@@ -76,7 +76,7 @@ pub struct Plan {
     pub database: DatabaseSettings,
     /// Where the listeners are.
     pub listen: ListenSettings,
-    /// Who is asked about people and their repos.
+    /// Which hosts are asked about accounts and their repos.
     pub hosts: HostSettings,
     /// The half that follows the sources and writes the index.
     pub index: Option<ingest::Options>,
@@ -130,7 +130,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
     let clock = Clock::system();
-    // In every process: whoever writes to an account's PDS needs both as well.
+    // In every process: writing to an account's PDS needs both as well.
     let identities = plan.hosts.identities(repo_pool.clone(), clock.clone())?;
     let crawl = Context { pool: repo_pool, identities, clock: clock.clone() };
     let router = telemetry.admin_router();

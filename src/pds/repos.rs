@@ -47,7 +47,7 @@ pub enum XrpcError {
     #[error("there is no such record")]
     RecordNotFound,
     /// The answer is about something else than what was asked, or never ends.
-    #[error("the server is not to be believed: {0}")]
+    #[error("the answer is not one to what was asked: {0}")]
     BadAnswer(&'static str),
     /// Nothing that can be used was answered.
     #[error(transparent)]
@@ -76,7 +76,7 @@ impl XrpcError {
             "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("Could not find repo")) => {
                 Self::RepoNotFound
             }
-            // A PDS that would pass the question on, and knows nobody to pass it on to.
+            // A PDS that would proxy the request, and has no service to proxy it to.
             "InvalidRequest" if message.as_deref().is_some_and(|text| text.starts_with("No service configured")) => {
                 Self::NotOffered
             }
@@ -162,11 +162,8 @@ impl Cursors {
         if self.0.len() >= PAGES_MAX {
             return Err(XrpcError::BadAnswer("its pages have no end"));
         }
-        if self.0.insert(cursor.to_owned()) {
-            Ok(())
-        } else {
-            Err(XrpcError::BadAnswer("it gives the same page for ever"))
-        }
+        let is_new = self.0.insert(cursor.to_owned());
+        if is_new { Ok(()) } else { Err(XrpcError::BadAnswer("it gives the same page for ever")) }
     }
 }
 

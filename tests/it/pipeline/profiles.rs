@@ -169,9 +169,10 @@ impl Case {
         let directory = Directory::new(client, names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         hosts.push(plc);
         let quick = (Duration::from_millis(1), Duration::from_millis(10));
-        let identity_options = IdentityOptions { pace: quick.0, tick: quick.1, ..IdentityOptions::default() };
+        let identity_options =
+            IdentityOptions { pace: quick.0, tick: quick.1, jitter: || 1.0, ..IdentityOptions::default() };
         let pool = world.database.pool.clone();
-        let identities = Identities::new(pool.clone(), directory, hands.clock(), (identity_options, || 1.0));
+        let identities = Identities::new(pool.clone(), directory, hands.clock(), identity_options);
         let context = Context { pool: pool.clone(), identities, clock: hands.clock() };
         let options = Options {
             pace: quick.0,
