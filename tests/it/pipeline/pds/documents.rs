@@ -114,7 +114,7 @@ async fn a8_a_directory_that_lies() {
 }
 
 #[tokio::test]
-async fn dids_that_nobody_is_asked_about() {
+async fn dids_that_no_host_is_asked_about() {
     let host = Host::start(|_| Reply::ok("{}")).await;
     let directory = directory_at(&host, names(&[], &[]));
     for text in [

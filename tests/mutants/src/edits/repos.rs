@@ -92,7 +92,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.refresh(host).await.map(|_| Given::Nothing)",
         replace: "self.refresh(host).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.context.clock.now());\n                Given::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
-        tests: &["cases::backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
+        tests: &["cases::backfill::b6_a_server_that_fails_or_has_no_repo_deletes_nothing"],
     },
     Edit {
         name: "empty_listing_believed",
