@@ -92,7 +92,7 @@ async fn differences(context: &Context, collections: &Collections, did: &Did) ->
         anyhow::bail!("the DID document names no PDS")
     };
     let server = Server::untrusted(context.identities.client(), url);
-    let theirs = read_listed(&server, collections, (did, &ours)).await?;
+    let theirs = read_listed(&server, collections, did, &ours).await?;
     let repair = plan(collections, did, &theirs, &ours);
     let name = |(collection, rkey)| format!("{}/{rkey}", collections.nsid(collection));
     Ok(repair.paths.into_iter().map(|(path, drift)| (name(path), drift)).collect())
