@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::sources::least_lag_s;
 use crate::{
@@ -14,6 +15,10 @@ use crate::{
     },
     store::views::operation::{is_schema_current, list_sources},
 };
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+}
 
 /// Alive.
 #[derive(Debug, Serialize, ToSchema)]
@@ -35,7 +40,7 @@ pub struct Readiness {
 
 /// The program is alive. Asks nothing of the database.
 #[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
-pub async fn health() -> Response {
+async fn health() -> Response {
     fresh(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
 }
 
@@ -43,9 +48,9 @@ pub async fn health() -> Response {
 /// has delivered anything yet is ready: it knows of nothing that it is behind.
 #[utoipa::path(get, path = "/ready", tag = "operation", responses(
     (status = 200, body = Readiness),
-    (status = 503, body = Detail, description = "Not ready, and why."),
+    (status = 503, body = Detail, description = "Not ready, and why.")
 ))]
-pub async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     let mut transaction = app.read(&Credentials::None).await?;
     if !is_schema_current(transaction.connection()).await? {
         return Err(ApiError::unavailable("the schema of the database is not current", "migrations are missing"));

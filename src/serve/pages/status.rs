@@ -9,16 +9,13 @@ use axum::{
     response::{Html, Response},
 };
 
+use utoipa_axum::{router::OpenApiRouter, routes};
+
 use super::html::{or_dash, page, seconds, table};
 use crate::{
     atproto::Timestamp,
     serve::{
-        http::{
-            app::App,
-            credentials::Credentials,
-            error::{ApiError, Detail},
-            observe::fresh,
-        },
+        http::{app::App, credentials::Credentials, error::ApiError, observe::fresh, responses::ServerErrors},
         operation::{
             repos::{RepoDrift, ReposStatus},
             status::{RejectsExpired, Status},
@@ -26,12 +23,16 @@ use crate::{
     },
 };
 
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(status))
+}
+
 /// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, content((Status = "application/json"), (String = "text/html"))),
-    (status = 503, body = Detail, description = "The database does not answer."),
+    ServerErrors
 ))]
-pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut transaction = app.read(&Credentials::None).await?;
     let now = app.now();
     let status = Status::read(transaction.connection(), now).await?;
@@ -75,7 +76,7 @@ fn repos(status: &ReposStatus) -> String {
 }
 
 /// How it stands, for a person.
-pub fn status_page(status: &Status, now: Timestamp) -> String {
+fn status_page(status: &Status, now: Timestamp) -> String {
     let lag = match status.lag_s {
         Some(lag_s) => format!("{lag_s:.1} s behind."),
         None => "No source has delivered anything yet.".to_owned(),

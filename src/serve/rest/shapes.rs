@@ -195,6 +195,13 @@ pub struct ListPage {
     pub has_more: bool,
 }
 
+impl TrackPage {
+    /// A page, with the cursor of the one that follows, if one does.
+    pub fn new(tracks: Vec<Track>, next_cursor: Option<String>) -> Self {
+        Self { tracks, has_more: next_cursor.is_some(), next_cursor }
+    }
+}
+
 impl From<TrackView> for Track {
     fn from(view: TrackView) -> Self {
         let feature = |feature: FeatureView| Feature {
