@@ -1,4 +1,4 @@
-# What is missing is installed on Debian (as root or with sudo); elsewhere you are told what to install.
+# What is missing is installed on Debian (as root or with sudo); elsewhere it says what to install.
 
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
@@ -8,13 +8,13 @@ export SQLX_OFFLINE = true
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
 	@echo 'make demo    a PDS with accounts, tracks and likes to follow; says how'
-	@echo 'make sim     a made-up world on ports of its own, with faults if you like; SIM=--help says which'
-	@echo 'make soak    SEEDS=1000: so many short runs in which everything goes wrong; MINUTES=30 RATE=2000: a long one'
-	@echo 'make test    formatting, SQL, lints, and all tests, also against a real PDS and PLC'
+	@echo 'make sim     a fake network on ports of its own, with faults; SIM=--help says which'
+	@echo 'make soak    SEEDS=1000: short runs in which everything goes wrong; MINUTES=30 RATE=2000: a long one'
+	@echo 'make test    formatting, SQL, lints, documents, and all tests, also against a real PDS and PLC'
 	@echo 'make bench   measure and print the figures; FIGURES=backfill: one group of them'
 	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
 	@echo 'make doctor  check settings, database, upstreams and clock'
-	@echo 'make sqlx    write .sqlx anew, after a change of SQL'
+	@echo 'make sqlx    write .sqlx again, after a change of SQL'
 
 up:
 	@sh .ci/install.sh up
@@ -50,6 +50,7 @@ test:
 checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --quiet --no-deps
 	cargo test --locked --lib --bins --tests
 	@sh .ci/mutants.sh --sample 1
 

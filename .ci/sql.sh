@@ -1,6 +1,6 @@
 #!/bin/sh
 # Checks the SQL against a freshly migrated database, and that `.sqlx` says what that database says.
-# `sql.sh refresh` writes `.sqlx` anew instead. To be run inside with_postgres.sh.
+# `sql.sh refresh` writes `.sqlx` instead. To be run inside with_postgres.sh.
 set -eu
 cd "$(dirname "$0")/.."
 $PLYR_TEST_PSQL -d postgres -c 'CREATE DATABASE plyr_check'

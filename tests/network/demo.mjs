@@ -61,9 +61,10 @@ const source = network.url.replace('http', 'firehose+ws')
 const question = `actor=${bob.did}&uris=${first.uri}&uris=${second.uri}`
 console.log(`A PDS with alice.test, bob.test and carol.test is at ${network.url}. Follow it, in another terminal:
 
-    PLYR_SOURCES=${source} PLYR_PLC_URL=${network.plcUrl} PLYR_ALLOW_PRIVATE_HOSTS=true make up
+    PLYR_SOURCES=${source} PLYR_RELAY_URL=${network.url} PLYR_PLC_URL=${network.plcUrl} \\
+        PLYR_ALLOW_PRIVATE_HOSTS=true PLYR_DATA_DIR=./data-demo-${new URL(network.url).port} make up
 
-and ask whether bob likes alice's two tracks (the second: yes), and who likes the first (nobody yet):
+and ask whether bob likes alice's two tracks (the second: yes), and who likes the first (no one yet):
 
     curl 'http://127.0.0.1:8080/xrpc/fm.plyr.feed.getLikeStatuses?${question}'
     curl 'http://127.0.0.1:8080/xrpc/fm.plyr.feed.getTrackLikes?uri=${first.uri}'

@@ -165,3 +165,19 @@ fn the_table_is_enforced() {
     assert_eq!(objection("apply", "store"), None);
     assert_eq!(objection("clock", "atproto"), None);
 }
+
+#[test]
+fn the_maps_show_the_floors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_there = |module: &str| ["", ".rs"].iter().any(|ending| root.join(format!("src/{module}{ending}")).exists());
+    for map in ["src/lib.rs", "docs/ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root.join(map)).unwrap();
+        let rooms = MODULES.iter().filter(|(module, ..)| is_there(module) && !["main", "lib"].contains(module));
+        for (module, floor, _) in rooms {
+            let begin = format!("| {floor} |");
+            let row = text.lines().find(|line| line.trim_start_matches("//! ").starts_with(&begin));
+            let is_shown = row.is_some_and(|row| row.contains(&format!("`{module}`")));
+            assert!(is_shown, "{map}: {module} is not on floor {floor}");
+        }
+    }
+}

@@ -1,8 +1,14 @@
-//! What the README and the folder `deploy` say of settings, metrics and commands, held against the program.
+//! What the documents and the folder `deploy` say of settings, metrics, commands and cases, compared with the program.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use crate::support::process::run_well;
+use serde_json::Value;
+
+use crate::support::{
+    database::fresh,
+    process::run_well,
+    program::{Program, Settings},
+};
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -29,19 +35,32 @@ fn metrics() -> BTreeSet<String> {
     described.map(str::to_owned).collect()
 }
 
+/// A default as help and table may both write it.
+fn plain(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.replace(['`', '<', '>'], "").trim_start_matches(": ").to_owned()
+}
+
 #[test]
 fn the_table_of_settings_is_the_help() {
     let help = run_well(Path::new("data"), &["--help"]);
     let mut settings = words(&help, "PLYR_");
     settings.insert("DATABASE_URL".to_owned());
     assert!(settings.len() > 10, "{help}");
-    assert_eq!(table(&read("README.md"), "## Settings"), settings);
+    let page = read("docs/CONFIGURATION.md");
+    assert_eq!(table(&page, "## Settings"), settings);
+    for setting in settings {
+        let row = page.lines().find_map(|line| line.strip_prefix(&format!("| `{setting}` | "))).unwrap();
+        let of_table = plain(row.split(" | ").next().unwrap());
+        let of_help = help.split(&format!("`{setting}`,")).nth(1).and_then(|rest| rest.split(')').next()).unwrap();
+        assert_eq!(of_table, plain(of_help).trim_start_matches("default").trim_start_matches([':', ' ']), "{setting}");
+    }
 }
 
 #[test]
 fn the_table_of_metrics_is_what_the_program_describes() {
     assert!(metrics().len() > 10, "the descriptions are not where this test looks");
-    assert_eq!(table(&read("README.md"), "## Operating"), metrics());
+    assert_eq!(table(&read("docs/OPERATIONS.md"), "## Metrics"), metrics());
 }
 
 #[test]
@@ -55,16 +74,25 @@ fn alerts_ask_for_metrics_that_there_are() {
 }
 
 #[test]
-fn every_command_is_in_the_readme() {
+fn every_command_is_in_the_documents() {
     let help = run_well(Path::new("data"), &["--help"]);
     let commands = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let commands: BTreeSet<String> =
         commands.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
-    let known: BTreeSet<String> = table(&read("README.md"), "## Commands")
+    let known: BTreeSet<String> = table(&read("docs/OPERATIONS.md"), "## Commands")
         .into_iter()
         .filter_map(|cell| cell.split_whitespace().next().map(str::to_owned))
         .collect();
     assert_eq!(known, commands.into_iter().filter(|name| name != "help").collect());
+}
+
+#[test]
+fn every_route_is_in_the_documents() {
+    let document: Value = serde_json::from_str(&run_well(Path::new("data"), &["openapi"])).unwrap();
+    let page = read("docs/API.md");
+    let paths = document["paths"].as_object().unwrap();
+    let missing: Vec<&String> = paths.keys().filter(|path| !page.contains(path.as_str())).collect();
+    assert!(paths.len() > 20 && missing.is_empty(), "not in docs/API.md: {missing:?}");
 }
 
 /// The texts of all files under a folder whose names end so, with their paths from the root of the repository.
@@ -118,7 +146,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 #[test]
 fn links_lead_to_files_and_headings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pages = ["README.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path)));
+    let pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|path| (path.to_owned(), read(path)));
     let mut broken = Vec::new();
     for (path, text) in texts("docs", ".md").into_iter().chain(texts("deploy", ".md")).chain(pages) {
         let folder = root.join(&path).parent().unwrap().to_owned();
@@ -133,4 +161,61 @@ fn links_lead_to_files_and_headings() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn paths_in_the_documents_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let begins = ["src/", "tests/", "benches/", "deploy/", "docs/", ".ci/"];
+    let pages = ["README.md", "CONTRIBUTING.md"].map(|path| (path.to_owned(), read(path)));
+    let mut missing = Vec::new();
+    for (page, text) in texts("docs", ".md").into_iter().chain(pages) {
+        let quoted =
+            text.split('`').skip(1).step_by(2).filter(|word| begins.iter().any(|begin| word.starts_with(begin)));
+        missing.extend(quoted.filter(|path| !root.join(path).exists()).map(|path| format!("{page}: {path}")));
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// What is between angle brackets stands for a value, and so parts what the program really says.
+fn literal_parts(message: &str) -> impl Iterator<Item = &str> {
+    let parts = message.split('<').enumerate();
+    let parts =
+        parts.map(|(at, part)| if at == 0 { part } else { part.split_once('>').map_or(part, |(_, rest)| rest) });
+    parts.map(|part| part.trim_matches([' ', ':', ','])).filter(|part| part.len() > 3)
+}
+
+#[test]
+fn troubles_quote_what_the_program_says() {
+    let sources: String = texts("src", ".rs").into_iter().map(|(_, text)| text).collect();
+    // A literal may go on in the next line.
+    let sources = sources.split("\\\n").map(str::trim_start).collect::<String>();
+    let page = read("docs/OPERATIONS.md");
+    let troubles = page.split("\n## Troubles\n").nth(1).unwrap();
+    let cells: Vec<&str> = troubles.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    assert!(cells.len() > 30, "the table is not where this test looks");
+    let quoted = cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).flat_map(literal_parts);
+    let unsaid: Vec<&str> = quoted.filter(|part| !sources.contains(part)).collect();
+    assert!(unsaid.is_empty(), "the sources do not say: {unsaid:?}");
+}
+
+#[tokio::test]
+async fn values_of_labels_are_in_the_documents() {
+    let database = fresh().await;
+    let settings = Settings::new().with("DATABASE_URL", &database.url);
+    let metrics = Program::start("api", &settings).await.metrics().await;
+    let page = read("docs/OPERATIONS.md");
+    let mut values = BTreeSet::new();
+    for label in ["reason", "outcome", "kind", "cause", "state", "queue", "pool"] {
+        let begin = format!("{label}=\"");
+        values.extend(metrics.split(&begin).skip(1).filter_map(|rest| rest.split('"').next()));
+    }
+    let unknown: Vec<&&str> = values.iter().filter(|value| !page.contains(&format!("`{value}`"))).collect();
+    assert!(values.len() > 40 && unknown.is_empty(), "not in docs/OPERATIONS.md: {unknown:?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 160, "README.md has {lines} lines: the rest goes into docs/");
 }
