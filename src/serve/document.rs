@@ -1,5 +1,6 @@
 //! The OpenAPI document: what the routes declare of themselves, and what goes for all of them.
 
+use serde_json::Value;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -46,6 +47,18 @@ pub fn documented_routes(collections: &Collections) -> OpenApiRouter<App> {
 }
 
 /// The document of what [`super::router`] answers.
-pub fn openapi(collections: &Collections) -> utoipa::openapi::OpenApi {
-    documented_routes(collections).into_openapi()
+pub fn openapi(collections: &Collections) -> Value {
+    complete(documented_routes(collections).into_openapi())
+}
+
+/// The document with the one thing that utoipa has no word for: an optional parameter may be left empty.
+pub fn complete(document: utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("a document of strings and maps is JSON");
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = items.filter_map(|(_, item)| item.as_object_mut()).flatten();
+    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters")?.as_array_mut()).flatten();
+    for parameter in parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == false) {
+        parameter["allowEmptyValue"] = true.into();
+    }
+    document
 }

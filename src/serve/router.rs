@@ -20,7 +20,7 @@ use tower_http::{
 };
 
 use super::{
-    document::documented_routes,
+    document::{complete, documented_routes},
     http::{app::App, error, observe, settings::ServeSettings},
     pages, xrpc,
 };
@@ -41,7 +41,7 @@ pub fn router(pool: PgPool, settings: ServeSettings, clock: Clock) -> Router {
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(COMPRESSED_LENGTH_MIN).and(not_images));
     routes
-        .merge(pages::docs::routes(&document))
+        .merge(pages::docs::routes(&complete(document)))
         .fallback(error::refuse_path)
         .method_not_allowed_fallback(error::refuse_method)
         .layer(CatchPanicLayer::custom(observe::answer_panic))

@@ -18,10 +18,13 @@ pub enum ServerErrors {
     Unavailable(Detail),
 }
 
-/// A parameter that breaks its rule.
+/// Parameters that break their rules.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the variant is for the document alone")]
+#[expect(dead_code, reason = "the variants are for the document alone")]
 pub enum ParameterErrors {
+    /// The address is above 64 KB; the answer is empty.
+    #[response(status = 414)]
+    AddressTooLong,
     /// A parameter breaks its rule; the sentence names it.
     #[response(status = 422)]
     Parameter(Detail),
@@ -65,6 +68,9 @@ pub enum XrpcErrors {
     /// `AuthMissing`: neither an actor nor a token. `InvalidToken`: a token was given and is not valid.
     #[response(status = 401)]
     BadToken(XrpcError),
+    /// The address is above 64 KB; the answer is empty.
+    #[response(status = 414)]
+    AddressTooLong,
     /// `InternalServerError`: a fault of ours, which has been logged.
     #[response(status = 500)]
     Broken(XrpcError),

@@ -39,7 +39,7 @@ pub struct Readiness {
 }
 
 /// The program is alive. Asks nothing of the database.
-#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health, description = "Alive.")))]
 async fn health() -> Response {
     fresh(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
 }
@@ -47,7 +47,7 @@ async fn health() -> Response {
 /// The database answers, its schema is current, and the index is not further behind than the limit. An index to which no source
 /// has delivered anything yet is ready: it knows of nothing that it is behind.
 #[utoipa::path(get, path = "/ready", tag = "operation", responses(
-    (status = 200, body = Readiness),
+    (status = 200, body = Readiness, description = "Ready to answer."),
     (status = 503, body = Detail, description = "Not ready, and why.")
 ))]
 async fn ready(State(app): State<App>) -> Result<Response, ApiError> {

@@ -12,7 +12,6 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use utoipa::openapi::OpenApi;
 use utoipa_swagger_ui::Config;
 
 use crate::serve::http::error::{ApiError, refuse_path};
@@ -24,8 +23,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const FILE_CACHING: &str = "public, max-age=3600";
 
 /// `/openapi.json` and `/docs`, which are not in the document themselves.
-pub fn routes<S: Clone + Send + Sync + 'static>(document: &OpenApi) -> Router<S> {
-    let json = Bytes::from(serde_json::to_vec(document).expect("a document of strings and maps is JSON"));
+pub fn routes<S: Clone + Send + Sync + 'static>(document: &serde_json::Value) -> Router<S> {
+    let json = Bytes::from(document.to_string());
     // Addresses are relative, so that the page also works behind a proxy that puts a folder in front.
     let config = Arc::new(Config::from("../openapi.json").validator_url("none"));
     let index = config.clone();

@@ -29,7 +29,7 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
-    (status = 200, content((Status = "application/json"), (String = "text/html"))),
+    (status = 200, description = "How it stands.", content((Status = "application/json"), (String = "text/html"))),
     ServerErrors
 ))]
 async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {

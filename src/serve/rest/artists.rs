@@ -33,7 +33,7 @@ pub struct ArtistPath {
 
 /// An actor that the index knows.
 #[utoipa::path(get, path = "/artists/{did}", tag = "artists", params(ArtistPath), responses(
-    (status = 200, body = Artist),
+    (status = 200, body = Artist, description = "The actor."),
     (status = 404, body = Detail, description = "Nothing has been seen of this actor."),
     AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
@@ -49,7 +49,7 @@ async fn show_artist(
 
 /// The viewer.
 #[utoipa::path(get, path = "/artists/me", tag = "artists", responses(
-    (status = 200, body = Artist),
+    (status = 200, body = Artist, description = "The actor."),
     (status = 404, body = Detail, description = "The viewer's account is hidden: deactivated, taken down or deleted."),
     ViewerErrors, ServerErrors
 ), security(("bearer" = []), ("session" = [])))]

@@ -48,7 +48,7 @@ enum Order {
 
 /// What the viewer likes: in the order of the viewer's liked list with likes newer than it first, or newest first.
 #[utoipa::path(get, path = "/tracks/liked", tag = "likes", params(LikedQuery, PageParams), responses(
-    (status = 200, body = TrackPage),
+    (status = 200, body = TrackPage, description = "A page of tracks."),
     CursorErrors, ViewerErrors, ParameterErrors, ServerErrors
 ), security(("bearer" = []), ("session" = [])))]
 async fn list_own_likes(

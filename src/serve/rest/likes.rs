@@ -33,7 +33,7 @@ pub fn routes() -> OpenApiRouter<App> {
 
 /// Who likes a track, newest first.
 #[utoipa::path(get, path = "/tracks/{track_id}/likes", tag = "likes", params(TrackPath, PageParams), responses(
-    (status = 200, body = LikerPage),
+    (status = 200, body = LikerPage, description = "A page of those who like the track."),
     (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
     CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
@@ -66,7 +66,7 @@ struct UserPath {
 
 /// What an actor likes, newest like first: the tracks whose record is there, each once. `count` is the number of those.
 #[utoipa::path(get, path = "/users/{handle_or_did}/likes", tag = "likes", params(UserPath, PageParams), responses(
-    (status = 200, body = UserLikes),
+    (status = 200, body = UserLikes, description = "A page of what the actor likes."),
     (status = 404, body = Detail, description = "No account is known to have this handle."),
     CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]

@@ -58,7 +58,7 @@ struct ListsQuery {
 
 /// An actor's lists, newest first.
 #[utoipa::path(get, path = "/lists", tag = "lists", params(ListsQuery, PageParams), responses(
-    (status = 200, body = ListPage),
+    (status = 200, body = ListPage, description = "A page of lists."),
     CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn list_actor_lists(
@@ -83,7 +83,7 @@ async fn list_actor_lists(
 
 /// A list by its URI, with all of its items.
 #[utoipa::path(get, path = "/lists/by-uri", tag = "lists", params(UriQuery), responses(
-    (status = 200, body = ListWithItems),
+    (status = 200, body = ListWithItems, description = "The list."),
     (status = 404, body = Detail, description = "No such list."),
     AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
@@ -100,7 +100,7 @@ async fn show_list_by_uri(
 
 /// The viewer's liked list, as it is in the viewer's repo. Of several the one written last.
 #[utoipa::path(get, path = "/lists/liked", tag = "lists", responses(
-    (status = 200, body = ListWithItems),
+    (status = 200, body = ListWithItems, description = "The list."),
     (status = 404, body = Detail, description = "The viewer has no liked list."),
     ViewerErrors, ServerErrors
 ), security(("bearer" = []), ("session" = [])))]

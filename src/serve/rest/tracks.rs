@@ -72,7 +72,7 @@ enum Sort {
 
 /// Tracks, newest or most liked first.
 #[utoipa::path(get, path = "/tracks/", tag = "tracks", params(ListTracksQuery, PageParams), responses(
-    (status = 200, body = TrackPage),
+    (status = 200, body = TrackPage, description = "A page of tracks."),
     CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn list_tracks(
@@ -90,7 +90,7 @@ async fn list_tracks(
 
 /// One artist's tracks, newest first. Empty for an actor without tracks or never seen.
 #[utoipa::path(get, path = "/artists/{did}/tracks", tag = "artists", params(ArtistPath, PageParams), responses(
-    (status = 200, body = TrackPage),
+    (status = 200, body = TrackPage, description = "A page of tracks."),
     CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn list_artist_tracks(
@@ -172,7 +172,7 @@ pub struct TrackPath {
 
 /// A track by its number.
 #[utoipa::path(get, path = "/tracks/{track_id}", tag = "tracks", params(TrackPath), responses(
-    (status = 200, body = Track),
+    (status = 200, body = Track, description = "The track."),
     (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
     AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
@@ -196,7 +196,7 @@ pub struct UriQuery {
 
 /// A track by its URI.
 #[utoipa::path(get, path = "/tracks/by-uri", tag = "tracks", params(UriQuery), responses(
-    (status = 200, body = Track),
+    (status = 200, body = Track, description = "The track."),
     (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
     AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]

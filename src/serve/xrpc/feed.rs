@@ -61,7 +61,7 @@ struct LikeStatusesQuery {
 /// Whether an actor likes tracks, in the order asked. Of an actor never seen: no. The actor may be left out by those whom
 /// their token names.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getLikeStatuses", tag = "xrpc", params(LikeStatusesQuery), responses(
-    (status = 200, body = LikeStatusesAnswer), XrpcErrors
+    (status = 200, body = LikeStatusesAnswer, description = "One status for each URI."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_like_statuses(
     State(app): State<App>,
@@ -123,7 +123,7 @@ struct TrackLikesQuery {
 
 /// Who likes a track. A track never mentioned is liked by no account.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTrackLikes", tag = "xrpc", params(TrackLikesQuery, PageParams), responses(
-    (status = 200, body = TrackLikesAnswer), XrpcErrors
+    (status = 200, body = TrackLikesAnswer, description = "A page of likes."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_track_likes(
     State(app): State<App>,
@@ -164,7 +164,7 @@ struct ActorLikesQuery {
 
 /// An actor's like records, also those of tracks that are not known. Of an actor never seen: none.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getActorLikes", tag = "xrpc", params(ActorLikesQuery, PageParams), responses(
-    (status = 200, body = ActorLikesAnswer), XrpcErrors
+    (status = 200, body = ActorLikesAnswer, description = "A page of likes."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_actor_likes(
     State(app): State<App>,
@@ -202,7 +202,7 @@ struct TracksQuery {
 
 /// Tracks by their URIs.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTracks", tag = "xrpc", params(TracksQuery), responses(
-    (status = 200, body = TracksAnswer), XrpcErrors
+    (status = 200, body = TracksAnswer, description = "Those that are known."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_tracks(
     State(app): State<App>,

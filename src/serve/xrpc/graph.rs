@@ -48,7 +48,7 @@ struct ActorListsQuery {
 
 /// An actor's lists. Of an actor never seen: none.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.graph.getActorLists", tag = "xrpc", params(ActorListsQuery, PageParams), responses(
-    (status = 200, body = ActorListsAnswer), XrpcErrors
+    (status = 200, body = ActorListsAnswer, description = "A page of lists."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_actor_lists(
     State(app): State<App>,
@@ -79,7 +79,7 @@ struct ListQuery {
 
 /// A list and its items.
 #[utoipa::path(get, path = "/xrpc/fm.plyr.graph.getList", tag = "xrpc", params(ListQuery, PageParams), responses(
-    (status = 200, body = ListAnswer), XrpcErrors
+    (status = 200, body = ListAnswer, description = "The list, and a page of its items."), XrpcErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn get_list(
     State(app): State<App>,

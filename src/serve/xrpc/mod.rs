@@ -29,7 +29,7 @@ pub fn routes(namespace: &str) -> OpenApiRouter<App> {
 
 /// Says that the service is there, and its version.
 #[utoipa::path(get, path = "/xrpc/_health", tag = "xrpc", operation_id = "xrpc_health", responses(
-    (status = 200, body = XrpcHealth)
+    (status = 200, body = XrpcHealth, description = "Alive.")
 ))]
 async fn health() -> Json<XrpcHealth> {
     Json(XrpcHealth { version: env!("CARGO_PKG_VERSION").to_owned() })

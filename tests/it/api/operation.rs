@@ -1,6 +1,7 @@
 //! Around the answers: health, status, documents, caching, origins, compression, ids; and a database that is away.
 
 use std::{
+    collections::BTreeSet,
     str::FromStr,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
@@ -370,6 +371,34 @@ async fn openapi_tells_the_truth() {
         }
     }
     assert_eq!(asked, 27);
-    let docs = api.get("/docs").await.text().await.unwrap();
-    assert!(docs.contains("/tracks/likes/batch") && !docs.contains("<script"));
+    let ids: BTreeSet<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|methods| methods.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), asked, "an operation's id names it alone");
+}
+
+#[tokio::test]
+async fn the_page_of_the_document_loads_nothing_from_elsewhere() {
+    let api = Api::start().await;
+    let page = api.get("/docs").await;
+    assert!(page.url().path() == "/docs/" && page.status() == StatusCode::OK, "{page:?}");
+    let page = page.text().await.unwrap();
+    let files = page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css"));
+    let files: Vec<&str> = files.map(|file| file.trim_start_matches("./")).collect();
+    assert!(files.len() >= 4 && !page.contains("://"), "{page}");
+    for file in files {
+        let answer = api.get(&format!("/docs/{file}")).await;
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+        assert_eq!(answer.headers()["cache-control"], "public, max-age=3600");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert!(answer.status() == StatusCode::OK && !answer.text().await.unwrap().is_empty(), "{file}");
+    }
+    let start = api.get("/docs/swagger-initializer.js").await.text().await.unwrap();
+    assert!(start.contains("\"../openapi.json\"") && start.contains("\"validatorUrl\": \"none\""), "{start}");
+    api.refused("/docs/nothing.js", 404).await;
 }
