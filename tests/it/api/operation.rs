@@ -387,8 +387,9 @@ async fn the_page_of_the_document_loads_nothing_from_elsewhere() {
     let page = api.get("/docs").await;
     assert!(page.url().path() == "/docs/" && page.status() == StatusCode::OK, "{page:?}");
     let page = page.text().await.unwrap();
-    let files = page.split(['"', '\'']).filter(|part| part.ends_with(".js") || part.ends_with(".css"));
-    let files: Vec<&str> = files.map(|file| file.trim_start_matches("./")).collect();
+    let addresses =
+        page.split("src=\"").skip(1).chain(page.split("href=\"").skip(1)).filter_map(|rest| rest.split_once('"'));
+    let files: Vec<&str> = addresses.map(|(file, _)| file.trim_start_matches("./")).collect();
     assert!(files.len() >= 4 && !page.contains("://"), "{page}");
     for file in files {
         let answer = api.get(&format!("/docs/{file}")).await;
