@@ -1,5 +1,5 @@
 -- The last commit of each of our collections that each source delivered, written in the transaction of the rows: where to go
--- back to when the source turns out to have become blind.
+-- back to when the source turns out to be incomplete.
 CREATE TABLE proofs (
     source      text NOT NULL,
     collection  text NOT NULL,
@@ -10,21 +10,17 @@ CREATE TABLE proofs (
     PRIMARY KEY (source, collection)
 );
 
--- How the sources do beside each other, since whoever follows them has started.
+-- How the sources compare with each other, since the index that follows them has started.
 CREATE TABLE scores (
     source      text PRIMARY KEY,
     delivered   bigint NOT NULL,
-    first       bigint NOT NULL,
     missed      bigint NOT NULL,
     late        bigint NOT NULL,
-    late_max_ms bigint NOT NULL,
-    connections bigint NOT NULL,
-    rewinds     bigint NOT NULL,
-    blind_since timestamptz,
-    blind_to    text[] NOT NULL,
+    incomplete_since timestamptz,
+    incomplete_in    text[] NOT NULL,
     updated_at  timestamptz NOT NULL
 );
 
--- A spare is not asked while nobody needs it, nor is a blind source for a while after it was let go.
+-- A standby source is not followed until it is needed, nor is an incomplete one while it is paused.
 ALTER TABLE sources DROP CONSTRAINT sources_state_check,
-    ADD CONSTRAINT sources_state_check CHECK (state IN ('starting', 'resting', 'connected', 'waiting', 'refused'));
+    ADD CONSTRAINT sources_state_check CHECK (state IN ('starting', 'paused', 'connected', 'waiting', 'refused'));

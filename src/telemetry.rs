@@ -184,8 +184,8 @@ fn describe() {
     describe_counter!("plyr_source_first_total", "Compared commits that this source delivered before all others.");
     describe_counter!("plyr_source_missed_total", "Compared commits that this source did not deliver in time.");
     describe_counter!("plyr_source_late_total", "Missed commits that this source delivered later.");
-    describe_gauge!("plyr_source_blind", "1 while a source does not deliver what others deliver of our collections.");
-    describe_gauge!("plyr_source_followed", "1 while a source is asked; 0 for a spare and for a blind one let go.");
+    describe_gauge!("plyr_source_incomplete", "1 while a source does not deliver what others deliver of ours.");
+    describe_gauge!("plyr_source_followed", "1 while a source is followed; 0 for a standby and for a paused one.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
     describe_counter!("plyr_proofs_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");

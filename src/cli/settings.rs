@@ -192,7 +192,7 @@ impl super::Settings {
             CompressionChoice::Off => Compression::Off,
         };
         ingest::Options {
-            spares: self.index.spares(),
+            standbys: self.index.spares(),
             patience: Patience::default(),
             sources: self.index.sources.clone(),
             start,

@@ -77,11 +77,16 @@ fn render_sources(sources: &[SourceView]) -> String {
     render(&["SOURCE", "STATE", "POSITION", "LAST EVENT", "LAST OF OURS", "STORED", ""], &rows)
 }
 
-/// Why a source waits, or what it is blind to.
+/// Why a source waits, or in what it is incomplete.
 fn remark(source: &SourceView, now: Timestamp) -> String {
-    match (&source.score, source.blind_since()) {
+    match (&source.score, source.incomplete_since()) {
         (Some(score), Some(since)) => {
-            format!("blind to {} since {}: {} missed", score.blind_to.join(", "), ago(now, since), score.missed)
+            format!(
+                "incomplete in {} since {}: {} missed",
+                score.incomplete_in.join(", "),
+                ago(now, since),
+                score.missed
+            )
         }
         _ => source.reason.clone().unwrap_or_default(),
     }
@@ -93,22 +98,14 @@ fn render_scores(sources: &[SourceView]) -> String {
         .iter()
         .filter_map(|source| {
             let score = source.score.as_ref()?;
-            let figures = [
-                score.delivered,
-                score.first,
-                score.missed,
-                score.late,
-                score.late_max_ms,
-                score.connections,
-                score.rewinds,
-            ];
+            let figures = [score.delivered, score.missed, score.late];
             Some([source.source.clone()].into_iter().chain(figures.map(|figure| figure.to_string())).collect())
         })
         .collect();
     if rows.is_empty() {
         return String::new();
     }
-    render(&["COMPARED", "IN TIME", "FIRST", "MISSED", "LATE", "LATEST MS", "CONNECTIONS", "REWINDS"], &rows)
+    render(&["COMPARED", "IN TIME", "MISSED", "LATE"], &rows)
 }
 
 fn render_gaps(gaps: &[OpenCount]) -> String {

@@ -10,13 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
-    failover::{
-        Patience,
-        comparison::Score,
-        lookout::{Lookout, Watched},
-        rotation::{Rotation, Seat},
-        slot::Slot,
-    },
+    failover::{ManagedSource, Manager, Monitor, Monitored, Patience, Runner, detect::Score},
     gaps::{self, Continuities},
     observe::{Age, Ages},
     pump::{Feed, Feeder, Inlet, Writer},
@@ -28,6 +22,7 @@ use crate::{
     clock::Clock,
     maintenance::{self, Retention},
     model::{Collections, Position, PositionKind},
+    retry::Retry,
     source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
     store::{
         self,
@@ -40,8 +35,8 @@ use crate::{
 pub struct Options {
     /// The upstreams, each once.
     pub sources: Vec<SourceSpec>,
-    /// Upstreams to ask in the place of those that turn out to be blind; none of them among the others.
-    pub spares: Vec<SourceSpec>,
+    /// Upstreams to follow in the place of incomplete ones; none of them among the others.
+    pub standbys: Vec<SourceSpec>,
     /// What to ask an upstream for that has no position yet.
     pub start: Start,
     /// How patient the sources are.
@@ -79,7 +74,7 @@ pub async fn run(
     cancel: CancellationToken,
 ) -> Result<(), IngestError> {
     let Some(stored) = cancel.run_until_cancelled(load_positions(&pool, &options)).await else { return Ok(()) };
-    let specs: Vec<SourceSpec> = options.sources.iter().chain(&options.spares).cloned().collect();
+    let specs: Vec<SourceSpec> = options.sources.iter().chain(&options.standbys).cloned().collect();
     let continuities = Continuities::new(&specs, options.tuning.rewind, &stored);
     let stored = of_sources(&specs, &stored);
     let feeders: Arc<[Feeder]> = specs.iter().map(Feeder::of_source).collect();
@@ -92,15 +87,23 @@ pub async fn run(
         crew.add(&shared, (index, spec, stored), (&deliveries, &mut tasks));
     }
     let (intake, claims) = prove(inlet, &shared, &mut tasks);
-    let Crew { committed, seats, watched } = crew;
-    let (scores, scores_receiver) = watch::channel(vec![Score::default(); seats.len()]);
-    let is_compared = seats.len() > 1;
-    let lookout = is_compared.then(|| Lookout::new(watched, scores, (options.patience.clone(), clock.clone())));
-    let rotation = Rotation::new(seats, scores_receiver, options.patience, (pool.clone(), token, clock.clone()));
+    let Crew { committed, managed, monitored } = crew;
+    let (scores, scores_receiver) = watch::channel(vec![Score::default(); managed.len()]);
+    let is_compared = managed.len() > 1;
+    let monitor = is_compared.then(|| Monitor::new(monitored, scores, &options.patience, clock.clone()));
+    let manager = Manager {
+        pool: pool.clone(),
+        token,
+        clock: clock.clone(),
+        patience: options.patience.clone(),
+        sources: managed,
+        scores: scores_receiver,
+        stored: None,
+    };
     let stop = cancel.clone();
     tasks.spawn(async move {
-        rotation.run(stop).await;
-        ("watches the sources", Ok(()))
+        manager.run(stop).await;
+        ("manages the sources", Ok(()))
     });
     let queue = deliveries.downgrade();
     drop(deliveries);
@@ -115,7 +118,7 @@ pub async fn run(
         continuities,
         claims,
         clock: clock.clone(),
-        lookout,
+        monitor,
     };
     tasks.spawn(async move {
         feed.run().await;
@@ -152,12 +155,12 @@ struct Shared<'a> {
     cancel: &'a CancellationToken,
 }
 
-/// The sources and spares, each at its place.
+/// The sources and standbys, each at its place.
 #[derive(Default)]
 struct Crew {
     committed: Vec<watch::Sender<Option<Position>>>,
-    seats: Vec<Seat>,
-    watched: Vec<Watched>,
+    managed: Vec<ManagedSource>,
+    monitored: Vec<Monitored>,
 }
 
 impl Crew {
@@ -175,12 +178,12 @@ impl Crew {
         });
         let (committed, committed_receiver) = watch::channel(position);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
-        let (seat, duty) = Seat::new(&spec, index < options.sources.len());
+        let (managed, duty) = ManagedSource::new(&spec, index < options.sources.len());
         self.committed.push(committed);
-        self.seats.push(seat);
+        self.managed.push(managed);
         // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
-        let is_whole = spec.dialect != Dialect::Firehose;
-        self.watched.push(Watched { connection: connection_receiver.clone(), is_whole });
+        let carries_all = spec.dialect != Dialect::Firehose;
+        self.monitored.push(Monitored { connection: connection_receiver.clone(), carries_all });
         let follow = Follow {
             index,
             spec,
@@ -194,7 +197,7 @@ impl Crew {
         };
         let stop = cancel.clone();
         tasks.spawn(async move {
-            Slot { follow, duty }.run(stop).await;
+            Runner { follow, duty }.run(stop).await;
             ("follows a source", Ok(()))
         });
         let recorder = Recorder { pool: pool.clone(), token, name, clock: clock.clone() };
@@ -268,13 +271,16 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
 
 /// Reads all positions as soon as the database answers.
 async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
-    let names: Vec<String> = options.sources.iter().chain(&options.spares).map(ToString::to_string).collect();
+    let names: Vec<String> = options.sources.iter().chain(&options.standbys).map(ToString::to_string).collect();
+    let mut retry = Retry::of_database("the positions cannot be read yet");
     loop {
         match try_load_positions(pool, &names).await {
-            Ok(positions) => return positions,
-            Err(error) => tracing::warn!(%error, "the positions cannot be read yet"),
+            Ok(positions) => {
+                retry.succeeded();
+                return positions;
+            }
+            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
         }
-        tokio::time::sleep(DATABASE_RETRY).await;
     }
 }
 
@@ -327,7 +333,7 @@ impl Recorder {
     async fn record(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
         let (word, reason) = match state {
             Connection::Starting => ("starting", None),
-            Connection::Resting => ("resting", None),
+            Connection::Paused => ("paused", None),
             Connection::Connected => ("connected", None),
             Connection::Waiting { reason } => ("waiting", Some(reason.as_str())),
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),

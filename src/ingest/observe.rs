@@ -9,7 +9,7 @@ use metrics::{counter, gauge, histogram};
 use tokio::{sync::mpsc, time::interval};
 use tokio_util::sync::CancellationToken;
 
-use super::failover::comparison::Score;
+use super::failover::detect::Score;
 use crate::{
     apply::{Applied, Reached, kind},
     atproto::Timestamp,
@@ -45,14 +45,14 @@ pub fn committed(applied: &Applied, events: usize, took: Duration) {
     histogram!("plyr_batch_commit_seconds").record(took.as_secs_f64());
 }
 
-/// Tells how a source does beside the others.
+/// Publishes how a source compares with the others.
 pub fn compared(name: &str, score: &Score, is_followed: bool) {
     let source = || name.to_owned();
     counter!("plyr_source_compared_total", "source" => source()).absolute(score.delivered);
     counter!("plyr_source_first_total", "source" => source()).absolute(score.first);
     counter!("plyr_source_missed_total", "source" => source()).absolute(score.missed);
     counter!("plyr_source_late_total", "source" => source()).absolute(score.late);
-    gauge!("plyr_source_blind", "source" => source()).set(f64::from(u8::from(score.blind_since_us().is_some())));
+    gauge!("plyr_source_incomplete", "source" => source()).set(f64::from(u8::from(score.since_us().is_some())));
     gauge!("plyr_source_followed", "source" => source()).set(f64::from(u8::from(is_followed)));
 }
 

@@ -52,7 +52,7 @@ pub async fn replay(
         continuities: Continuities::default(),
         claims: Claims::default(),
         clock: clock.clone(),
-        lookout: None,
+        monitor: None,
     };
     let feed = tokio::spawn(feed.run());
     let ages = Arc::new(Ages::new(Vec::new(), clock.clone()));

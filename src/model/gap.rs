@@ -22,6 +22,6 @@ words! {
         /// What was told of a repo is not proven to be its owner's.
         Proof = "proof",
         /// The upstream delivered, but not what others delivered of our collections.
-        Blind = "blind",
+        Incomplete = "incomplete",
     }
 }

@@ -6,7 +6,6 @@
 //! first of a connection, which shows whether it began where it was asked to.
 
 mod approach;
-mod backoff;
 mod compression;
 mod connection;
 mod ended;
@@ -102,8 +101,8 @@ pub enum Lost {
 pub enum Connection {
     /// Not yet tried.
     Starting,
-    /// Not asked at present: a spare, or a blind one that was let go.
-    Resting,
+    /// Not followed at present: a standby, or one that was incomplete.
+    Paused,
     /// The upstream accepted us.
     Connected,
     /// Waiting to try again, with the reason in one sentence.

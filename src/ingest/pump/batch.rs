@@ -7,7 +7,7 @@ use crate::{
     atproto::Timestamp,
     decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
     ingest::{
-        failover::lookout::Lookout,
+        failover::Monitor,
         gaps::Continuities,
         observe,
         verify::{Claim, Claims, Heard, Read},
@@ -64,7 +64,7 @@ pub struct Pending {
     received_at: Option<Instant>,
     now: Timestamp,
     is_rewound: bool,
-    lookout: Option<Lookout>,
+    monitor: Option<Monitor>,
 }
 
 /// Which of our collections a message told of, in the order of [`Collection::ALL`](crate::model::Collection::ALL).
@@ -102,7 +102,7 @@ impl Pending {
     pub fn new(
         collections: Collections,
         feeders: Arc<[Feeder]>,
-        (continuities, lookout, claims): (Continuities, Option<Lookout>, Claims),
+        (continuities, monitor, claims): (Continuities, Option<Monitor>, Claims),
     ) -> Self {
         let reached = vec![None; feeders.len()];
         Self {
@@ -117,7 +117,7 @@ impl Pending {
             received_at: None,
             now: Timestamp::from_utc(chrono::DateTime::UNIX_EPOCH),
             is_rewound: false,
-            lookout,
+            monitor,
         }
     }
 
@@ -152,8 +152,8 @@ impl Pending {
             self.rewind(delivery.source, value);
             return;
         }
-        if let Some(lookout) = &mut self.lookout {
-            lookout.begin(&delivery);
+        if let Some(monitor) = &mut self.monitor {
+            monitor.begin(&delivery);
         }
         if let Some(until) = self.continuities.take(&delivery, now, &mut self.batch.gaps) {
             self.batch.rests.push((self.feeders[delivery.source].name.clone(), until));
@@ -195,10 +195,10 @@ impl Pending {
             };
             self.take_frame(frame, &Trace { feeder: delivery.source, position: None, format, message });
         }
-        if let (false, Some(lookout), Some(Some(reached))) =
-            (is_empty, &mut self.lookout, self.reached.get(delivery.source))
+        if let (false, Some(monitor), Some(Some(reached))) =
+            (is_empty, &mut self.monitor, self.reached.get(delivery.source))
         {
-            lookout.end(delivery.source, reached.event_at);
+            monitor.end(delivery.source, reached.event_at);
         }
     }
 
@@ -220,8 +220,8 @@ impl Pending {
                             });
                         }
                         ours.0[commit.collection as usize] = true;
-                        if let Some(lookout) = &mut self.lookout {
-                            lookout.hear(trace.feeder, &event.did, (commit.collection, &commit.rkey, commit.rev));
+                        if let Some(monitor) = &mut self.monitor {
+                            monitor.delivered(trace.feeder, &event.did, commit.collection, &commit.rkey, commit.rev);
                         }
                     }
                     self.batch.gaps.extend(sync(&feeder.name, &event, frame.time));
@@ -232,8 +232,8 @@ impl Pending {
                 Item::Reject(reject) => {
                     observe::rejected(reject.reason);
                     is_legible &= reject.path.is_some() || reject.reason.is_about_proof();
-                    if let (Some(lookout), Some(path)) = (&mut self.lookout, &reject.path) {
-                        lookout.hear(trace.feeder, &path.did, (path.collection, &path.rkey, path.rev));
+                    if let (Some(monitor), Some(path)) = (&mut self.monitor, &reject.path) {
+                        monitor.delivered(trace.feeder, &path.did, path.collection, &path.rkey, path.rev);
                     }
                     let origin = Origin {
                         source: feeder.name.clone(),
@@ -288,10 +288,10 @@ impl Pending {
         self.is_rewound = true;
     }
 
-    /// Judges what the sources owe. To be called about once in a second, when nothing waits to be taken in.
-    pub fn settle(&mut self) {
-        if let Some(lookout) = &mut self.lookout {
-            lookout.settle();
+    /// Finds what the sources have missed. To be called about once in a second, when nothing waits to be taken in.
+    pub fn tick(&mut self) {
+        if let Some(monitor) = &mut self.monitor {
+            monitor.tick();
         }
     }
 

@@ -9,7 +9,7 @@ use super::batch::{Feeder, Pending, Shipment};
 use crate::{
     clock::Clock,
     ingest::{
-        failover::lookout::Lookout,
+        failover::Monitor,
         gaps::Continuities,
         verify::{Claims, Intake},
     },
@@ -38,16 +38,16 @@ pub struct Feed {
     /// The time.
     pub clock: Clock,
     /// Compares the sources, where there are several.
-    pub lookout: Option<Lookout>,
+    pub monitor: Option<Monitor>,
 }
 
 impl Feed {
     /// Runs until all sources have stopped and all that they delivered has been shipped, or the writer is gone.
     pub async fn run(mut self) {
-        let mut settling = interval(self.lookout.as_ref().map_or(IDLE_POSITION, Lookout::pace));
-        settling.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let is_compared = self.lookout.is_some();
-        let watchers = (self.continuities, self.lookout, self.claims);
+        let mut ticks = interval(self.monitor.as_ref().map_or(IDLE_POSITION, Monitor::pace));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let is_compared = self.monitor.is_some();
+        let watchers = (self.continuities, self.monitor, self.claims);
         let mut pending = Pending::new(self.collections.clone(), self.feeders.clone(), watchers);
         let mut positions_due = Instant::now() + IDLE_POSITION;
         let mut open = true;
@@ -67,8 +67,8 @@ impl Feed {
                     Some(heard) => pending.absorb(heard, self.clock.now()),
                     None => open = false,
                 },
-                // After the deliveries: judged is only when all that waits has been heard.
-                _ = settling.tick(), if is_compared && open && pending.has_room() => pending.settle(),
+                // After the deliveries: what a source has missed shows only when all that waits has been taken in.
+                _ = ticks.tick(), if is_compared && open && pending.has_room() => pending.tick(),
                 () = tokio::time::sleep_until(positions_due), if !due && !pending.is_empty() => {
                     let Ok(permit) = self.wanted.acquire().await else { return };
                     permit.forget();

@@ -13,7 +13,7 @@ use crate::{
 pub struct SourceStatus {
     /// Its name.
     pub source: String,
-    /// `starting`, `connected`, `waiting`, `refused`, or `resting` for a spare and for a blind one that was let go; `blind` while
+    /// `starting`, `connected`, `waiting`, `refused`, or `paused` for a standby and for one that stayed incomplete; `incomplete` while
     /// it is connected and does not deliver what others do; `silent` when whoever follows it has given no sign of life for half a
     /// minute; null when it never told.
     pub state: Option<String>,
@@ -44,37 +44,25 @@ pub struct SourceStatus {
 pub struct SourceScore {
     /// Compared commits that it delivered in time.
     pub delivered: i64,
-    /// Of these before all others.
-    pub first: i64,
     /// Compared commits that it did not deliver in time.
     pub missed: i64,
     /// Of the missed those that came later.
     pub late: i64,
-    /// How much later than the first, at worst, in milliseconds.
-    pub late_max_ms: i64,
-    /// Connections that have brought something.
-    pub connections: i64,
-    /// How often it was told to go back to its last proof.
-    pub rewinds: i64,
-    /// While it is blind: since when.
+    /// While it is incomplete: since when.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub blind_since: Option<Timestamp>,
-    /// While it is blind: to which collections, without their namespace.
-    pub blind_to: Vec<String>,
+    pub incomplete_since: Option<Timestamp>,
+    /// While it is incomplete: in which collections, without their namespace.
+    pub incomplete_in: Vec<String>,
 }
 
 impl From<ScoreView> for SourceScore {
     fn from(view: ScoreView) -> Self {
         Self {
             delivered: view.delivered,
-            first: view.first,
             missed: view.missed,
             late: view.late,
-            late_max_ms: view.late_max_ms,
-            connections: view.connections,
-            rewinds: view.rewinds,
-            blind_since: view.blind_since,
-            blind_to: view.blind_to,
+            incomplete_since: view.incomplete_since,
+            incomplete_in: view.incomplete_in,
         }
     }
 }
@@ -82,11 +70,11 @@ impl From<ScoreView> for SourceScore {
 /// Seconds between an upstream's event and the index.
 ///
 /// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
-/// that is not connected, or whose follower is silent, may have anything: its lag grows. So does that of a blind one, from the
+/// that is not connected, or whose follower is silent, may have anything: its lag grows. So does that of an incomplete one, from the
 /// last message of our collections on, whatever else it delivers.
 fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
-    if let Some(blind_since) = source.blind_since() {
-        let seen_at = source.ours_at.map_or(blind_since, |ours_at| ours_at.min(blind_since));
+    if let Some(incomplete_since) = source.incomplete_since() {
+        let seen_at = source.ours_at.map_or(incomplete_since, |ours_at| ours_at.min(incomplete_since));
         return Some(now.utc().signed_duration_since(seen_at.utc()).as_seconds_f64().max(0.0));
     }
     let (event_at, updated_at) = (source.event_at?, source.updated_at?);

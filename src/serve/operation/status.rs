@@ -111,7 +111,7 @@ pub struct GapStatus {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub oldest_at: Option<Timestamp>,
     /// How many of each reason: `too_old`, `clamped`, `future`, `reset`, `mismatch`, `host_change`, `sync`, `chain`, `proof`,
-    /// `blind`.
+    /// `incomplete`.
     pub by_reason: std::collections::BTreeMap<String, i64>,
 }
 

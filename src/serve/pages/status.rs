@@ -83,8 +83,10 @@ fn status_page(status: &Status, now: Timestamp) -> String {
     };
     let sources = status.sources.iter().map(|source| {
         let state = source.state.as_deref().unwrap_or("–").to_owned();
-        let state = match source.score.as_ref().filter(|score| score.blind_since.is_some()) {
-            Some(score) => format!("{state}: blind to {}, {} missed", score.blind_to.join(", "), score.missed),
+        let state = match source.score.as_ref().filter(|score| score.incomplete_since.is_some()) {
+            Some(score) => {
+                format!("{state}: incomplete in {}, {} missed", score.incomplete_in.join(", "), score.missed)
+            }
             None => state,
         };
         let state = source.reason.as_ref().map_or(state.clone(), |reason| format!("{state}: {reason}"));

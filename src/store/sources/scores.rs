@@ -1,4 +1,4 @@
-//! How the sources do beside each other.
+//! How the sources compare with each other.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -10,53 +10,33 @@ pub struct NewScore<'a> {
     pub source: &'a str,
     /// Compared commits that it delivered in time.
     pub delivered: i64,
-    /// Of these before all others.
-    pub first: i64,
     /// Compared commits that it did not deliver in time.
     pub missed: i64,
     /// Of the missed those that came later.
     pub late: i64,
-    /// How much later than the first, at worst.
-    pub late_max_ms: i64,
-    /// Connections that have brought something.
-    pub connections: i64,
-    /// How often it was told to go back to its last proof.
-    pub rewinds: i64,
-    /// While it is blind: since when.
-    pub blind_since: Option<DateTime<Utc>>,
-    /// While it is blind: to which collections, without their namespace.
-    pub blind_to: Vec<&'a str>,
+    /// While it is incomplete: since when.
+    pub incomplete_since: Option<DateTime<Utc>>,
+    /// While it is incomplete: in which collections, without their namespace.
+    pub incomplete_in: Vec<&'a str>,
 }
 
-/// Stores the score of one source.
-pub async fn write(connection: &mut PgConnection, score: &NewScore<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query!(
-        "INSERT INTO scores (source, delivered, first, missed, late, late_max_ms, connections, rewinds, blind_since,
-            blind_to, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        ON CONFLICT (source) DO UPDATE SET delivered = EXCLUDED.delivered, first = EXCLUDED.first,
-            missed = EXCLUDED.missed, late = EXCLUDED.late, late_max_ms = EXCLUDED.late_max_ms,
-            connections = EXCLUDED.connections, rewinds = EXCLUDED.rewinds, blind_since = EXCLUDED.blind_since,
-            blind_to = EXCLUDED.blind_to, updated_at = EXCLUDED.updated_at",
-        score.source,
-        score.delivered,
-        score.first,
-        score.missed,
-        score.late,
-        score.late_max_ms,
-        score.connections,
-        score.rewinds,
-        score.blind_since,
-        &score.blind_to as &[&str],
-        now
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-/// Forgets all of them: whoever follows the sources counts anew.
-pub async fn clear(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM scores").execute(connection).await?;
+/// Stores these scores in the place of all others.
+pub async fn replace(connection: &mut PgConnection, scores: &[NewScore<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!("DELETE FROM scores").execute(&mut *connection).await?;
+    for score in scores {
+        sqlx::query!(
+            "INSERT INTO scores (source, delivered, missed, late, incomplete_since, incomplete_in, updated_at)
+            VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            score.source,
+            score.delivered,
+            score.missed,
+            score.late,
+            score.incomplete_since,
+            &score.incomplete_in as &[&str],
+            now
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     Ok(())
 }

@@ -33,48 +33,40 @@ pub struct SourceView {
     pub score: Option<ScoreView>,
 }
 
-/// How a source does beside the others, since whoever follows them has started.
+/// How a source compares with the others, since the index that follows them has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScoreView {
     /// Compared commits that it delivered in time.
     pub delivered: i64,
-    /// Of these before all others.
-    pub first: i64,
     /// Compared commits that it did not deliver in time.
     pub missed: i64,
     /// Of the missed those that came later.
     pub late: i64,
-    /// How much later than the first, at worst, in milliseconds.
-    pub late_max_ms: i64,
-    /// Connections that have brought something.
-    pub connections: i64,
-    /// How often it was told to go back to its last proof.
-    pub rewinds: i64,
-    /// While it is blind: since when.
-    pub blind_since: Option<Timestamp>,
-    /// While it is blind: to which collections, without their namespace.
-    pub blind_to: Vec<String>,
+    /// While it is incomplete: since when.
+    pub incomplete_since: Option<Timestamp>,
+    /// While it is incomplete: in which collections, without their namespace.
+    pub incomplete_in: Vec<String>,
 }
 
 impl SourceView {
     /// The state that can be believed: what was told last, or `silent` when nobody has given a sign of life for half a minute;
-    /// and `blind` instead of `connected` while it does not deliver what others do.
+    /// and `incomplete` instead of `connected` while it does not deliver what others do.
     pub fn state_at(&self, now: Timestamp) -> Option<&str> {
         let told = self.state.as_deref()?;
         let is_alive = self.alive_at.is_some_and(|at| now.utc().signed_duration_since(at.utc()) <= SILENCE_MAX);
-        let is_blind = told == "connected" && self.blind_since().is_some();
+        let is_incomplete = told == "connected" && self.incomplete_since().is_some();
         Some(if !is_alive {
             "silent"
-        } else if is_blind {
-            "blind"
+        } else if is_incomplete {
+            "incomplete"
         } else {
             told
         })
     }
 
-    /// While it is blind: since when.
-    pub fn blind_since(&self) -> Option<Timestamp> {
-        self.score.as_ref()?.blind_since
+    /// While it is incomplete: since when.
+    pub fn incomplete_since(&self) -> Option<Timestamp> {
+        self.score.as_ref()?.incomplete_since
     }
 }
 
@@ -120,9 +112,8 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
     let rows = sqlx::query!(
         "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
             p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\",
-            c.delivered AS \"delivered?\", c.first AS \"first?\", c.missed AS \"missed?\", c.late AS \"late?\",
-            c.late_max_ms AS \"late_max_ms?\", c.connections AS \"connections?\", c.rewinds AS \"rewinds?\", c.blind_since,
-            c.blind_to AS \"blind_to?\"
+            c.delivered AS \"delivered?\", c.missed AS \"missed?\", c.late AS \"late?\", c.incomplete_since,
+            c.incomplete_in AS \"incomplete_in?\"
         FROM sources s FULL JOIN positions p USING (source) LEFT JOIN scores c USING (source) ORDER BY source"
     )
     .fetch_all(connection)
@@ -132,14 +123,10 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
         .map(|row| SourceView {
             score: row.delivered.map(|delivered| ScoreView {
                 delivered,
-                first: row.first.unwrap_or_default(),
                 missed: row.missed.unwrap_or_default(),
                 late: row.late.unwrap_or_default(),
-                late_max_ms: row.late_max_ms.unwrap_or_default(),
-                connections: row.connections.unwrap_or_default(),
-                rewinds: row.rewinds.unwrap_or_default(),
-                blind_since: moment(row.blind_since),
-                blind_to: row.blind_to.unwrap_or_default(),
+                incomplete_since: moment(row.incomplete_since),
+                incomplete_in: row.incomplete_in.unwrap_or_default(),
             }),
             source: row.source,
             state: row.state,

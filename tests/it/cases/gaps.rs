@@ -615,7 +615,10 @@ async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
     assert!(status["gaps"]["oldest_at"].is_string(), "{status}");
     let opened = "plyr_gaps_opened_total{reason=\"clamped\"} 1";
     let metrics = program.metrics().await;
-    assert!(metrics.contains(opened) && metrics.contains("plyr_gaps_opened_total{reason=\"blind\"} 0"), "{metrics}");
+    assert!(
+        metrics.contains(opened) && metrics.contains("plyr_gaps_opened_total{reason=\"incomplete\"} 0"),
+        "{metrics}"
+    );
     until_metric(&program, "plyr_gaps_open{reason=\"clamped\"} 1").await;
     let listed = text(&settings, &["gaps"]);
     assert!(listed.contains("clamped") && listed.contains(&host.source()) && listed.contains("open"), "{listed}");

@@ -1,4 +1,4 @@
-//! Cases T12, T13, T15 and T16: several hosts at once, of which one leaves out what the others tell.
+//! Cases T12, T13, T15 and T16: several hosts at once, of which one leaves out what the others deliver.
 
 use std::time::{Duration, Instant};
 
@@ -100,18 +100,18 @@ fn foreign() -> (i64, String) {
     (now_us, text)
 }
 
-fn options(sources: &[&Host], spares: &[&Host]) -> ingest::Options {
+fn options(sources: &[&Host], standbys: &[&Host]) -> ingest::Options {
     let names: Vec<String> = sources.iter().map(|host| host.source()).collect();
     let options = Pump::options(&names.iter().map(String::as_str).collect::<Vec<_>>());
     ingest::Options {
-        spares: spares.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
+        standbys: standbys.iter().map(|host| SourceSpec::parse(&host.source()).unwrap()).collect(),
         patience: Patience {
             grace: Duration::from_millis(600),
             trial: Duration::from_secs(3),
-            rest_min: Duration::from_mins(10),
+            pause_min: Duration::from_mins(10),
             ..Patience::default()
         },
-        // Shorter than it takes to notice a blind host: who begins at the last proof or before was told to.
+        // Shorter than it takes to notice an incomplete host: a source that begins at its last event of ours was rewound.
         tuning: Tuning { rewind: Duration::from_millis(50), ..options.tuning },
         ..options
     }
@@ -133,7 +133,7 @@ async fn until(pool: &PgPool, question: &str) {
     }
 }
 
-/// Both hosts tell of something, and of a first like: they are live, and have proven that they deliver.
+/// Both hosts deliver something, and a first like: they are live, and known to deliver.
 async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
     let other = foreign();
     a.tell(&other, Told::Always);
@@ -145,17 +145,19 @@ async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
     until(pool, "SELECT count(*) = 2 FROM proofs WHERE collection = 'like'").await;
 }
 
-/// People go on liking, of which the blind host tells this much, until it is noticed.
-async fn until_blind(pool: &PgPool, fans: &mut Fans, (seeing, blind, told): (&Host, &Host, Told)) {
-    let question =
-        format!("SELECT count(*) = 1 FROM scores WHERE source = '{}' AND blind_since IS NOT NULL", blind.source());
+/// More likes are written, of which one host delivers this much, until it is noticed.
+async fn until_incomplete(pool: &PgPool, fans: &mut Fans, (complete, incomplete, told): (&Host, &Host, Told)) {
+    let question = format!(
+        "SELECT count(*) = 1 FROM scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
+        incomplete.source()
+    );
     let started = Instant::now();
     while !ask::<bool>(pool, &question).await {
-        assert!(started.elapsed() < PATIENCE, "nobody has noticed that the host is blind");
+        assert!(started.elapsed() < PATIENCE, "the host is incomplete, and it was not noticed");
         let next = fans.like();
-        seeing.tell(&next, Told::Always);
-        blind.tell(&next, told);
-        blind.tell(&foreign(), Told::Always);
+        complete.tell(&next, Told::Always);
+        incomplete.tell(&next, told);
+        incomplete.tell(&foreign(), Told::Always);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -165,55 +167,55 @@ fn count_done(host: &Host, name: &str) -> usize {
 }
 
 #[tokio::test]
-async fn t12_blind_host_is_noticed_rewound_and_replaced() {
+async fn t12_incomplete_host_is_noticed_rewound_and_replaced() {
     let database = fresh().await;
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
-    assert_eq!(c.requests(), 0, "a spare is not asked before it is needed");
-    // The spare has all that there ever was, and tells it to whoever asks.
+    let last: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    assert_eq!(c.requests(), 0, "a standby is not followed before it is needed");
+    // The standby has all that there ever was.
     c.tell(&fans.like(), Told::Always);
 
-    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     assert!(count_done(&b, "hid") >= 3, "the fault did not happen");
-    // Noticed: a gap from the last proof on.
-    let gap = format!("FROM gaps WHERE source = '{}' AND reason = 'blind' AND state = 'open'", b.source());
-    until(pool, &format!("SELECT count(*) = 1 {gap} AND from_value = {proof}")).await;
+    // Noticed: a gap from its last event of ours on.
+    let gap = format!("FROM gaps WHERE source = '{}' AND reason = 'incomplete' AND state = 'open'", b.source());
+    until(pool, &format!("SELECT count(*) = 1 {gap} AND from_value = {last}")).await;
     // Rewound: asked again from there.
     b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
-    assert!(b.cursor(1) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(1));
-    // Replaced: the spare is asked, and the blind one is not any more.
+    assert!(b.cursor(1) <= last, "asked from {} although its last event of ours is at {last}", b.cursor(1));
+    // Replaced: the standby is followed, and the incomplete one is not any more.
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
         .await;
     let next = fans.like();
     c.tell(&next, Told::Always);
     until_as(pool, &fans.model()).await;
     // Once each: no storm.
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 1));
-    assert!(
-        ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await,
-        "nothing has proven that nothing is missing"
-    );
+    assert!(ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await, "what it missed has not come");
     pump.stop().await;
 }
 
 #[tokio::test]
-async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
+async fn t12_incomplete_host_that_delivers_what_it_missed_closes_its_gap() {
     let database = fresh().await;
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_blind(pool, &mut fans, (&a, &b, Told::InReplay)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::InReplay)).await;
     assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
-        .await;
-    until(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await;
+    until(
+        pool,
+        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'proof'",
+    )
+    .await;
+    until(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await;
     assert!(ask::<i64>(pool, &format!("SELECT late FROM scores WHERE source = '{}'", b.source())).await >= 3);
     until_as(pool, &fans.model()).await;
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 0));
@@ -221,28 +223,66 @@ async fn t12_blind_host_that_delivers_what_it_missed_closes_its_gap() {
 }
 
 #[tokio::test]
-async fn t12_blind_host_is_asked_again_later() {
+async fn t12_incomplete_host_that_recovers_without_what_it_missed_leaves_its_gap_to_a_resync() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
+    let next = fans.like();
+    a.tell(&next, Told::Always);
+    b.tell(&next, Told::Always);
+    until(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    assert!(ask::<bool>(pool, "SELECT state = 'open' FROM gaps WHERE reason = 'incomplete'").await, "it is not closed");
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_gap_of_an_incomplete_host_ends_when_the_index_starts_again() {
+    let database = fresh().await;
+    let pool = &database.pool;
+    let (a, b) = (Host::start().await, Host::start().await);
+    let mut fans = Fans::default();
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    both_are_live(pool, &mut fans, (&a, &b)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
+    pump.stop().await;
+    let pump = Pump::with(pool, options(&[&a, &b], &[]));
+    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    pump.stop().await;
+}
+
+#[tokio::test]
+async fn t12_incomplete_host_is_tried_again_later() {
     let database = fresh().await;
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
     let mut options = options(&[&a, &b], &[&c]);
-    options.patience.rest_min = Duration::from_secs(1);
+    options.patience.pause_min = Duration::from_secs(1);
     options.patience.trial = Duration::from_secs(1);
     let pump = Pump::with(pool, options);
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let proof: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
-    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    let last: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", b.source()))
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
         .await;
     let asked = b.requests();
     b.recover();
     b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
-    assert!(b.cursor(asked) <= proof, "asked from {} although the last proof is at {proof}", b.cursor(asked));
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'blind' AND state = 'closed' AND closed_by = 'proof'")
-        .await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'resting'", c.source()))
+    assert!(b.cursor(asked) <= last, "asked from {} although its last event of ours is at {last}", b.cursor(asked));
+    until(
+        pool,
+        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'proof'",
+    )
+    .await;
+    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", c.source()))
         .await;
     until_as(pool, &fans.model()).await;
     pump.stop().await;
@@ -256,7 +296,7 @@ async fn t12_status_shows_it() {
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
     b.tell(&foreign(), Told::Always);
     until(pool, &format!("SELECT event_at > ours_at FROM positions WHERE source = '{}'", b.source())).await;
@@ -273,16 +313,16 @@ async fn t12_status_shows_it() {
     let shown = |host: &Host| sources.iter().find(|source| source["source"] == host.source()).unwrap();
     assert_eq!(shown(&a)["state"], "connected");
     assert_eq!(shown(&a)["score"]["missed"], 0);
-    let blind = shown(&b);
-    assert_eq!(blind["state"], "blind");
-    assert_eq!(blind["score"]["blind_to"], serde_json::json!(["like"]));
-    assert!(blind["score"]["missed"].as_i64().unwrap() >= 3, "{blind}");
-    assert!(blind["score"]["blind_since"].is_string());
-    // What it tells of other things is no reason to believe that we are up to date.
-    let ours_at = chrono::DateTime::parse_from_rfc3339(blind["ours_at"].as_str().unwrap()).unwrap();
-    let event_at = chrono::DateTime::parse_from_rfc3339(blind["event_at"].as_str().unwrap()).unwrap();
-    assert!(event_at > ours_at, "it has told of nothing else: the test is void");
-    assert!(blind["lag_s"].as_f64().unwrap() >= (event_at - ours_at).as_seconds_f64(), "{blind}");
+    let incomplete = shown(&b);
+    assert_eq!(incomplete["state"], "incomplete");
+    assert_eq!(incomplete["score"]["incomplete_in"], serde_json::json!(["like"]));
+    assert!(incomplete["score"]["missed"].as_i64().unwrap() >= 3, "{incomplete}");
+    assert!(incomplete["score"]["incomplete_since"].is_string());
+    // What else it delivers does not show that we are up to date.
+    let ours_at = chrono::DateTime::parse_from_rfc3339(incomplete["ours_at"].as_str().unwrap()).unwrap();
+    let event_at = chrono::DateTime::parse_from_rfc3339(incomplete["event_at"].as_str().unwrap()).unwrap();
+    assert!(event_at > ours_at, "it has delivered nothing else: the test is void");
+    assert!(incomplete["lag_s"].as_f64().unwrap() >= (event_at - ours_at).as_seconds_f64(), "{incomplete}");
 
     let output = tokio::task::spawn_blocking({
         let url = database.url.clone();
@@ -291,10 +331,10 @@ async fn t12_status_shows_it() {
     .await
     .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.contains("blind to like since "), "{said}");
+    assert!(said.contains("incomplete in like since "), "{said}");
     assert!(said.contains("MISSED"), "{said}");
 
-    // With the other gone, the blind one alone does not make the index ready.
+    // With the other gone, the incomplete one alone does not make the index ready.
     sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", a.source())))
         .execute(pool)
         .await
@@ -308,23 +348,23 @@ async fn t12_status_shows_it() {
 }
 
 #[tokio::test]
-async fn t13_quiet_is_not_blind() {
+async fn t13_quiet_is_not_incomplete() {
     let database = fresh().await;
     let pool = &database.pool;
     let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    // A night of ten graces: one host tells of others, one of nothing at all, and nobody of us.
+    // A night of ten graces: one host delivers something else, one nothing at all, and none anything of ours.
     for _ in 0..60 {
         a.tell(&foreign(), Told::Always);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 1, 0));
-    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM gaps WHERE reason = 'blind'").await);
-    assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 AND sum(rewinds) = 0 FROM scores").await);
-    // Somebody watched all the time: the same silence of ours is blindness once another tells.
-    until_blind(pool, &mut fans, (&a, &b, Told::Never)).await;
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM gaps WHERE reason = 'incomplete'").await);
+    assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 FROM scores").await);
+    // They were compared all the time: the same silence is incompleteness once another delivers.
+    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     pump.stop().await;
 }
 
@@ -353,9 +393,9 @@ async fn t15_union() {
         let question = format!("SELECT value = {time_us} FROM positions WHERE source = '{}'", host.source());
         until(pool, &question).await;
     }
-    // Both have been judged, and neither is blind: each delivers most.
+    // Both have been judged, and neither is incomplete: each delivers most.
     until(pool, "SELECT count(*) = 2 FROM scores WHERE missed = 20").await;
-    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM scores WHERE blind_since IS NOT NULL").await);
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await);
     assert_eq!((a.requests(), b.requests()), (1, 1));
     pump.stop().await;
 }

@@ -2,11 +2,11 @@
 
 mod atproto;
 mod chains;
-mod comparison;
 mod continuity;
 mod corpus;
 mod decode;
 mod end_to_end;
+mod failover;
 mod identities;
 mod lexicons;
 mod network;

@@ -42,7 +42,7 @@ impl Pump {
     pub fn options(sources: &[&str]) -> ingest::Options {
         ingest::Options {
             sources: sources.iter().map(|source| SourceSpec::parse(source).expect("a source")).collect(),
-            spares: Vec::new(),
+            standbys: Vec::new(),
             patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },

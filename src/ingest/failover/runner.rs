@@ -8,30 +8,25 @@ use crate::{
     source::{self, Connection, Delivery, Follow},
 };
 
-/// What a source is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a source is to do, until something else is sent, be it the same again.
+#[derive(Debug, Clone, Copy)]
 pub enum Duty {
-    /// Nothing, until it is needed.
-    Rest,
-    /// To follow its upstream from its stored position.
-    Follow {
-        /// Grows, so that the same duty can be given anew.
-        turn: u64,
-        /// To set its position back to this number first.
-        rewind_to: Option<i64>,
-    },
+    /// Nothing.
+    Pause,
+    /// To follow its upstream, from this number if there is one, and else from its stored position.
+    Follow { rewind_to: Option<i64> },
 }
 
-/// A place for a source, which does what its duty is.
+/// The task of one source.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Runner {
     /// The source.
     pub follow: Follow,
     /// What it is to do.
     pub duty: watch::Receiver<Duty>,
 }
 
-impl Slot {
+impl Runner {
     /// Runs until cancelled.
     pub async fn run(mut self, cancel: CancellationToken) {
         while cancel.run_until_cancelled(self.do_duty(&cancel)).await == Some(true) {}
@@ -41,9 +36,8 @@ impl Slot {
 
     /// Does the present duty until there is another. False when there will be none.
     async fn do_duty(&mut self, cancel: &CancellationToken) -> bool {
-        let duty = self.duty.borrow_and_update().clone();
-        let Duty::Follow { rewind_to, .. } = duty else {
-            self.follow.connection.send_replace(Connection::Resting);
+        let Duty::Follow { rewind_to } = *self.duty.borrow_and_update() else {
+            self.follow.connection.send_replace(Connection::Paused);
             return self.duty.changed().await.is_ok();
         };
         if let Some(value) = rewind_to {
