@@ -93,7 +93,7 @@ fn the_help_is_the_manual() {
         "PLYR_RELAY_URL",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
-        "PLYR_SPARE_SOURCES",
+        "PLYR_STANDBY_SOURCES",
         "PLYR_START",
         "PLYR_VERIFY",
         "PLYR_ZSTD_DICTIONARY",

@@ -22,8 +22,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "lease_kept_at_the_end",
         file: "src/ingest/lease.rs",
-        find: "    keeper.leave().await;\n",
-        replace: "    drop(keeper);\n",
+        find: "    holder.leave().await;\n",
+        replace: "    drop(holder);\n",
         models: "each restart leaves the index alone until the lease has expired",
         tests: &["cases::lease::s4_the_other_takes_over_after_sigterm"],
     },
@@ -53,9 +53,9 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "batches_wait_until_full",
-        file: "src/ingest/pump/feed.rs",
-        find: "let due = pending.has_rows() || !open;",
-        replace: "let due = !pending.has_room() || !open;",
+        file: "src/ingest/pump/mod.rs",
+        find: "let is_due = batch.has_rows() || ",
+        replace: "let is_due = !batch.has_room() || ",
         models: "a quiet network's single like is not committed",
         tests: &["cases::transport::t18_a_single_event_is_committed_promptly"],
     },
