@@ -45,7 +45,7 @@ async fn health() -> Response {
 }
 
 /// The database answers, its schema is current, and the index is not further behind than the limit. An index to which no source
-/// has delivered anything yet is ready: it knows of nothing that it is behind.
+/// has delivered anything yet is ready: there is nothing yet that it could be behind.
 #[utoipa::path(get, path = "/ready", tag = "operation", responses(
     (status = 200, body = Readiness, description = "Ready to answer."),
     (status = 503, body = Detail, description = "Not ready, and why.")

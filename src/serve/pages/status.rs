@@ -42,7 +42,7 @@ async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, 
     Ok(response)
 }
 
-/// Whether HTML comes before JSON in what the client accepts. Whoever accepts anything gets JSON.
+/// Whether HTML comes before JSON in what the client accepts. A client that accepts anything gets JSON.
 fn prefers_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match (accept.find("text/html"), accept.find("application/json")) {
@@ -64,15 +64,16 @@ fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Times
 fn repos(status: &ReposStatus) -> String {
     let oldest =
         status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
-    let told = format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
+    let counts =
+        format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
     if status.drift.is_empty() {
-        return told;
+        return counts;
     }
     let row = |found: &RepoDrift| {
         let RepoDrift { cause, kind, host, count, last_at } = found;
         vec![cause.clone(), kind.clone(), host.clone(), count.to_string(), last_at.to_string()]
     };
-    told + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
+    counts + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
 }
 
 /// How it stands, for a person.

@@ -8,7 +8,10 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -34,8 +37,43 @@ pub fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct BatchQuestion {
     /// At most 500; repeats are answered once.
-    #[schema(max_items = 500)]
-    pub track_ids: Vec<i64>,
+    #[schema(max_items = 500, value_type = Vec<i64>)]
+    track_ids: Vec<WholeNumber>,
+}
+
+/// A number of 64 bits. `1.0` is one too: JSON Schema's integers are all numbers without a fraction.
+#[derive(Debug)]
+struct WholeNumber(i64);
+
+impl<'de> Deserialize<'de> for WholeNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_i64(WholeNumberVisitor)
+    }
+}
+
+struct WholeNumberVisitor;
+
+impl Visitor<'_> for WholeNumberVisitor {
+    type Value = WholeNumber;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a whole number of 64 bits")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<WholeNumber, E> {
+        Ok(WholeNumber(number))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<WholeNumber, E> {
+        let fitting = i64::try_from(number).map(WholeNumber);
+        fitting.map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<WholeNumber, E> {
+        // Written out, a number without a fraction has no point in it.
+        let fitting = number.to_string().parse().map(WholeNumber);
+        fitting.map_err(|_| E::invalid_value(Unexpected::Float(number), &self))
+    }
 }
 
 /// Which of these tracks the viewer likes: every id asked for, in that order; ids that no track has are false.
@@ -56,6 +94,7 @@ async fn answer_batch(
     if track_ids.len() > BATCH_MAX {
         return Err(ApiError::parameter("track_ids", format_args!("at most {BATCH_MAX}, not {}", track_ids.len())));
     }
+    let track_ids: Vec<i64> = track_ids.into_iter().map(|id| id.0).collect();
     let now = app.now();
     let ids = track_ids.as_slice();
     let ask = |mut connection: Connection| async move {

@@ -51,7 +51,7 @@ pub struct Track {
     pub created_at: Option<Timestamp>,
     /// Distinct actors who like it.
     pub like_count: i64,
-    /// Whether the viewer likes it; false for nobody.
+    /// Whether the viewer likes it; false without a viewer.
     pub liked: bool,
 }
 

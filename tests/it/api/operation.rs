@@ -82,7 +82,7 @@ async fn an_indexer_that_gives_no_sign_of_life_is_not_believed() {
 }
 
 #[tokio::test]
-async fn status_for_programs_and_people() {
+async fn status_for_programs_and_browsers() {
     let api = Api::start().await;
     let artist = api.actor("artist").await;
     let track = api.track(&artist, 1).await;
@@ -112,7 +112,7 @@ async fn status_for_programs_and_people() {
 }
 
 #[tokio::test]
-async fn r6_what_nobody_sees_may_be_shared_and_what_a_viewer_sees_not() {
+async fn r6_public_answers_may_be_shared_and_a_viewers_not() {
     let api = Api::start().await;
     let artist = api.actor("artist").await;
     let track = api.track(&artist, 1).await;
@@ -254,7 +254,7 @@ async fn s6_a_stop_ends_what_has_begun() {
         WHERE datname = current_database())";
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() == 0 {}
     stop.cancel();
-    // Nobody new is let in while the old are answered.
+    // No new connection is taken while the open requests are answered.
     while client.get(format!("http://{address}/health")).send().await.is_ok() {}
     lock.rollback().await.unwrap();
     json_of(asked.await.unwrap().unwrap(), StatusCode::OK).await;

@@ -9,6 +9,7 @@ use plyr_likes::serve::connect;
 use reqwest::Method;
 use serde_json::Value;
 use sqlx::postgres::PgConnectOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::api::{Api, settings, start, tid};
 
