@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "takeover_inside_a_transaction",
-        file: "migrations/0006_lease.sql",
+        file: "migrations/0004_sources.sql",
         find: "    PERFORM pg_advisory_xact_lock_shared(1886157170, held);\n",
         replace: "",
         models: "the lease changes hands inside a transaction of its holder, which then commits",
