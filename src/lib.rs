@@ -13,7 +13,7 @@
 //!
 //! | floor | modules | must never know |
 //! |---|---|---|
-//! | 0 | [`atproto`], [`clock`] | anything of ours |
+//! | 0 | [`atproto`], [`clock`], [`retry`] | anything of ours |
 //! | 1 | [`model`] | bytes, SQL, tokio |
 //! | 2 | [`decode`] | sockets, SQL, tokio |
 //! | 3 | [`source`], [`pds`], [`store`], [`postgres`] | source and pds: that a database exists; store: that a network exists |
@@ -54,6 +54,7 @@ pub mod maintenance;
 pub mod model;
 pub mod pds;
 pub mod postgres;
+pub mod retry;
 pub mod serve;
 pub mod source;
 pub mod store;

@@ -3,7 +3,7 @@
 //! An `#account` event is a hint: the latest one takes effect at once, since it can be taken back at once, and whenever it changes
 //! anything, or goes against a later one, the account's own server is asked. Only that server's word removes anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use foldhash::{HashMap, HashSet};
@@ -13,6 +13,7 @@ use super::{ApplyError, fold::Fold, rows::AccountHints};
 use crate::{
     atproto::{Tid, Timestamp},
     model::AccountStatus,
+    retry::Backoff,
     store::{
         self,
         actors::{
@@ -27,9 +28,8 @@ use crate::{
 
 /// How long an account that is said to be deleted is kept, hidden, while its server cannot be asked.
 const GRACE: TimeDelta = TimeDelta::days(30);
-/// Between two attempts to ask; doubled with each.
-const RETRY_MIN: TimeDelta = TimeDelta::minutes(1);
-const RETRY_MAX: TimeDelta = TimeDelta::hours(12);
+/// Between two attempts to ask. The hosts differ, so that no jitter is needed to keep the attempts apart.
+const BACKOFF: Backoff = Backoff::new(Duration::from_mins(1), Duration::from_hours(12));
 
 /// Whether a host's word on an account says whether it is to be seen: slowed down or out of step are the host's own troubles.
 pub(super) fn rules_visibility(active: bool, status: Option<&AccountStatus>) -> bool {
@@ -126,7 +126,7 @@ pub async fn settle(
             accounts::unbury(connection, id, *rev).await?;
             accounts::show(connection, &[id]).await?;
             // While it was hidden, its server may have given nothing to whoever wanted to read the repo.
-            repos::ask_ungiven(connection, &[check.did.as_str()], now.utc()).await?;
+            repos::enqueue_unserved(connection, &[check.did.as_str()], now.utc()).await?;
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);
@@ -151,8 +151,7 @@ pub async fn settle(
 }
 
 fn next_attempt(attempts: i32, now: Timestamp) -> DateTime<Utc> {
-    let doublings = u32::try_from(attempts.clamp(0, 10)).unwrap_or_default();
-    now.utc() + (RETRY_MIN * 2_i32.pow(doublings)).min(RETRY_MAX)
+    now.plus(BACKOFF.pause(u32::try_from(attempts).unwrap_or_default(), 1.0)).utc()
 }
 
 /// Takes the hints of a batch: keeps the last ones, hides and shows, and asks for checks. Answers how many were kept.
@@ -163,7 +162,7 @@ pub(super) async fn take_hints(
 ) -> sqlx::Result<u64> {
     let outcomes = actors::update_accounts(connection, &hints.last).await?;
     let back: Vec<&str> = hints.last.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
-    repos::ask_ungiven(connection, &back, now).await?;
+    repos::enqueue_unserved(connection, &back, now).await?;
     let changed = |active: bool| -> Vec<i64> {
         let changed = outcomes.iter().filter(|outcome| outcome.applied && outcome.active == active);
         changed.filter(|outcome| outcome.was_active != active).map(|outcome| outcome.actor_id).collect()

@@ -1,7 +1,14 @@
 use std::process::ExitCode;
 
 use super::{Settings, reading};
-use crate::{atproto::Did, clock::Clock, crawl::resync::discover, lifecycle, model::ResyncCause, store::repos};
+use crate::{
+    atproto::Did,
+    clock::Clock,
+    crawl::{Context, resync::discover},
+    lifecycle,
+    model::ResyncCause,
+    store::repos,
+};
 
 /// Whose repos to read.
 #[derive(Debug, clap::Args)]
@@ -23,19 +30,20 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         lifecycle::migrate(&database.pool).await?;
         let clock = Clock::system();
         let identities = settings.hosts.identities(database.pool.clone(), clock.clone())?;
+        let context = Context { pool: database.pool.clone(), identities: identities.clone(), clock: clock.clone() };
         if options.discover {
-            let relay = settings.hosts.relay(&identities.client());
+            let relay = settings.hosts.relay(&identities.client(), &collections);
             let relay = relay.ok_or_else(|| anyhow::anyhow!("PLYR_RELAY_URL names no relay to ask"))?;
-            let found = discover(&database.pool, &relay, (&collections, &clock), |_| {}).await?;
+            let found = discover(&context, &relay).await?;
             super::print(&format!("the relay lists {} repos, of which {} are new\n", found.listed, found.new));
         }
         let dids: Vec<&str> = options.dids.iter().map(Did::as_str).collect();
         if !dids.is_empty() {
             let now = clock.now().utc();
             let mut connection = database.pool.acquire().await?;
-            repos::ask(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
-        reading::read_due(database, settings.hosts.resync_options(identities, collections)).await
+        reading::read_due(database, context, settings.hosts.resync_options(collections)).await
     })
     .await
 }

@@ -9,7 +9,7 @@ use super::Settings;
 use crate::{
     clock::Clock,
     lifecycle::{self, HostSettings},
-    pds::{NamedBy, Request},
+    pds::{Request, Trust},
     postgres,
     source::{Dialect, SourceSpec},
     store::{
@@ -104,7 +104,7 @@ async fn check_source(source: &SourceSpec) -> anyhow::Result<Option<DateTime<Utc
 /// Asks the directory of DIDs whether it is there.
 async fn check_plc(hosts: &HostSettings) -> anyhow::Result<String> {
     let directory = hosts.directory(Clock::system())?;
-    let mut request = Request::new(hosts.plc_url.join("/_health"), NamedBy::Operator);
+    let mut request = Request::new(hosts.plc_url.join("/_health"), Trust::Operator);
     request.time_max = ANSWER_MAX;
     let answer = directory.client().fetch(request).await;
     answer.context("cannot be asked: see that the host is right and that this machine may connect to it")?;

@@ -7,8 +7,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
-    crawl::resync::{self, Done, Drift, Options, Until},
+    crawl::{
+        Context, Until,
+        resync::{self, Done, Drift, Options},
+    },
     lifecycle::Database,
     store::repos::{self, RepoCounts},
 };
@@ -17,16 +19,15 @@ use crate::{
 const FAILURES_SHOWN: i64 = 5;
 
 /// Reads all repos that are due. The exit code is 0 when none is left to be read, 3 when some failed or wait.
-pub(super) async fn read_due(database: &Database, options: Options) -> anyhow::Result<ExitCode> {
+pub(super) async fn read_due(database: &Database, context: Context, options: Options) -> anyhow::Result<ExitCode> {
     let before = count(database).await?;
     let bar = progress_bar(u64::try_from(before.pending + before.failed).unwrap_or_default());
-    let told = bar.clone();
+    let shown = bar.clone();
     let began = Instant::now();
     // No audit: the command ends when what was asked for is done.
-    let options = Options { audit_every: None, ..options };
-    let with = (Clock::system(), Until::NothingIsDue);
-    let progress = move |done: &Done| told.set_position(done.repos);
-    let done = resync::run(database.pool.clone(), options, with, progress, CancellationToken::new()).await?;
+    let options = Options { audit_every: None, until: Until::NothingIsDue, ..options };
+    let progress = move |done: &Done| shown.set_position(done.repos);
+    let done = resync::run(context, options, progress, CancellationToken::new()).await?;
     bar.finish_and_clear();
     let after = count(database).await?;
     super::print(&summary(&done, after, began.elapsed()));

@@ -4,10 +4,13 @@ use super::{Settings, reading};
 use crate::{
     atproto::Did,
     clock::Clock,
-    crawl::resync::{self, Drift, load_ours, plan, read_listed},
+    crawl::{
+        Context,
+        resync::{self, Drift, load_ours, plan, read_listed},
+    },
     identity::Identity,
-    lifecycle::{self, Database},
-    model::ResyncCause,
+    lifecycle,
+    model::{Collections, ResyncCause},
     pds::Server,
     store::repos,
 };
@@ -31,29 +34,30 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         lifecycle::migrate(&database.pool).await?;
         let clock = Clock::system();
         let identities = settings.hosts.identities(database.pool.clone(), clock.clone())?;
-        let with = settings.hosts.resync_options(identities, collections);
+        let context = Context { pool: database.pool.clone(), identities, clock: clock.clone() };
+        let resync = settings.hosts.resync_options(collections);
         if options.dry_run {
-            return show(database, &with, &options.dids).await;
+            return show(&context, &resync, &options.dids).await;
         }
         let dids: Vec<&str> = options.dids.iter().map(Did::as_str).collect();
         let now = clock.now().utc();
         let mut connection = database.pool.acquire().await?;
         if dids.is_empty() {
-            repos::ask_all(&mut connection, ResyncCause::Asked, now).await?;
+            repos::enqueue_all(&mut connection, ResyncCause::Asked, now).await?;
         } else {
-            repos::ask(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         drop(connection);
-        reading::read_due(database, with).await
+        reading::read_due(database, context, resync).await
     })
     .await
 }
 
 /// Prints each path that differs, repo by repo. The exit code is 0 when none does, 3 when some do or a repo could not be read.
-async fn show(database: &Database, with: &resync::Options, dids: &[Did]) -> anyhow::Result<ExitCode> {
+async fn show(context: &Context, resync: &resync::Options, dids: &[Did]) -> anyhow::Result<ExitCode> {
     let all;
     let dids = if dids.is_empty() {
-        let mut connection = database.pool.acquire().await?;
+        let mut connection = context.pool.acquire().await?;
         all = repos::list_dids(&mut connection).await?;
         &all
     } else {
@@ -61,7 +65,7 @@ async fn show(database: &Database, with: &resync::Options, dids: &[Did]) -> anyh
     };
     let (mut same, mut differing, mut unread) = (0, 0, 0);
     for did in dids {
-        match differences(database, with, did).await {
+        match differences(context, &resync.collections, did).await {
             Ok(found) if found.is_empty() => same += 1,
             Ok(found) => {
                 differing += 1;
@@ -79,17 +83,17 @@ async fn show(database: &Database, with: &resync::Options, dids: &[Did]) -> anyh
     Ok(if differing + unread == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
-async fn differences(database: &Database, with: &resync::Options, did: &Did) -> anyhow::Result<Vec<(String, Drift)>> {
+async fn differences(context: &Context, collections: &Collections, did: &Did) -> anyhow::Result<Vec<(String, Drift)>> {
     let ours = {
-        let mut connection = database.pool.acquire().await?;
-        load_ours(&mut connection, &with.collections, did).await?
+        let mut connection = context.pool.acquire().await?;
+        load_ours(&mut connection, collections, did).await?
     };
-    let Identity { pds: Some(url), .. } = with.identities.find(did).await? else {
+    let Identity { pds: Some(url), .. } = context.identities.find(did).await? else {
         anyhow::bail!("the DID document names no PDS")
     };
-    let server = Server::of_stranger(with.client.clone(), url);
-    let theirs = read_listed(&server, &with.collections, (did, &ours)).await?;
-    let repair = plan(&with.collections, did, &theirs, &ours);
-    let name = |(collection, rkey)| format!("{}/{rkey}", with.collections.nsid(collection));
+    let server = Server::untrusted(context.identities.client(), url);
+    let theirs = read_listed(&server, collections, (did, &ours)).await?;
+    let repair = plan(collections, did, &theirs, &ours);
+    let name = |(collection, rkey)| format!("{}/{rkey}", collections.nsid(collection));
     Ok(repair.paths.into_iter().map(|(path, drift)| (name(path), drift)).collect())
 }

@@ -1,63 +1,118 @@
-//! Accounts that there is doubt about are asked about, of the server that their DID document names by now.
+//! Accounts whose status is in doubt are asked about at the PDS that their DID document names by now.
 //!
-//! Contract: what a stream says of an account hides and shows it at once and puts it on a list; [`run`] works off that list, a few
-//! at a time, and what the account's own server says stands. While nobody answers, everything stays as it is, and is asked
-//! again later. Does not know where the doubt came from.
+//! What a stream says of an account hides and shows it at once and enqueues a check here; what the account's own PDS says stands.
+//! While no host answers, everything stays as it is, and is asked again later.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    Context, Until,
+    queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+};
 use crate::{
-    apply::{self, Answer, ApplyError},
-    clock::Clock,
+    apply::{self, Answer},
+    atproto::Did,
     identity::{Failure, Identities, IdentityError},
     model::AccountStatus,
     pds::{Server, XrpcError},
     store::actors::account_checks::{self, AccountCheck},
 };
 
-/// Accounts asked about at once.
-const PARALLEL: usize = 4;
-/// Accounts in one round.
-const ROUND_MAX: i64 = 32;
-/// How often the list is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Without a lease: only the leader checks accounts, and a check that was not answered is due still.
+const LIMITS: Limits = Limits {
+    in_all: 4,
+    per_host: 2,
+    pace: Duration::ZERO,
+    taken_max: 32,
+    waiting_per_host_max: usize::MAX,
+    lease: Duration::ZERO,
+    tick: Duration::from_secs(1),
+};
 
-/// Asks about accounts until cancelled.
-pub async fn run(pool: PgPool, identities: Identities, clock: Clock, cancel: CancellationToken) {
-    let checking = async {
-        loop {
-            if let Err(error) = check_due(&pool, &identities, &clock).await {
-                tracing::debug!(%error, "accounts are asked about later");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    let _: Option<()> = cancel.run_until_cancelled(checking).await;
+/// Checks the accounts that are due. Gives how many were asked about.
+pub async fn run(context: Context, until: Until, cancel: CancellationToken) -> sqlx::Result<u64> {
+    let clock = context.clock.clone();
+    let mut checks = Checks { context, asked: 0 };
+    super::run::run(&mut checks, &clock, until, &cancel).await?;
+    Ok(checks.asked)
 }
 
-/// Asks about those who are due, and does what follows. Answers how many were asked about.
-pub async fn check_due(pool: &PgPool, identities: &Identities, clock: &Clock) -> Result<usize, ApplyError> {
-    let due = account_checks::list_due(&mut *pool.acquire().await?, clock.now().utc(), ROUND_MAX).await?;
-    let count = due.len();
-    let mut asked = stream::iter(due)
-        .map(|check| async move {
-            let asked_at = clock.now();
-            (ask(identities, &check).await, check, asked_at)
-        })
-        .buffer_unordered(PARALLEL);
-    while let Some((answer, check, asked_at)) = asked.next().await {
-        let mut connection = pool.acquire().await?;
-        let decision = apply::settle((&mut connection, None), &check, answer, (asked_at, clock.now())).await?;
-        tracing::debug!(did = %check.did, ?decision, "asked about an account");
+struct Checks {
+    context: Context,
+    asked: u64,
+}
+
+struct DueCheck {
+    check: AccountCheck,
+    host: String,
+}
+
+impl Entry for DueCheck {
+    type Key = i64;
+
+    fn key(&self) -> i64 {
+        self.check.actor_id
     }
-    Ok(count)
+
+    fn host(&self) -> Option<String> {
+        Some(self.host.clone())
+    }
 }
 
-/// What the account's own server says by now.
+impl Queue for Checks {
+    type Entry = DueCheck;
+    type Outcome = ();
+
+    fn limits(&self) -> Limits {
+        LIMITS
+    }
+
+    async fn take(&mut self, taking: Taking<i64>) -> sqlx::Result<Taken<DueCheck>> {
+        let (limit, now) = (taking.limit(), taking.now.utc());
+        let due = {
+            let mut connection = self.context.pool.acquire().await?;
+            account_checks::list_due(&mut connection, now, limit, &taking.held).await?
+        };
+        let dids: Vec<&Did> = due.iter().map(|check| &check.did).collect();
+        // The host as it was known says whose turn it is. The one that is asked is the one of the document by now.
+        let known = self.context.identities.find_known(&dids).await.unwrap_or_default();
+        let host = |did: &Did| known.get(did).and_then(|identity| identity.pds.as_ref()).map(ToString::to_string);
+        let entry = |check: AccountCheck| DueCheck { host: host(&check.did).unwrap_or(check.did.to_string()), check };
+        let is_more = due.len() == taking.limit;
+        Ok(Taken { entries: due.into_iter().map(entry).collect(), is_more })
+    }
+
+    fn read(&self, entry: DueCheck) -> impl Future<Output = ()> + Send + 'static {
+        let context = self.context.clone();
+        async move {
+            let check = entry.check;
+            if let Err(error) = answer(&context, &check).await {
+                tracing::warn!(%error, did = %check.did, "what its PDS says of an account is not stored: it is asked again");
+            }
+        }
+    }
+
+    fn note(&mut self, (): ()) {
+        self.asked += 1;
+    }
+
+    async fn postpone(&mut self, _: &[Postponed<i64>]) -> sqlx::Result<()> {
+        Ok(())
+    }
+}
+
+async fn answer(context: &Context, check: &AccountCheck) -> Result<(), apply::ApplyError> {
+    let asked_at = context.clock.now();
+    let answer = ask(&context.identities, check).await;
+    let mut connection = context.pool.acquire().await?;
+    let decision = apply::settle((&mut connection, None), check, answer, (asked_at, context.clock.now())).await?;
+    tracing::debug!(did = %check.did, ?decision, "asked about an account");
+    Ok(())
+}
+
+/// What the account's own PDS says by now.
 async fn ask(identities: &Identities, check: &AccountCheck) -> Answer {
     let identity = match identities.refresh(&check.did).await {
         Ok(identity) => identity,
@@ -67,7 +122,7 @@ async fn ask(identities: &Identities, check: &AccountCheck) -> Answer {
     };
     // A document that names no server for a repo: there is none.
     let Some(pds) = identity.pds else { return Answer::NotFound };
-    let server = Server::of_stranger(identities.directory().client().clone(), pds);
+    let server = Server::untrusted(identities.client(), pds);
     let inactive = |status| Answer::Inactive { status: Some(status) };
     match server.fetch_repo_status(&check.did).await {
         Ok(status) if status.active => Answer::Active { rev: status.rev },
@@ -76,7 +131,7 @@ async fn ask(identities: &Identities, check: &AccountCheck) -> Answer {
         Err(XrpcError::RepoTakendown) => inactive(AccountStatus::Takendown),
         Err(XrpcError::RepoSuspended) => inactive(AccountStatus::Suspended),
         Err(XrpcError::RepoDeactivated) => inactive(AccountStatus::Deactivated),
-        Err(XrpcError::RecordNotFound | XrpcError::NotOffered | XrpcError::Lied(_) | XrpcError::Host(_)) => {
+        Err(XrpcError::RecordNotFound | XrpcError::NotOffered | XrpcError::BadAnswer(_) | XrpcError::Host(_)) => {
             Answer::Unreachable
         }
     }

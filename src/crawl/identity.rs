@@ -1,15 +1,18 @@
 //! Identities are looked up again by age, after a failure, and when an `#identity` event has reported a change.
+//!
+//! An actor's handle is shown as long as document and domain name each other. What no host answers leaves what was known.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use chrono::{DateTime, Utc};
 use metrics::gauge;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    Until,
+    queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+};
 use crate::{
     atproto::{Did, Handle, Timestamp},
     identity::{Identities, Identity, IdentityError},
@@ -17,67 +20,64 @@ use crate::{
     store::actors::identities::{self, IdentityCounts},
 };
 
-/// How long one may take before it is taken for lost: longer than all its requests together.
+/// How long a look-up may take before it counts as lost: longer than all its requests together.
 const LEASE: Duration = Duration::from_mins(5);
-/// Actors listed in one statement.
+/// Actors enrolled in one statement.
 const ENROLL_MAX: i64 = 500;
 /// Ids are given out before they are seen: those of the last few are looked at again.
 const ENROLL_AGAIN: i64 = 100;
-/// Between two attempts to reach a database that is away.
-const DATABASE_RETRY: Duration = Duration::from_secs(5);
 /// Between two counts of what is known.
 const COUNT_EVERY: Duration = Duration::from_mins(1);
 
-/// Keeps the table of identities until cancelled: everybody in the index is looked up, and again by age, after a failure, and when
-/// an event says that something has changed.
-pub async fn run(identities: Identities, cancel: CancellationToken) {
-    let tasks = JoinSet::new();
-    let mut round = Round { identities, enrolled: 0, enrolled_at: None, plc_away_until: None, counted_at: None, tasks };
-    let _ = cancel.run_until_cancelled(round.run()).await;
-    // What is under way is given up: each statement is whole, and whoever was taken is due again before long.
-    round.tasks.shutdown().await;
+/// Keeps the table of identities until cancelled: every actor in the index is looked up, and again when it is due.
+pub async fn run(identities: Identities, cancel: CancellationToken) -> sqlx::Result<()> {
+    let clock = identities.clock().clone();
+    let mut lookups = Lookups { identities, enrolled: 0, plc_away_until: None, counted_at: None };
+    super::run::run(&mut lookups, &clock, Until::Cancelled, &cancel).await
 }
 
-struct Round {
+struct Lookups {
     identities: Identities,
-    /// The greatest id of an actor that was listed.
+    /// The greatest id of an actor that was enrolled.
     enrolled: i64,
-    /// When new actors were last listed.
-    enrolled_at: Option<Instant>,
     plc_away_until: Option<Timestamp>,
     counted_at: Option<Instant>,
-    /// Each gives the moment until which the PLC directory wants to be left alone, if it does.
-    tasks: JoinSet<Option<Timestamp>>,
 }
 
-impl Round {
-    async fn run(&mut self) {
-        loop {
-            let pause = match self.step().await {
-                Ok(is_more) if is_more => self.identities.options().pace,
-                Ok(_) => self.identities.options().tick,
-                Err(error) => {
-                    tracing::debug!(%error, "identities wait for the database");
-                    DATABASE_RETRY
-                }
-            };
-            tokio::select! {
-                () = sleep(pause) => {}
-                Some(looked) = self.tasks.join_next() => self.note(looked.ok().flatten()),
-            }
+impl Entry for Did {
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        self.clone()
+    }
+
+    /// The PLC directory, or the host of a `did:web`.
+    fn host(&self) -> Option<String> {
+        let is_plc = self.as_str().starts_with("did:plc:");
+        Some(if is_plc { "did:plc".to_owned() } else { self.to_string() })
+    }
+}
+
+impl Queue for Lookups {
+    type Entry = Did;
+    /// The moment until which the PLC directory asks for patience, if it does.
+    type Outcome = Option<Timestamp>;
+
+    fn limits(&self) -> Limits {
+        let options = self.identities.options();
+        Limits {
+            in_all: options.parallel,
+            per_host: options.parallel,
+            pace: options.pace,
+            taken_max: options.parallel * 2,
+            waiting_per_host_max: usize::MAX,
+            lease: LEASE,
+            tick: options.tick,
         }
     }
 
-    /// Lists new actors and takes some that are due. Whether there may be more at once.
-    async fn step(&mut self) -> sqlx::Result<bool> {
-        while let Some(looked) = self.tasks.try_join_next() {
-            self.note(looked.ok().flatten());
-        }
-        let free = self.identities.options().parallel.saturating_sub(self.tasks.len());
-        if free == 0 {
-            return Ok(false);
-        }
-        let now = self.identities.now();
+    async fn take(&mut self, taking: Taking<Did>) -> sqlx::Result<Taken<Did>> {
+        let now = taking.now;
         let mut connection = self.identities.acquire().await?;
         if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
             let since = now.utc() - (self.identities.options().age_max * 3 / 2);
@@ -85,27 +85,32 @@ impl Round {
             self.identities.directory().client().measure();
             self.counted_at = Some(Instant::now());
         }
-        if self.enrolled_at.is_none_or(|at| at.elapsed() >= self.identities.options().tick) {
-            let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
-            let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
-            self.enrolled = last.unwrap_or(0).max(self.enrolled);
-            self.enrolled_at = Some(Instant::now());
-        }
+        let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
+        let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
+        self.enrolled = last.unwrap_or(0).max(self.enrolled);
         let is_plc_away = self.plc_away_until.is_some_and(|until| now < until);
-        // One at a time keeps the pace.
-        let times = (now.utc(), now.plus(LEASE).utc());
-        let Some(did) = identities::claim(&mut connection, times, is_plc_away).await? else { return Ok(false) };
+        let entries = identities::take_due(&mut connection, taking.limit(), taking.times(), is_plc_away).await?;
+        Ok(Taken { is_more: entries.len() == taking.limit, entries })
+    }
+
+    fn read(&self, did: Did) -> impl Future<Output = Option<Timestamp>> + Send + 'static {
         let identities = self.identities.clone();
-        self.tasks.spawn(async move { look(&identities, &did).await });
-        Ok(true)
+        async move { look(&identities, &did).await }
     }
 
     fn note(&mut self, plc_away_until: Option<Timestamp>) {
         let Some(until) = plc_away_until else { return };
         if self.plc_away_until.is_none_or(|before| before < self.identities.now()) {
-            tracing::warn!(until = %until, "the PLC directory does not answer: what is known of people stays as it is");
+            tracing::warn!(until = %until, "the PLC directory does not answer: what is known of accounts stays as it is");
         }
         self.plc_away_until = Some(until).max(self.plc_away_until);
+    }
+
+    async fn postpone(&mut self, entries: &[Postponed<Did>]) -> sqlx::Result<()> {
+        let dids: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        let leases: Vec<DateTime<Utc>> = entries.iter().map(|entry| entry.lease.utc()).collect();
+        let Some(due_at) = entries.iter().map(|entry| entry.due_at.utc()).max() else { return Ok(()) };
+        identities::release(&mut *self.identities.acquire().await?, &dids, &leases, due_at).await
     }
 }
 

@@ -16,6 +16,7 @@ use crate::{
     atproto::{Did, Handle, PublicKey, Timestamp},
     clock::Clock,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
+    retry::{Backoff, spread},
     store::actors::identities::{self, NewDocument, StoredIdentity},
 };
 
@@ -28,10 +29,8 @@ pub struct IdentityOptions {
     pub age_min: Duration,
     /// A handle that was confirmed is shown for this long while its domain or its document cannot be asked.
     pub handle_kept: Duration,
-    /// After a failure it is tried again after this long, and twice as long after each further one..
-    pub retry_min: Duration,
-    /// ..but no longer than this.
-    pub retry_max: Duration,
+    /// Pauses after failures.
+    pub backoff: Backoff,
     /// Identities looked up at once in the background.
     pub parallel: usize,
     /// Pause between two that begin in the background.
@@ -46,8 +45,7 @@ impl Default for IdentityOptions {
             age_max: Duration::from_hours(24),
             age_min: Duration::from_secs(10),
             handle_kept: Duration::from_hours(7 * 24),
-            retry_min: Duration::from_mins(1),
-            retry_max: Duration::from_hours(24),
+            backoff: Backoff::new(Duration::from_mins(1), Duration::from_hours(24)),
             parallel: 8,
             pace: Duration::from_millis(50),
             tick: Duration::from_secs(1),
@@ -268,14 +266,12 @@ impl Identities {
 
     /// How long to wait after so many failures before this one.
     fn retry_after(&self, tries: i32) -> Duration {
-        let IdentityOptions { retry_min, retry_max, .. } = self.0.options;
-        let doublings = u32::try_from(tries).unwrap_or(0).min(16);
-        self.spread(retry_min.saturating_mul(1 << doublings).min(retry_max))
+        self.0.options.backoff.pause(u32::try_from(tries).unwrap_or(0), (self.0.jitter)())
     }
 
-    /// Between four and five fifths of a time, so that what came together does not come back together.
-    pub(crate) fn spread(&self, time: Duration) -> Duration {
-        time.mul_f64(0.8 + 0.2 * (self.0.jitter)().clamp(0.0, 1.0))
+    /// A period with jitter.
+    pub(crate) fn spread(&self, period: Duration) -> Duration {
+        spread(period, (self.0.jitter)())
     }
 
     async fn load(&self, did: &Did) -> Result<Option<StoredIdentity>, IdentityError> {
@@ -290,6 +286,10 @@ impl Identities {
     /// The client that asks.
     pub fn client(&self) -> Client {
         self.0.directory.client().clone()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     maintenance::{self, Retention},
     model::{Collections, Position, PositionKind},
+    retry::Retry,
     source::{Connection, Delivery, Dialect, Follow, SourceSpec, Start, Tuning},
     store::{
         self,
@@ -271,12 +272,15 @@ fn age((feeder, stored): (&Feeder, &Option<StoredPosition>)) -> Age {
 /// Reads all positions as soon as the database answers.
 async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
     let names: Vec<String> = options.sources.iter().chain(&options.standbys).map(ToString::to_string).collect();
+    let mut retry = Retry::of_database("the positions cannot be read yet");
     loop {
         match try_load_positions(pool, &names).await {
-            Ok(positions) => return positions,
-            Err(error) => tracing::warn!(%error, "the positions cannot be read yet"),
+            Ok(positions) => {
+                retry.succeeded();
+                return positions;
+            }
+            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
         }
-        tokio::time::sleep(DATABASE_RETRY).await;
     }
 }
 

@@ -8,17 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     postgres::{self, Folder, Lock, PrivatePostgres, PrivatePostgresError},
+    retry::Retry,
     serve,
     store::{
-        MIGRATOR, open_pool, parse_database_url,
+        MIGRATOR, is_unavailable, open_pool, parse_database_url,
         server::{find_server_version, refuse_old_server},
     },
     telemetry::sentence,
 };
 
-/// How often a database that is away is spoken of.
-const WARN_EVERY: Duration = Duration::from_mins(1);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long the owner of the private Postgres may take to start it, or a command to let go of it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
@@ -188,8 +186,7 @@ impl Database {
     }
 }
 
-/// Brings the schema up to date. Waits for a database that is away and says so once a minute; several processes may do this
-/// at once.
+/// Brings the schema up to date. Waits for a database that is away; several processes may do this at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     /// The outer error may pass; the inner one does not.
     async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
@@ -201,31 +198,15 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
         MIGRATOR.run(pool).await.map(Ok)
     }
 
-    let mut pause = Duration::from_millis(100);
-    let mut last_word: Option<Instant> = None;
+    let mut retry = Retry::of_database("the database cannot be reached");
     loop {
-        let error = match try_migrate(pool).await {
-            Ok(outcome) => return outcome,
-            Err(MigrateError::Execute(error)) if is_away(&error) => error,
+        match try_migrate(pool).await {
+            Ok(outcome) => {
+                retry.succeeded();
+                return outcome;
+            }
+            Err(MigrateError::Execute(error)) if is_unavailable(&error) => sleep(retry.failed(&error)).await,
             Err(error) => return Err(error).context("the schema cannot be brought up to date"),
-        };
-        if last_word.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
-            last_word = Some(Instant::now());
-            tracing::warn!(%error, "the database cannot be reached: trying on");
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(RETRY_PAUSE_MAX);
-    }
-}
-
-/// Whether the database may come back by itself: as opposed to a wrong password, say.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        // Class 08: the connection broke; 53300: too many connections; 57P01 to 57P03: it stops or starts.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("08") || code.starts_with("57P0") || code == "53300")
-        }
-        _ => false,
     }
 }

@@ -4,7 +4,10 @@ use sqlx::PgPool;
 
 use crate::{
     clock::Clock,
-    crawl::resync,
+    crawl::{
+        Until,
+        resync::{self, Relay},
+    },
     identity::{Identities, IdentityOptions},
     model::Collections,
     pds::{Client, ClientError, ClientOptions, Directory, HostUrl, HostUrlError, Names, Server},
@@ -16,18 +19,18 @@ const PER_HOST_MAX: usize = 4;
 /// Where there is no audit, the relay is asked once a day still.
 const DISCOVER_EVERY: Duration = Duration::from_hours(24);
 
-/// Whether commits of the raw firehose are held against the keys of their owners.
+/// Whether commits of the raw firehose are verified against the keys of their owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verify {
     /// They are applied as they come.
     Off,
-    /// They are applied as they come; a repo with one that is not proven is marked to be read anew.
+    /// They are applied as they come; a repo with one that is not proven is marked to be read again.
     On,
     /// Those that are proven are applied; all others are rejects, and their repos are marked to be read.
     Reject,
 }
 
-/// Who is asked about people and their repos.
+/// Which hosts are asked about accounts and their repos.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Hosts")]
 pub struct HostSettings {
@@ -47,7 +50,7 @@ pub struct HostSettings {
     /// <https://relay1.us-east.bsky.network>)
     #[arg(long, env = "PLYR_RELAY_URL", value_name = "URL", default_value = "https://relay1.us-east.bsky.network",
         value_parser = parse_relay, global = true, hide_env = true, hide_default_value = true)]
-    relay_url: Relay,
+    relay_url: RelayUrl,
 
     /// Reads repos from their PDSes, each once, and again and again to compare, and the profiles of artists and likers; `false`
     /// leaves repos to the commands `backfill` and `reconcile`, and profiles unread (`PLYR_READ_REPOS`, default true)
@@ -68,15 +71,15 @@ pub struct HostSettings {
     )]
     audit_hours: u32,
 
-    /// Lets strangers name hosts of this machine and its network, over plain HTTP too: for development alone
+    /// Lets accounts name hosts of this machine and its network, over plain HTTP too: for development alone
     /// (`PLYR_ALLOW_PRIVATE_HOSTS`, default false)
     #[arg(long, env = "PLYR_ALLOW_PRIVATE_HOSTS", value_name = "BOOL", default_value = "false", num_args = 0..=1,
         require_equals = true, default_missing_value = "true", value_parser = clap::builder::BoolishValueParser::new(),
         global = true, hide_env = true, hide_default_value = true, hide_possible_values = true)]
     pub allow_private_hosts: bool,
 
-    /// Whether commits of the raw firehose are held against the keys of their owners: those that are not proven are applied all
-    /// the same (on), or refused (reject); their repos are read anew (`PLYR_VERIFY`, default on)
+    /// Whether commits of the raw firehose are verified against the keys of their owners: those that are not proven are applied all
+    /// the same (on), or refused (reject); their repos are read again (`PLYR_VERIFY`, default on)
     #[arg(
         long,
         env = "PLYR_VERIFY",
@@ -92,26 +95,27 @@ pub struct HostSettings {
 
 /// A relay, or none.
 #[derive(Debug, Clone)]
-struct Relay(Option<HostUrl>);
+struct RelayUrl(Option<HostUrl>);
 
-fn parse_relay(text: &str) -> Result<Relay, HostUrlError> {
-    if text.is_empty() { Ok(Relay(None)) } else { HostUrl::parse(text).map(|url| Relay(Some(url))) }
+fn parse_relay(text: &str) -> Result<RelayUrl, HostUrlError> {
+    if text.is_empty() { Ok(RelayUrl(None)) } else { HostUrl::parse(text).map(|url| RelayUrl(Some(url))) }
 }
 
 impl HostSettings {
     /// The relay, if there is one.
-    pub fn relay(&self, client: &Client) -> Option<Server> {
-        self.relay_url.0.clone().map(|url| Server::of_operator(client.clone(), url))
+    pub fn relay(&self, client: &Client, collections: &Collections) -> Option<Relay> {
+        let url = self.relay_url.0.clone()?;
+        Some(Relay { server: Server::of_operator(client.clone(), url), collections: collections.clone() })
     }
 
-    /// What repos are read with.
-    pub fn resync_options(&self, identities: Identities, collections: Collections) -> resync::Options {
+    /// Which repos are read.
+    pub fn resync_options(&self, collections: Collections) -> resync::Options {
         let audit_every = Some(Duration::from_hours(self.audit_hours.into())).filter(|every| !every.is_zero());
-        let client = identities.client();
-        resync::Options { collections, identities, client, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX }
+        let until = Until::Cancelled;
+        resync::Options { collections, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX, until }
     }
 
-    /// Who everybody is, over the one client of this process.
+    /// Looks DIDs and handles up, over the one client of this process.
     pub fn directory(&self, clock: Clock) -> Result<Directory, ClientError> {
         let names = Names::system();
         let options = ClientOptions { allow_private_hosts: self.allow_private_hosts, ..ClientOptions::default() };

@@ -1,131 +1,52 @@
 use sqlx::PgPool;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use super::{HostSettings, Verify, stages::Stage};
+use super::{HostSettings, Verify, leader::WhileLeader, stages::Stage};
 use crate::{
-    clock::Clock,
-    crawl::{
-        accounts, bluesky_profiles, identity,
-        resync::{self, Until},
-    },
+    crawl::{self, Context, accounts, bluesky_profiles, identity, resync},
     ingest::{self, Proofs},
 };
 
+/// What the parts of this process share.
+pub(super) struct Deps {
+    /// Of the pump alone, so that no other part keeps the stream waiting.
+    pub(super) pool: PgPool,
+    /// Of all that reads from hosts.
+    pub(super) crawl: Context,
+}
+
 /// Starts the half that writes: the pump, and beside it, on connections of their own and only while this process holds the
-/// lease, those who look people up and who read repos.
-pub(super) fn spawn(
-    stage: &Stage,
-    (pool, repo_pool): (PgPool, PgPool),
-    (mut options, hosts): (ingest::Options, &HostSettings),
-    clock: &Clock,
-) -> anyhow::Result<()> {
-    let identities = hosts.identities(repo_pool.clone(), clock.clone())?;
+/// lease, all that is read from hosts.
+pub(super) fn spawn(stage: &Stage, deps: &Deps, mut options: ingest::Options, hosts: &HostSettings) {
+    let Deps { pool, crawl } = deps;
     options.proofs = match hosts.verify {
         Verify::Off => Proofs::Off,
-        Verify::On => Proofs::Beside(identities.clone()),
-        Verify::Reject => Proofs::Before(identities.clone()),
+        Verify::On => Proofs::Beside(crawl.identities.clone()),
+        Verify::Reject => Proofs::Before(crawl.identities.clone()),
     };
-    let collections = options.collections.clone();
-    let working = options.working.clone();
-    let while_working = |cancel| Shift { working: working.subscribe(), cancel };
-
-    let known = identities.clone();
-    stage.spawn("looking people up", |cancel| {
-        while_working(cancel).run(move |cancel| {
-            let identities = known.clone();
-            async move {
-                identity::run(identities, cancel).await;
-                Ok(())
-            }
-        })
-    });
-    let (pool_of_accounts, known, clock_of_accounts) = (repo_pool.clone(), identities.clone(), clock.clone());
-    stage.spawn("asking about accounts", |cancel| {
-        while_working(cancel).run(move |cancel| {
-            let with = (pool_of_accounts.clone(), known.clone(), clock_of_accounts.clone());
-            async move {
-                accounts::run(with.0, with.1, with.2, cancel).await;
-                Ok(())
-            }
-        })
-    });
+    let leader = WhileLeader::new(stage, options.working.subscribe());
+    leader.spawn("looking identities up", crawl, |crawl, cancel| identity::run(crawl.identities, cancel));
+    leader.spawn("checking accounts", crawl, |crawl, cancel| accounts::run(crawl, crawl::Until::Cancelled, cancel));
     if hosts.read_repos {
-        let relay = hosts.relay(&identities.client());
-        let with = (collections.clone(), clock.clone());
-        let (pool, asked, discover_every) = (repo_pool.clone(), relay.clone(), hosts.discover_every());
-        stage.spawn("enrolling repos", |cancel| {
-            while_working(cancel).run(move |cancel| {
-                let enroll = resync::enroll(pool.clone(), (asked.clone(), discover_every), with.clone(), cancel);
-                async move {
-                    enroll.await;
-                    Ok(())
-                }
-            })
-        });
-        let (pool, with) = (repo_pool.clone(), (collections.clone(), clock.clone()));
-        stage.spawn("closing gaps", |cancel| {
-            while_working(cancel).run(move |cancel| {
-                let mend = resync::mend_gaps(pool.clone(), relay.clone(), with.clone(), cancel);
-                async move {
-                    mend.await;
-                    Ok(())
-                }
-            })
-        });
-        let (pool, with) = (repo_pool.clone(), (bluesky_profiles::Options::new(identities.clone()), clock.clone()));
-        stage.spawn("reading profiles", |cancel| {
-            while_working(cancel).run(move |cancel| {
-                let reading = bluesky_profiles::run(pool.clone(), with.0.clone(), with.1.clone(), cancel);
-                async move {
-                    reading.await;
-                    Ok(())
-                }
-            })
-        });
-        let (options, clock) = (hosts.resync_options(identities, collections), clock.clone());
-        stage.spawn("reading repos", |cancel| {
-            while_working(cancel).run(move |cancel| {
-                let with = (clock.clone(), Until::Told);
-                let reading = resync::run(repo_pool.clone(), options.clone(), with, |_| {}, cancel);
-                async move { Ok(reading.await.map(drop)?) }
-            })
-        });
+        spawn_reading(&leader, crawl, &options, hosts);
     }
-    let clock = clock.clone();
+    let (pool, clock) = (pool.clone(), crawl.clock.clone());
     stage.spawn("indexing", |cancel| async move { Ok(ingest::run(pool, options, clock, cancel).await?) });
-    Ok(())
 }
 
-/// The time in which this process is the one that works.
-struct Shift {
-    working: watch::Receiver<bool>,
-    cancel: CancellationToken,
-}
-
-impl Shift {
-    /// Runs a task whenever this process works, until cancelled. One that fails fails the whole.
-    async fn run<F>(mut self, task: impl Fn(CancellationToken) -> F) -> anyhow::Result<()>
-    where
-        F: Future<Output = anyhow::Result<()>>,
-    {
-        loop {
-            let begun = self.working.wait_for(|working| *working);
-            let Some(Ok(_)) = self.cancel.run_until_cancelled(begun).await else { return Ok(()) };
-            let stop = self.cancel.child_token();
-            let mut running = std::pin::pin!(task(stop.clone()));
-            let over = tokio::select! {
-                outcome = &mut running => Some(outcome),
-                _ = self.working.wait_for(|working| !*working) => None,
-            };
-            stop.cancel();
-            match over {
-                Some(outcome) => outcome?,
-                None => running.await?,
-            }
-            if self.cancel.is_cancelled() {
-                return Ok(());
-            }
-        }
-    }
+/// All that reads repos and profiles.
+fn spawn_reading(leader: &WhileLeader<'_>, crawl: &Context, options: &ingest::Options, hosts: &HostSettings) {
+    let relay = hosts.relay(&crawl.identities.client(), &options.collections);
+    let discover_every = hosts.discover_every();
+    let enrolling = (crawl.clone(), relay.clone());
+    leader.spawn("enrolling repos", &enrolling, move |(crawl, relay), cancel| {
+        resync::enroll(crawl, relay, discover_every, cancel)
+    });
+    leader.spawn("closing gaps", &(crawl.clone(), relay), |(crawl, relay), cancel| {
+        resync::close_gaps(crawl, relay, cancel)
+    });
+    leader.spawn("reading profiles", crawl, |crawl, cancel| {
+        bluesky_profiles::run(crawl, bluesky_profiles::Options::default(), cancel)
+    });
+    let reading = (crawl.clone(), hosts.resync_options(options.collections.clone()));
+    leader.spawn("reading repos", &reading, |(crawl, options), cancel| resync::run(crawl, options, |_| {}, cancel));
 }

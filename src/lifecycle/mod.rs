@@ -11,6 +11,7 @@
 mod database;
 mod hosts;
 mod index;
+mod leader;
 mod stages;
 
 use std::{net::SocketAddr, time::Duration};
@@ -24,10 +25,12 @@ use tokio::{
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
 pub use hosts::{HostSettings, Verify};
+use index::Deps;
 use stages::Stages;
 
 use crate::{
     clock::Clock,
+    crawl::Context,
     ingest,
     serve::{self, ServeSettings},
     store::views::operation::is_schema_current,
@@ -127,6 +130,9 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
     let clock = Clock::system();
+    // In every process: whoever writes to an account's PDS needs both as well.
+    let identities = plan.hosts.identities(repo_pool.clone(), clock.clone())?;
+    let crawl = Context { pool: repo_pool, identities, clock: clock.clone() };
     let router = telemetry.admin_router();
     stages.listeners.spawn("the admin listener", |cancel| async move { Ok(serve::run(admin, router, cancel).await?) });
     let mut samples = vec![("index", pool.clone())];
@@ -149,8 +155,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         }
     }
     if let Some(options) = plan.index {
-        let pools = (pool, repo_pool);
-        index::spawn(&stages.sources, pools, (options, &plan.hosts), &clock)?;
+        index::spawn(&stages.sources, &Deps { pool, crawl }, options, &plan.hosts);
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())
@@ -188,7 +193,7 @@ impl Signals {
     }
 }
 
-/// Does one thing with the database and lets go of it: for the operator's commands. A signal ends it early.
+/// Does one thing with the database and closes it: for the operator's commands. A signal ends it early.
 pub async fn with_database<T>(
     settings: &DatabaseSettings,
     task: impl AsyncFnOnce(&Database) -> anyhow::Result<T>,

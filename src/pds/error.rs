@@ -36,6 +36,15 @@ pub enum HostError {
     /// The host sends from one place to the next.
     #[error("the host redirects too often")]
     TooManyRedirects,
+    /// What was sent would have to be sent again to another place, which is not done.
+    #[error("the host redirects what was sent to it")]
+    RedirectedPost,
+    /// What is to be sent is larger than it may be. Nothing was sent.
+    #[error("what is to be sent is larger than {bytes_max} bytes")]
+    BodyTooLarge {
+        /// What it may have.
+        bytes_max: usize,
+    },
     /// The host answered, and it is no success.
     #[error("the host answered {status}{}{}", named(": ", error.as_deref()), named(": ", message.as_deref()))]
     Status {
@@ -57,7 +66,7 @@ fn named(separator: &str, text: Option<&str>) -> String {
 
 impl HostError {
     /// The outcomes that requests are counted by.
-    pub const OUTCOMES: [&'static str; 11] = [
+    pub const OUTCOMES: [&'static str; 13] = [
         "ok",
         "bad_url",
         "address_refused",
@@ -67,6 +76,8 @@ impl HostError {
         "throttled",
         "broken_circuit",
         "too_many_redirects",
+        "redirected_post",
+        "body_too_large",
         "refused",
         "not_as_expected",
     ];
@@ -82,6 +93,8 @@ impl HostError {
             Self::Throttled { .. } => "throttled",
             Self::BrokenCircuit { .. } => "broken_circuit",
             Self::TooManyRedirects => "too_many_redirects",
+            Self::RedirectedPost => "redirected_post",
+            Self::BodyTooLarge { .. } => "body_too_large",
             Self::Status { .. } => "refused",
             Self::NotAsExpected(_) => "not_as_expected",
         }

@@ -1,32 +1,38 @@
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::HostError;
-use crate::atproto::Timestamp;
+use crate::{atproto::Timestamp, clock::Clock, retry::Backoff};
 
-/// Failures in a row from which on a host is left alone.
+/// Failures in a row that open a host's circuit.
 const FAILURES_MAX: u32 = 5;
-/// How long it is left alone first; twice as long each time that the attempt after it fails too..
+/// How long its circuit stays open: longer each time that the probe after it fails too.
 const BREAK_MIN: Duration = Duration::from_secs(10);
-/// ..but never longer than this.
 const BREAK_MAX: Duration = Duration::from_mins(30);
-/// The patience that a host gets which asks for it without saying how much; twice as much each time..
-const PATIENCE_MIN: Duration = Duration::from_secs(5);
-/// ..and the most that any host gets, whatever it says.
-const PATIENCE_MAX: Duration = Duration::from_mins(15);
-/// Hosts that are remembered. Those forgotten begin anew.
+const BREAK: Backoff = Backoff::new(BREAK_MIN, BREAK_MAX);
+/// The pause of a host that throttles without a `Retry-After`, and the longest that any host gets whatever it says.
+const THROTTLE_MAX: Duration = Duration::from_mins(15);
+const THROTTLE: Backoff = Backoff::new(Duration::from_secs(5), THROTTLE_MAX);
+/// Hosts that are remembered. Those forgotten begin again as unknown.
 const HOSTS_MAX: usize = 4096;
 
-/// What is known of each host: how many requests run, since when it fails, how long it wants to be left alone.
-#[derive(Debug)]
-pub(super) struct Hosts {
+/// What is known of each host: how many requests run, since when it fails, until when it is not asked. Clones share it.
+#[derive(Clone)]
+pub(super) struct Hosts(Arc<Inner>);
+
+struct Inner {
     of_name: Mutex<HashMap<Box<str>, Arc<Host>>>,
     per_host: usize,
+    clock: Clock,
+    /// Gives numbers from 0 to 1.
+    jitter: Box<dyn Fn() -> f64 + Send + Sync>,
 }
 
 /// What is known of one.
@@ -46,9 +52,9 @@ struct State {
     is_probing: bool,
 }
 
-/// The right to send one request. What comes of it must be told; otherwise nothing is learnt of it.
-#[derive(Debug)]
-pub(super) struct Pass {
+/// The right to send one request. What comes of it must be reported; otherwise nothing is learnt of it.
+pub(super) struct Admission {
+    hosts: Hosts,
     host: Arc<Host>,
     is_probe: bool,
     _permit: OwnedSemaphorePermit,
@@ -56,7 +62,7 @@ pub(super) struct Pass {
 
 /// What a host's answer says of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Health {
     /// It works.
     Works,
     /// It is away, or broken.
@@ -66,22 +72,22 @@ pub(super) enum Verdict {
 }
 
 impl Hosts {
-    pub(super) fn new(per_host: usize) -> Self {
-        Self { of_name: Mutex::default(), per_host }
+    pub(super) fn new(per_host: usize, clock: Clock, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { of_name: Mutex::default(), per_host, clock, jitter: Box::new(jitter) }))
     }
 
-    /// Waits for a free place among the requests to a host. Refuses at once while the host is to be left alone.
-    pub(super) async fn admit(&self, name: &str, now: impl Fn() -> Timestamp) -> Result<Pass, HostError> {
-        let host = self.find(name, now());
-        host.lock().refuse(now())?;
+    /// Waits for a free place among the requests to a host. Refuses at once while the host throttles or its circuit is open.
+    pub(super) async fn admit(&self, name: &str) -> Result<Admission, HostError> {
+        let host = self.find(name, self.0.clock.now());
+        host.lock().refuse(self.0.clock.now())?;
         let permit = host.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
-        let is_probe = host.lock().admit(now())?;
-        Ok(Pass { host, is_probe, _permit: permit })
+        let is_probe = host.lock().admit(self.0.clock.now())?;
+        Ok(Admission { hosts: self.clone(), host, is_probe, _permit: permit })
     }
 
     fn find(&self, name: &str, now: Timestamp) -> Arc<Host> {
-        let mut hosts = lock(&self.of_name);
+        let mut hosts = lock(&self.0.of_name);
         if let Some(host) = hosts.get(name) {
             return host.clone();
         }
@@ -89,14 +95,15 @@ impl Hosts {
             forget_half(&mut hosts);
         }
         let state = State { used_at: Some(now), ..State::default() };
-        let host = Arc::new(Host { permits: Arc::new(Semaphore::new(self.per_host)), state: Mutex::new(state) });
+        let host = Arc::new(Host { permits: Arc::new(Semaphore::new(self.0.per_host)), state: Mutex::new(state) });
         hosts.insert(name.into(), host.clone());
         host
     }
 
-    /// How many hosts are left alone because they fail.
-    pub(super) fn count_broken(&self) -> usize {
-        lock(&self.of_name).values().filter(|host| host.lock().broken_until.is_some()).count()
+    /// Sets the gauge of hosts whose circuit is open.
+    pub(super) fn measure(&self) {
+        let broken = lock(&self.0.of_name).values().filter(|host| host.lock().broken_until.is_some()).count();
+        gauge!("plyr_hosts_broken").set(u32::try_from(broken).unwrap_or(u32::MAX));
     }
 }
 
@@ -114,15 +121,29 @@ impl Host {
     }
 }
 
-impl Pass {
-    /// Tells what came of the request. `jitter` is from 0 to 1. Gives the moment until which the host is to be left alone.
-    pub(super) fn tell(&mut self, verdict: Verdict, now: Timestamp, jitter: f64) -> Option<Timestamp> {
+impl Admission {
+    /// Reports what came of the request. Gives the moment until which the host is not asked.
+    pub(super) fn report(&mut self, health: Health) -> Option<Timestamp> {
         self.is_probe = false;
-        self.host.lock().tell(verdict, now, jitter)
+        let until = self.host.lock().report(health, self.now(), (self.hosts.0.jitter)());
+        if health != Health::Works {
+            self.hosts.measure();
+        }
+        until
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.hosts.0.clock.now()
     }
 }
 
-impl Drop for Pass {
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Admission {
     fn drop(&mut self) {
         if self.is_probe {
             // The attempt was given up before it came to anything: the next one is the attempt.
@@ -133,7 +154,7 @@ impl Drop for Pass {
 
 impl State {
     fn refuse(&self, now: Timestamp) -> Result<(), HostError> {
-        if let Some(until) = self.throttled_until.filter(|until| is_ahead(*until, now, PATIENCE_MAX)) {
+        if let Some(until) = self.throttled_until.filter(|until| is_ahead(*until, now, THROTTLE_MAX)) {
             return Err(HostError::Throttled { until });
         }
         match self.broken_until {
@@ -151,26 +172,26 @@ impl State {
         Ok(self.is_probing)
     }
 
-    fn tell(&mut self, verdict: Verdict, now: Timestamp, jitter: f64) -> Option<Timestamp> {
+    fn report(&mut self, health: Health, now: Timestamp, jitter: f64) -> Option<Timestamp> {
         self.is_probing = false;
-        match verdict {
-            Verdict::Works => {
+        match health {
+            Health::Works => {
                 (self.failures, self.throttles) = (0, 0);
                 (self.throttled_until, self.broken_until) = (None, None);
                 None
             }
-            Verdict::Fails => {
+            Health::Fails => {
                 self.failures = self.failures.saturating_add(1);
                 let beyond = self.failures.checked_sub(FAILURES_MAX)?;
-                self.broken_until = Some(now.plus(grown(BREAK_MIN, beyond, BREAK_MAX).mul_f64(spread(jitter))));
+                self.broken_until = Some(now.plus(BREAK.pause(beyond, jitter)));
                 self.broken_until
             }
             // A host that can ask for patience is not broken.
-            Verdict::Throttles(asked) => {
+            Health::Throttles(asked) => {
                 (self.failures, self.broken_until) = (0, None);
-                let unasked = grown(PATIENCE_MIN, self.throttles, PATIENCE_MAX).mul_f64(spread(jitter));
+                let unasked = THROTTLE.pause(self.throttles, jitter);
                 self.throttles = self.throttles.saturating_add(1);
-                let patience = asked.unwrap_or(unasked).clamp(Duration::from_secs(1), PATIENCE_MAX);
+                let patience = asked.unwrap_or(unasked).clamp(Duration::from_secs(1), THROTTLE_MAX);
                 self.throttled_until = Some(now.plus(patience)).max(self.throttled_until);
                 self.throttled_until
             }
@@ -181,15 +202,6 @@ impl State {
 /// Whether a moment is yet to come. One further ahead than it was ever set says that the clock was set back.
 fn is_ahead(until: Timestamp, now: Timestamp, max: Duration) -> bool {
     now < until && until <= now.plus(max)
-}
-
-fn grown(min: Duration, times: u32, max: Duration) -> Duration {
-    min.saturating_mul(1 << times.min(16)).min(max)
-}
-
-/// Between a half and one, so that many who wait for one host do not come back together.
-fn spread(jitter: f64) -> f64 {
-    0.5 + 0.5 * jitter.clamp(0.0, 1.0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

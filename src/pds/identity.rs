@@ -1,6 +1,6 @@
-use reqwest::header::HeaderValue;
+use reqwest::header::{HOST, HeaderValue};
 
-use super::{Client, DidDocument, DocumentError, HostError, HostUrl, NamedBy, Names, Request};
+use super::{Client, DidDocument, DocumentError, HostError, HostUrl, Names, Request, Trust};
 use crate::atproto::{Did, Handle};
 
 /// Bytes of a DID document at most; honest ones have one or two thousand.
@@ -77,7 +77,7 @@ impl Directory {
         if let Some(id) = did.as_str().strip_prefix("did:plc:") {
             let is_plc = id.len() == 24 && id.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'));
             let id = is_plc.then_some(did).ok_or(unsupported("a did:plc has 24 letters of base32"))?;
-            return Ok(Request::new(self.plc.join(&format!("/{id}")), NamedBy::Operator));
+            return Ok(Request::new(self.plc.join(&format!("/{id}")), Trust::Operator));
         }
         let id = did.as_str().strip_prefix("did:web:").ok_or(unsupported("neither did:plc nor did:web"))?;
         let is_local = self.client.allows_private_hosts();
@@ -94,7 +94,7 @@ impl Directory {
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let url = HostUrl::parse(&format!("{scheme}://{host}{port}"));
         let url = url.map_err(|_| unsupported("a did:web is the name of a host and no more"))?;
-        Ok(Request::new(url.join("/.well-known/did.json"), NamedBy::Stranger))
+        Ok(Request::new(url.join("/.well-known/did.json"), Trust::Untrusted))
     }
 
     /// Whose a handle is, by the TXT records of its domain or else by what the domain serves. With private hosts allowed,
@@ -128,9 +128,13 @@ impl Directory {
         else {
             return HandleAnswer::Nobody;
         };
-        let mut request = Request::new(url.join("/.well-known/atproto-did"), NamedBy::Stranger);
+        let mut request = Request::new(url.join("/.well-known/atproto-did"), Trust::Untrusted);
         request.bytes_max = WELL_KNOWN_BYTES_MAX;
-        request.host = server.and_then(|_| HeaderValue::try_from(handle.as_str()).ok());
+        if server.is_some()
+            && let Ok(name) = HeaderValue::try_from(handle.as_str())
+        {
+            request.headers.insert(HOST, name);
+        }
         match self.client.fetch(request).await {
             Ok(bytes) => {
                 let did = std::str::from_utf8(&bytes).ok().and_then(|text| Did::parse(text.trim()).ok());

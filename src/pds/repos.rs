@@ -3,7 +3,7 @@ use std::{collections::HashSet, time::Duration};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Client, Download, HostError, HostUrl, NamedBy, Request};
+use super::{Client, Download, HostError, HostUrl, Request, Trust};
 use crate::{
     atproto::{AtUri, Cid, Did, Nsid, RecordKey, Tid},
     model::AccountStatus,
@@ -22,7 +22,7 @@ const PAGES_MAX: usize = 100_000;
 pub struct Server {
     client: Client,
     url: HostUrl,
-    named_by: NamedBy,
+    trust: Trust,
 }
 
 /// What was asked of a repo was not answered.
@@ -48,7 +48,7 @@ pub enum XrpcError {
     RecordNotFound,
     /// The answer is about something else than what was asked, or never ends.
     #[error("the server is not to be believed: {0}")]
-    Lied(&'static str),
+    BadAnswer(&'static str),
     /// Nothing that can be used was answered.
     #[error(transparent)]
     Host(#[from] HostError),
@@ -160,9 +160,13 @@ impl Cursors {
     pub fn advance(&mut self, cursor: Option<&str>) -> Result<(), XrpcError> {
         let Some(cursor) = cursor else { return Ok(()) };
         if self.0.len() >= PAGES_MAX {
-            return Err(XrpcError::Lied("its pages have no end"));
+            return Err(XrpcError::BadAnswer("its pages have no end"));
         }
-        if self.0.insert(cursor.to_owned()) { Ok(()) } else { Err(XrpcError::Lied("it gives the same page for ever")) }
+        if self.0.insert(cursor.to_owned()) {
+            Ok(())
+        } else {
+            Err(XrpcError::BadAnswer("it gives the same page for ever"))
+        }
     }
 }
 
@@ -206,13 +210,13 @@ struct RawRepos {
 
 impl Server {
     /// A PDS that a DID document names.
-    pub fn of_stranger(client: Client, url: HostUrl) -> Self {
-        Self { client, url, named_by: NamedBy::Stranger }
+    pub fn untrusted(client: Client, url: HostUrl) -> Self {
+        Self { client, url, trust: Trust::Untrusted }
     }
 
     /// A relay that the settings name.
     pub fn of_operator(client: Client, url: HostUrl) -> Self {
-        Self { client, url, named_by: NamedBy::Operator }
+        Self { client, url, trust: Trust::Operator }
     }
 
     /// Where it is.
@@ -225,7 +229,7 @@ impl Server {
         let raw: RawCommit = self.ask("com.atproto.sync.getLatestCommit", &[("did", did.as_str())]).await?;
         match (Cid::parse(&raw.cid), Tid::parse(&raw.rev)) {
             (Ok(cid), Ok(rev)) => Ok(LatestCommit { cid, rev }),
-            _ => Err(XrpcError::Lied("its latest commit is none")),
+            _ => Err(XrpcError::BadAnswer("its latest commit is none")),
         }
     }
 
@@ -233,7 +237,7 @@ impl Server {
     pub async fn fetch_repo_status(&self, did: &Did) -> Result<RepoStatus, XrpcError> {
         let raw: RawStatus = self.ask("com.atproto.sync.getRepoStatus", &[("did", did.as_str())]).await?;
         if raw.did != did.as_str() {
-            return Err(XrpcError::Lied("it answers for another repo"));
+            return Err(XrpcError::BadAnswer("it answers for another repo"));
         }
         Ok(RepoStatus {
             active: raw.active,
@@ -251,7 +255,7 @@ impl Server {
         parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
         let raw: RawRecords = self.ask("com.atproto.repo.listRecords", &parameters).await?;
         if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
-            return Err(XrpcError::Lied("it gives the same page for ever"));
+            return Err(XrpcError::BadAnswer("it gives the same page for ever"));
         }
         // Some servers give a cursor with the last page too, and nothing for it.
         let mut page = RecordPage { cursor: raw.cursor.filter(|_| !raw.records.is_empty()), ..RecordPage::default() };
@@ -271,7 +275,7 @@ impl Server {
         let raw: RawRecord = self.ask("com.atproto.repo.getRecord", &parameters).await?;
         match read_record(raw, did, collection)? {
             Some(record) if record.rkey == *rkey => Ok(record),
-            _ => Err(XrpcError::Lied("it answers with another record")),
+            _ => Err(XrpcError::BadAnswer("it answers with another record")),
         }
     }
 
@@ -314,7 +318,7 @@ impl Server {
     ) -> Result<DidPage, XrpcError> {
         let raw: RawRepos = self.ask(nsid, parameters).await?;
         if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
-            return Err(XrpcError::Lied("it gives the same page for ever"));
+            return Err(XrpcError::BadAnswer("it gives the same page for ever"));
         }
         let count = raw.repos.len();
         let dids: Vec<Did> = raw.repos.iter().filter_map(|repo| Did::parse(&repo.did).ok()).collect();
@@ -328,7 +332,7 @@ impl Server {
     fn request(&self, nsid: &str, parameters: &[(&str, &str)]) -> Request {
         let mut url = self.url.join(&format!("/xrpc/{nsid}"));
         url.query_pairs_mut().extend_pairs(parameters);
-        let mut request = Request::new(url, self.named_by);
+        let mut request = Request::new(url, self.trust);
         request.bytes_max = match nsid {
             "com.atproto.repo.listRecords" => PAGE_BYTES_MAX,
             "com.atproto.sync.listReposByCollection" | "com.atproto.sync.listRepos" => DIDS_BYTES_MAX,
@@ -360,7 +364,7 @@ fn read_record(raw: RawRecord, did: &Did, collection: &Nsid) -> Result<Option<Li
         return Ok(None);
     };
     if uri.did != *did || uri.collection != *collection {
-        return Err(XrpcError::Lied("it answers with records of another repo or collection"));
+        return Err(XrpcError::BadAnswer("it answers with records of another repo or collection"));
     }
     Ok(Some(ListedRecord { rkey: uri.rkey, cid, value: raw.value }))
 }

@@ -10,7 +10,6 @@ use tracing::{debug, error, info, warn};
 use super::{
     Compression, Connection, Delivery, Dialect, Opening, SourceSpec,
     approach::{Approach, Margin},
-    backoff::Backoff,
     compression::{self, Agreement, Inflater},
     connection::{self, Meters, Outlet, Reader, Session},
     ended::Ended,
@@ -21,6 +20,7 @@ use super::{
 use crate::{
     clock::Clock,
     model::{Collections, Position},
+    retry::Backoff,
 };
 
 /// One upstream to follow, and how it is tied to the rest.
@@ -135,6 +135,8 @@ struct Follower {
     name: Arc<str>,
     meters: Meters,
     backoff: Backoff,
+    /// Connections in a row that brought nothing.
+    failures: u32,
     outage: Outage,
     /// Where the last connection started from.
     asked: Option<Position>,
@@ -160,6 +162,7 @@ impl Follower {
             hurries: 0,
             meters: Meters::of_source(&name),
             backoff: Backoff::new(follow.tuning.backoff_min, follow.tuning.backoff_max),
+            failures: 0,
             outage: Outage::new(follow.tuning.warn_interval),
             name,
             follow,
@@ -182,7 +185,7 @@ impl Follower {
             let lasted = began.elapsed();
             // A single message may be the error before a close: hurrying back would only bring it again.
             if messages > 1 || lasted >= self.follow.tuning.backoff_max {
-                self.backoff.reset();
+                self.failures = 0;
                 self.hurries = 0;
             }
             let (reason, delay) = match self.judge(ended, &opening) {
@@ -225,7 +228,6 @@ impl Follower {
 
     /// What follows from an end: a reason and a wait, or giving up.
     fn judge(&mut self, ended: Ended, opening: &Opening) -> Result<(String, Duration), Left> {
-        let jitter = rand::random();
         match ended {
             Ended::TooOld(said) => {
                 self.approach.too_old(opening, &said);
@@ -247,11 +249,15 @@ impl Follower {
                 self.subprotocol = None;
                 Ok(self.hurry("it names no subprotocol".to_owned()))
             }
-            Ended::Closed(reason) | Ended::Broken(reason) => Ok((reason, self.backoff.next(jitter))),
-            Ended::Rejected(reason) => Ok((reason, self.backoff.longest(jitter))),
+            Ended::Closed(reason) | Ended::Broken(reason) => Ok((reason, self.back_off())),
+            Ended::Rejected(reason) => {
+                // It will hardly change its mind soon.
+                self.failures = u32::MAX;
+                Ok((reason, self.back_off()))
+            }
             Ended::Busy(reason, asked_for) => {
                 let asked_for = asked_for.unwrap_or_default().min(self.follow.tuning.retry_after_max);
-                Ok((reason, self.backoff.next(jitter).max(asked_for)))
+                Ok((reason, self.back_off().max(asked_for)))
             }
             Ended::Refused(reason) => {
                 error!(source = %self.name, reason, "the upstream refuses what we ask for; the settings must change");
@@ -262,10 +268,16 @@ impl Follower {
         }
     }
 
+    /// The pause before the next connection: longer after each failure.
+    fn back_off(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.backoff.pause(self.failures, rand::random())
+    }
+
     /// At once, since something else will be asked for; but not for ever.
     fn hurry(&mut self, reason: String) -> (String, Duration) {
         self.hurries += 1;
-        let delay = if self.hurries > HURRIES_MAX { self.backoff.next(rand::random()) } else { Duration::ZERO };
+        let delay = if self.hurries > HURRIES_MAX { self.back_off() } else { Duration::ZERO };
         (reason, delay)
     }
 

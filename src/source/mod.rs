@@ -6,7 +6,6 @@
 //! first of a connection, which shows whether it began where it was asked to.
 
 mod approach;
-mod backoff;
 mod compression;
 mod connection;
 mod ended;

@@ -47,6 +47,22 @@ impl std::ops::AddAssign for Written {
     }
 }
 
+/// Whether the database is away or busy, so that the same may work later: a broken connection or a state of the server, as
+/// opposed to a statement that it refuses.
+pub fn is_unavailable(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_state_of_the_server(&code)),
+        _ => false,
+    }
+}
+
+/// By SQLSTATE class: 08 connection, 25 transaction state (read-only after a failover), 40 rolled back for another transaction, 53 out of resources, 55 not in that state,
+/// 57 stopped by its operator, 58 a failure of its system.
+fn is_state_of_the_server(code: &str) -> bool {
+    ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+}
+
 /// Ordinality counts from one.
 fn place(ordinality: i64) -> usize {
     usize::try_from(ordinality - 1).unwrap_or(usize::MAX)

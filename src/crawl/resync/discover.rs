@@ -1,15 +1,22 @@
-use sqlx::PgPool;
-
-use super::ReconcileError;
+use super::ResyncError;
 use crate::{
     atproto::{Did, Nsid},
-    clock::Clock,
+    crawl::Context,
     model::{Collection, Collections, ResyncCause},
     pds::{Cursors, Server, XrpcError},
     store::repos::{self, discoveries},
 };
 
-/// Whose repos a relay knows.
+/// A relay that lists repos with records of ours.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    /// The relay.
+    pub server: Server,
+    /// Ours.
+    pub collections: Collections,
+}
+
+/// The repos that a relay lists.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Discovered {
     /// Listed, once for each collection.
@@ -22,42 +29,35 @@ pub struct Discovered {
 const PAGE: u16 = 2_000;
 const REPOS_PAGE: u16 = 1_000;
 
-/// Asks a relay who ever had a record of one of our collections, and asks for the repos that are not known yet to be read. A
-/// server that does not sort repos by collection, such as a PDS, is asked for all that it has.
-pub async fn discover(
-    pool: &PgPool,
-    relay: &Server,
-    (collections, clock): (&Collections, &Clock),
-    told: impl Fn(Discovered),
-) -> Result<Discovered, ReconcileError> {
-    let mut walk = Walk { pool, relay, clock, told, found: Discovered::default() };
+/// Lists the repos that ever had a record of one of our collections, and enqueues those that are not known yet. A server that does
+/// not sort repos by collection, such as a PDS, is asked for all that it has.
+pub async fn discover(context: &Context, relay: &Relay) -> Result<Discovered, ResyncError> {
+    let mut walk = Walk { context, relay: &relay.server, found: Discovered::default() };
     for collection in Collection::ALL {
-        let nsid = collections.nsid(collection);
+        let nsid = relay.collections.nsid(collection);
         match walk.list(Some(nsid)).await {
-            Err(ReconcileError::Relay { error: XrpcError::NotOffered, .. }) => {
+            Err(ResyncError::Relay { error: XrpcError::NotOffered, .. }) => {
                 walk.list(None).await?;
                 break;
             }
             outcome => outcome?,
         }
     }
-    let mut connection = pool.acquire().await?;
-    discoveries::finish(&mut connection, &relay.url().to_string(), clock.now().utc()).await?;
+    let mut connection = context.pool.acquire().await?;
+    discoveries::finish(&mut connection, &relay.server.url().to_string(), context.clock.now().utc()).await?;
     Ok(walk.found)
 }
 
-struct Walk<'a, F> {
-    pool: &'a PgPool,
+struct Walk<'a> {
+    context: &'a Context,
     relay: &'a Server,
-    clock: &'a Clock,
-    told: F,
     found: Discovered,
 }
 
-impl<F: Fn(Discovered)> Walk<'_, F> {
+impl Walk<'_> {
     /// Page by page to the end: the repos with a record of a collection, or all.
-    async fn list(&mut self, nsid: Option<&Nsid>) -> Result<(), ReconcileError> {
-        let failed = |error| ReconcileError::Relay { relay: self.relay.url().to_string(), error };
+    async fn list(&mut self, nsid: Option<&Nsid>) -> Result<(), ResyncError> {
+        let failed = |error| ResyncError::Relay { relay: self.relay.url().to_string(), error };
         let mut cursors = Cursors::default();
         let mut cursor: Option<String> = None;
         loop {
@@ -67,11 +67,10 @@ impl<F: Fn(Discovered)> Walk<'_, F> {
             };
             let page = page.map_err(failed)?;
             let dids: Vec<&str> = page.dids.iter().map(Did::as_str).collect();
-            let mut connection = self.pool.acquire().await?;
-            let now = self.clock.now().utc();
+            let mut connection = self.context.pool.acquire().await?;
+            let now = self.context.clock.now().utc();
             self.found.listed += dids.len() as u64;
-            self.found.new += repos::ask_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await?;
-            (self.told)(self.found);
+            self.found.new += repos::enqueue_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await?;
             cursors.advance(page.cursor.as_deref()).map_err(failed)?;
             match page.cursor {
                 Some(next) => cursor = Some(next),

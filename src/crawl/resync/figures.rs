@@ -3,8 +3,8 @@ use metrics::gauge;
 use super::Drift;
 use crate::{model::ResyncCause, store::repos::RepoCounts};
 
-/// Tells how many repos are in each state.
-pub(super) fn tell(counts: &RepoCounts) {
+/// Sets the gauges of how many repos are in each state.
+pub(super) fn measure(counts: &RepoCounts) {
     for (state, count) in [("pending", counts.pending), ("failed", counts.failed), ("done", counts.done)] {
         gauge!("plyr_repos", "state" => state).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }

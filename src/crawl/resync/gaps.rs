@@ -1,14 +1,16 @@
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{ReconcileError, discover};
+use super::{
+    Relay, ResyncError, discover,
+    standing::{Standing, repeat},
+};
 use crate::{
-    clock::Clock,
-    model::{Collections, GapReason, ResyncCause},
-    pds::Server,
+    crawl::Context,
+    model::{GapReason, ResyncCause},
     store::{
         gaps::{self, By, StoredGap, repairs},
         repos,
@@ -21,41 +23,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const GAPS_MAX: i64 = 1_000;
 /// Between two attempts at a relay that does not answer.
 const RELAY_RETRY: Duration = Duration::from_mins(1);
-/// A repo that nobody has given for so long keeps no gap open: it stays to be read, and is counted as failed.
+/// A repo that no host has given for so long keeps no gap open: it stays pending, and is counted as failed.
 const HOPELESS_AFTER: Duration = Duration::from_hours(24);
 
-/// Closes gaps, until told to stop: asks for every repo that one may concern to be read, and closes it when all have been.
+/// Closes gaps, until cancelled: enqueues every repo that one may concern, and closes it when all have been read.
 ///
-/// That are all repos that we know of, and those that the relay knows of, for a gap in a source; the one repo for a `#sync`. Where
-/// there is no relay, or it does not answer, nobody can tell whose first like fell into a gap of a source: it stays open.
-pub async fn mend_gaps(
-    pool: PgPool,
-    relay: Option<Server>,
-    (collections, clock): (Collections, Clock),
-    cancel: CancellationToken,
-) {
-    let mut mender = Mender { pool, relay, relay_from: Instant::now(), collections, clock };
-    while !cancel.is_cancelled() {
-        let look = mender.look();
-        if let Some(Err(error)) = cancel.run_until_cancelled(look).await {
-            tracing::warn!(%error, "gaps are not being closed for now");
-        }
-        cancel.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await;
-    }
+/// That are all repos that we know of, and those that the relay lists, for a gap in a source; the one repo for a `#sync`. Where
+/// there is no relay, or it does not answer, it is not known whose first like fell into a gap of a source: it stays open.
+pub async fn close_gaps(context: Context, relay: Option<Relay>, cancel: CancellationToken) -> Result<(), ResyncError> {
+    let repair = GapRepair { context, relay, relay_from: Instant::now() };
+    repeat(repair, LOOK_EVERY, cancel).await
 }
 
-struct Mender {
-    pool: PgPool,
-    relay: Option<Server>,
+struct GapRepair {
+    context: Context,
+    relay: Option<Relay>,
     /// The relay is not asked before.
     relay_from: Instant,
-    collections: Collections,
-    clock: Clock,
 }
 
-impl Mender {
-    async fn look(&mut self) -> Result<(), ReconcileError> {
-        let mut connection = self.pool.acquire().await?;
+impl Standing for GapRepair {
+    const WAITS: &'static str = "the database is away: gaps are not closed";
+
+    async fn step(&mut self) -> Result<(), ResyncError> {
+        let mut connection = self.context.pool.acquire().await?;
         let open = gaps::list_open(&mut connection, GAPS_MAX).await?;
         let (of_repos, of_sources): (Vec<_>, Vec<_>) =
             open.into_iter().filter(has_ended).partition(|gap| gap.did.is_some());
@@ -63,48 +54,46 @@ impl Mender {
         if !of_sources.is_empty() && Instant::now() >= self.relay_from {
             self.take_up_sources(&mut connection, &of_sources).await?;
         }
-        self.close_mended(&mut connection).await
+        self.close_repaired(&mut connection).await
     }
+}
 
-    async fn take_up_repos(&self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ReconcileError> {
+impl GapRepair {
+    async fn take_up_repos(&self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ResyncError> {
         for gap in found {
             let Some(did) = &gap.did else { continue };
-            let now = self.clock.now().utc();
+            let now = self.context.clock.now().utc();
             if repairs::take_up(connection, gap.id, now).await? {
                 let cause = if gap.reason == GapReason::Sync { ResyncCause::Sync } else { ResyncCause::Chain };
-                repos::ask(connection, &[did.as_str()], cause, (now, now)).await?;
+                repos::enqueue(connection, &[did.as_str()], cause, (now, now)).await?;
             }
         }
         Ok(())
     }
 
-    /// The gaps are taken up before the repos are asked for: what is read from then on counts.
-    async fn take_up_sources(
-        &mut self,
-        connection: &mut PgConnection,
-        found: &[StoredGap],
-    ) -> Result<(), ReconcileError> {
+    /// The gaps are taken up before the repos are enqueued: what is read from then on counts.
+    async fn take_up_sources(&mut self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ResyncError> {
         let Some(relay) = &self.relay else { return Ok(()) };
-        match discover(&self.pool, relay, (&self.collections, &self.clock), |_| {}).await {
+        match discover(&self.context, relay).await {
             Ok(_) => {}
-            Err(error @ ReconcileError::Relay { .. }) => {
+            Err(error @ ResyncError::Relay { .. }) => {
                 tracing::warn!(%error, "gaps of sources stay open for now");
                 self.relay_from = Instant::now() + RELAY_RETRY;
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
-        let now = self.clock.now().utc();
+        let now = self.context.clock.now().utc();
         for gap in found {
             repairs::take_up(connection, gap.id, now).await?;
         }
-        let asked = repos::ask_all(connection, ResyncCause::Gap, now).await?;
-        tracing::info!(gaps = found.len(), repos = asked, "repos are read to close gaps");
+        let enqueued = repos::enqueue_all(connection, ResyncCause::Gap, now).await?;
+        tracing::info!(gaps = found.len(), repos = enqueued, "repos are read to close gaps");
         Ok(())
     }
 
-    async fn close_mended(&self, connection: &mut PgConnection) -> Result<(), ReconcileError> {
-        let now = self.clock.now().utc();
+    async fn close_repaired(&self, connection: &mut PgConnection) -> Result<(), ResyncError> {
+        let now = self.context.clock.now().utc();
         for gap in repairs::list_mended(connection, now - HOPELESS_AFTER).await? {
             let note = match gap.given_up {
                 0 => "all repos that it may concern have been read since".to_owned(),

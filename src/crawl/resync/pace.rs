@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::store::repos;
 
 /// How fast the audit walks: all repos in one period, evenly.
-pub struct Pace {
+pub(super) struct Pace {
     since: Instant,
     allowance: f64,
     repos: f64,
@@ -14,13 +14,13 @@ pub struct Pace {
 
 impl Pace {
     /// A pace that begins with one repo.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { since: Instant::now(), allowance: 1.0, repos: 0.0, counted_at: None }
     }
 
     /// How many may be taken now.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a pace need not be exact")]
-    pub async fn allowed(&mut self, connection: &mut sqlx::PgConnection, every: Duration) -> sqlx::Result<i64> {
+    pub(super) async fn allowed(&mut self, connection: &mut sqlx::PgConnection, every: Duration) -> sqlx::Result<i64> {
         let now = Instant::now();
         if self.counted_at.is_none_or(|at| now - at > Duration::from_mins(1)) {
             self.repos = repos::count(connection).await?.done as f64;
@@ -36,7 +36,7 @@ impl Pace {
 
     /// So many were taken.
     #[expect(clippy::cast_precision_loss, reason = "few are taken at a time")]
-    pub fn spend(&mut self, count: usize) {
+    pub(super) fn spend(&mut self, count: usize) {
         self.allowance -= count as f64;
     }
 }

@@ -1,10 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use sqlx::PgPool;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    Options,
     diff::{Drift, Ours, Theirs},
     read::{ReadError, read_archive, read_listed},
     repo::{load_ours, plan},
@@ -12,16 +10,16 @@ use super::{
 };
 use crate::{
     atproto::{Did, Timestamp},
-    clock::Clock,
+    crawl::Context,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
-    model::ResyncCause,
+    model::{Collections, ResyncCause},
     pds::{Server, XrpcError},
+    retry::Backoff,
     store::repos::{self, TakenRepo},
 };
 
-/// The first and the longest wait before a repo is tried again.
-const RETRY_MIN: Duration = Duration::from_secs(10);
-const RETRY_MAX: Duration = Duration::from_hours(6);
+/// The pauses before a repo is tried again.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_hours(6));
 /// What a DID document said may be this old when its PDS is believed about what is no longer there.
 const IDENTITY_AGE_MAX: Duration = Duration::from_mins(2);
 /// The stream may take this long for what was written just now: before that it is not missing.
@@ -29,43 +27,24 @@ const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 /// From this many records on that are said to be gone, the signed repo must say so too.
 const EXTRA_UNPROVEN_MAX: usize = 20;
 
-/// What a task has come to.
-pub enum Step {
-    /// The repo's host is known.
-    Found(TakenRepo, Box<Home>),
-    /// The repo's host is not known; that has been noted.
-    NotFound {
-        /// Whether it is to be tried again.
-        failed: bool,
-    },
-    /// The repo was read from this host, or not.
-    Read {
-        /// Which.
-        host: String,
-        /// Whether it is to be tried again.
-        failed: bool,
-    },
-}
-
 /// Where a repo lies, as its owner's document said.
-pub struct Home {
+pub(super) struct RepoHost {
     server: Server,
     identity: Identity,
 }
 
-impl Home {
+impl RepoHost {
     /// The server's URL, which names it in tables and queues.
-    pub fn host(&self) -> String {
+    pub(super) fn name(&self) -> String {
         self.server.url().to_string()
     }
 }
 
 /// Reads one repo at a time; cloned for each.
 #[derive(Clone)]
-pub struct Reader {
-    pool: PgPool,
-    options: Options,
-    clock: Clock,
+pub(super) struct Reader {
+    pub(super) context: Context,
+    collections: Collections,
     prepared: mpsc::Sender<Prepared>,
     /// A whole repo takes memory: one at a time is read.
     archives: Arc<Semaphore>,
@@ -90,65 +69,53 @@ enum Failure {
 enum Said {
     /// This is in it.
     Holds(Theirs),
-    /// It gives it to nobody.
+    /// It does not give it to the public.
     Nothing,
 }
 
 impl Reader {
     /// A reader that hands over what it has read.
-    pub fn new(pool: PgPool, options: Options, (clock, prepared): (Clock, mpsc::Sender<Prepared>)) -> Self {
-        Self { pool, options, clock, prepared, archives: Arc::new(Semaphore::new(1)) }
+    pub(super) fn new(context: Context, collections: Collections, prepared: mpsc::Sender<Prepared>) -> Self {
+        Self { context, collections, prepared, archives: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Finds out where a repo lies. Somebody who is no more, or has no PDS, has no repo, and that is all there is to read.
-    /// `known` is what is known of the owner already.
-    pub async fn find(self, repo: TakenRepo, known: Option<Identity>) -> Step {
-        let began_at = self.clock.now();
-        let found = match known {
-            Some(identity) => Ok(identity),
-            None => self.options.identities.find(&repo.did).await,
-        };
-        let failure = match found {
-            Ok(identity) => match identity.pds.clone() {
-                Some(url) => {
-                    let server = Server::of_stranger(self.options.client.clone(), url);
-                    return Step::Found(repo, Box::new(Home { server, identity }));
-                }
-                None => None,
-            },
-            Err(error) if is_nobody(&error) => None,
-            Err(error) => Some(error.into()),
-        };
-        let failed = match failure {
-            None => self.prepared.send(Prepared::nothing(&repo, (None, began_at))).await.is_err(),
-            Some(failure) => {
-                self.fail(&repo, &failure).await;
-                true
-            }
-        };
-        Step::NotFound { failed }
+    /// Where the repo of an account lies, if it has one.
+    pub(super) fn host_of(&self, identity: Identity) -> Option<RepoHost> {
+        let server = Server::untrusted(self.context.identities.client(), identity.pds.clone()?);
+        Some(RepoHost { server, identity })
     }
 
-    /// Reads a repo, compares, and hands over what is to be written.
-    pub async fn read(self, repo: TakenRepo, home: Box<Home>) -> Step {
-        let began_at = self.clock.now();
-        let failed = match self.prepare(&repo, &home, began_at).await {
+    /// Finds out where a repo lies. An account that is no more, or has no PDS, has no repo, and that is all there is to read. Fails
+    /// with whether it is to be tried again.
+    pub(super) async fn locate(&self, repo: &TakenRepo) -> Result<RepoHost, bool> {
+        let began_at = self.context.clock.now();
+        let found = match self.context.identities.find(&repo.did).await {
+            Ok(identity) => self.host_of(identity),
+            Err(error) if is_gone(&error) => None,
+            Err(error) => return Err(self.fail(repo, &error.into()).await),
+        };
+        match found {
+            Some(host) => Ok(host),
+            None => Err(self.prepared.send(Prepared::nothing(repo, None, began_at)).await.is_err()),
+        }
+    }
+
+    /// Reads a repo, compares, and hands over what is to be written. Whether it is to be tried again.
+    pub(super) async fn read(&self, repo: &TakenRepo, host: &RepoHost) -> bool {
+        match self.prepare(repo, host).await {
             Ok(prepared) => self.prepared.send(prepared).await.is_err(),
-            Err(failure) => {
-                self.fail(&repo, &failure).await;
-                true
-            }
-        };
-        Step::Read { host: home.host(), failed }
+            Err(failure) => self.fail(repo, &failure).await,
+        }
     }
 
-    async fn prepare(&self, repo: &TakenRepo, home: &Home, began_at: Timestamp) -> Result<Prepared, Failure> {
-        let (collections, did) = (&self.options.collections, &repo.did);
-        let nothing = || Prepared::nothing(repo, (Some(home.host()), began_at));
+    async fn prepare(&self, repo: &TakenRepo, host: &RepoHost) -> Result<Prepared, Failure> {
+        let began_at = self.context.clock.now();
+        let (collections, did) = (&self.collections, &repo.did);
+        let nothing = || Prepared::nothing(repo, Some(host.name()), began_at);
         let mut ours = self.load(did).await?;
-        let theirs = match self.ask(home, (did, &ours)).await? {
+        let theirs = match self.ask(host, (did, &ours)).await? {
             Said::Holds(theirs) => theirs,
-            // The account's fate decides what is shown; that nobody gives the repo says nothing of what is in it.
+            // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
             Said::Nothing => return Ok(nothing()),
         };
         let mut repair = plan(collections, did, &theirs, &ours);
@@ -161,66 +128,66 @@ impl Reader {
         let mut rev = theirs.rev;
         let extra = repair.count(Drift::Extra);
         if extra > 0 {
-            match self.refresh(home).await? {
+            match self.refresh(host).await? {
                 Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
-                    let Said::Holds(proven) = self.ask_archive(home, &identity).await? else { return Ok(nothing()) };
+                    let Said::Holds(proven) = self.ask_archive(host, &identity).await? else { return Ok(nothing()) };
                     rev = proven.rev;
                     repair = plan(collections, did, &proven, &ours);
                 }
                 None => return Ok(nothing()),
             }
         }
-        Ok(Prepared { did: did.clone(), cause: repo.cause, host: Some(home.host()), rev: Some(rev), began_at, repair })
+        Ok(Prepared { did: did.clone(), cause: repo.cause, host: Some(host.name()), rev: Some(rev), began_at, repair })
     }
 
     async fn load(&self, did: &Did) -> sqlx::Result<Ours> {
-        let mut connection = self.pool.acquire().await?;
-        load_ours(&mut connection, &self.options.collections, did).await
+        let mut connection = self.context.pool.acquire().await?;
+        load_ours(&mut connection, &self.collections, did).await
     }
 
     /// Has the repo listed, and reads it as a whole where that does not do.
-    async fn ask(&self, home: &Home, (did, ours): (&Did, &Ours)) -> Result<Said, Failure> {
-        match read_listed(&home.server, &self.options.collections, (did, ours)).await {
+    async fn ask(&self, host: &RepoHost, (did, ours): (&Did, &Ours)) -> Result<Said, Failure> {
+        match read_listed(&host.server, &self.collections, (did, ours)).await {
             Ok(theirs) => Ok(Said::Holds(theirs)),
-            Err(ReadError::Restless | ReadError::Malformed(_)) => match self.refresh(home).await? {
-                Some(identity) => self.ask_archive(home, &identity).await,
+            Err(ReadError::Restless | ReadError::Malformed(_)) => match self.refresh(host).await? {
+                Some(identity) => self.ask_archive(host, &identity).await,
                 None => Ok(Said::Nothing),
             },
-            Err(error) => self.interpret(home, error).await,
+            Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// Reads the repo as a whole, as its owner signed it.
-    async fn ask_archive(&self, home: &Home, identity: &Identity) -> Result<Said, Failure> {
+    async fn ask_archive(&self, host: &RepoHost, identity: &Identity) -> Result<Said, Failure> {
         let key = identity.signing_key.ok_or(Failure::NoKey)?;
         // The semaphore is never closed; should it be, nothing is lost but its bound.
         let _one_at_a_time = self.archives.acquire().await.ok();
-        match read_archive(&home.server, &self.options.collections, (&identity.did, key)).await {
+        match read_archive(&host.server, &self.collections, (&identity.did, key)).await {
             Ok(theirs) => Ok(Said::Holds(theirs)),
-            Err(error) => self.interpret(home, error).await,
+            Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// A host that no longer has the repo is believed when the document, as it is by now, still names it.
-    async fn interpret(&self, home: &Home, error: ReadError) -> Result<Said, Failure> {
+    async fn interpret(&self, host: &RepoHost, error: ReadError) -> Result<Said, Failure> {
         match error {
-            ReadError::Xrpc(error) if error.is_unavailable() => self.refresh(home).await.map(|_| Said::Nothing),
+            ReadError::Xrpc(error) if error.is_unavailable() => self.refresh(host).await.map(|_| Said::Nothing),
             error => Err(error.into()),
         }
     }
 
-    /// The owner as the document says by now, which must still name this host; none where nobody is there any more.
-    async fn refresh(&self, home: &Home) -> Result<Option<Identity>, Failure> {
-        let known = &home.identity;
-        if self.clock.now() < known.fetched_at.plus(IDENTITY_AGE_MAX) {
+    /// The owner as the document says by now, which must still name this host; none where the account is no more.
+    async fn refresh(&self, host: &RepoHost) -> Result<Option<Identity>, Failure> {
+        let known = &host.identity;
+        if self.context.clock.now() < known.fetched_at.plus(IDENTITY_AGE_MAX) {
             return Ok(Some(known.clone()));
         }
-        match self.options.identities.refresh(&known.did).await {
+        match self.context.identities.refresh(&known.did).await {
             Ok(identity) if identity.pds.is_none() => Ok(None),
-            Ok(identity) if identity.pds.as_ref() == Some(home.server.url()) => Ok(Some(identity)),
+            Ok(identity) if identity.pds.as_ref() == Some(host.server.url()) => Ok(Some(identity)),
             Ok(_) => Err(Failure::Moved),
-            Err(error) if is_nobody(&error) => Ok(None),
+            Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -228,29 +195,31 @@ impl Reader {
     /// Gives the streams the time to bring what was written just before the audit came by.
     async fn await_stream(&self, cause: ResyncCause, theirs: &Theirs) {
         let settled_at = theirs.rev.time().plus(STREAM_PATIENCE);
-        if cause == ResyncCause::Audit && self.clock.now() < settled_at {
+        if cause == ResyncCause::Audit && self.context.clock.now() < settled_at {
             tokio::time::sleep(STREAM_PATIENCE).await;
         }
     }
 
-    /// Notes the failure. When the database does not take even that, the repo is let go of by time.
-    async fn fail(&self, repo: &TakenRepo, failure: &Failure) {
-        let tries = u32::try_from(repo.tries).unwrap_or_default().min(20);
-        let wait = match failure {
+    /// Stores the failure. When the database does not take even that, the repo is due again by its lease. Gives that it is to be
+    /// tried again.
+    async fn fail(&self, repo: &TakenRepo, failure: &Failure) -> bool {
+        let tries = u32::try_from(repo.tries).unwrap_or_default();
+        let pause = match failure {
             Failure::Moved => Duration::ZERO,
-            _ => RETRY_MIN.saturating_mul(2_u32.saturating_pow(tries)).min(RETRY_MAX),
+            _ => BACKOFF.pause(tries, rand::random()),
         };
-        let now = self.clock.now().utc();
-        let due_at = (now + wait.mul_f64(0.75 + rand::random::<f64>() / 2.0)).max(failure.retry_at().unwrap_or(now));
+        let now = self.context.clock.now().utc();
+        let due_at = (now + pause).max(failure.retry_at().unwrap_or(now));
         tracing::debug!(error = %failure, tries, "a repo could not be read");
         metrics::counter!("plyr_repos_failed_total").increment(1);
         let noted = async {
-            let mut connection = self.pool.acquire().await?;
+            let mut connection = self.context.pool.acquire().await?;
             repos::fail(&mut connection, &repo.did, &failure.to_string(), due_at).await
         };
         if let Err(error) = noted.await {
-            tracing::warn!(%error, "that a repo could not be read is not noted: it comes again");
+            tracing::warn!(%error, "that a repo could not be read is not stored: it is due again when its lease ends");
         }
+        true
     }
 }
 
@@ -259,8 +228,8 @@ fn is_first(cause: ResyncCause) -> bool {
     matches!(cause, ResyncCause::Discovered | ResyncCause::FirstSeen)
 }
 
-/// Whether the DID is of nobody, or of nobody any more.
-fn is_nobody(error: &IdentityError) -> bool {
+/// Whether no account has the DID, or none any more.
+fn is_gone(error: &IdentityError) -> bool {
     matches!(error, IdentityError::Unresolved { failure: IdentityFailure::NotFound | IdentityFailure::Tombstone, .. })
 }
 

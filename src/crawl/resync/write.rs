@@ -1,15 +1,16 @@
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use sqlx::{Connection as _, PgPool};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{ReconcileError, diff::Drift, repo::Repair};
+use super::{ResyncError, diff::Drift, repo::Repair};
 use crate::{
     apply::{Applier, Batch},
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
     model::{Collections, ResyncCause},
+    retry::Retry,
     store::{
         actors::account_checks,
         repos::{
@@ -21,14 +22,14 @@ use crate::{
 
 /// A repo that has been read and compared.
 #[derive(Debug)]
-pub struct Prepared {
+pub(super) struct Prepared {
     /// Whose.
     pub did: Did,
     /// Why it was read.
     pub cause: ResyncCause,
     /// The host that it was read from, if there is one.
     pub host: Option<String>,
-    /// The rev that it had; none where its account has no repo that anybody gives.
+    /// The rev that it had; none where no host gives the repo.
     pub rev: Option<Tid>,
     /// When the reading began.
     pub began_at: Timestamp,
@@ -37,8 +38,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// A repo that nobody gives: nothing is to be written.
-    pub fn nothing(repo: &TakenRepo, (host, began_at): (Option<String>, Timestamp)) -> Self {
+    /// A repo that no host gives: nothing is to be written.
+    pub(super) fn nothing(repo: &TakenRepo, host: Option<String>, began_at: Timestamp) -> Self {
         Self { did: repo.did.clone(), cause: repo.cause, host, rev: None, began_at, repair: Repair::default() }
     }
 
@@ -69,13 +70,11 @@ pub struct Done {
     pub rejected: u64,
 }
 
-/// Between two attempts to reach a database that is away.
-const RETRY: Duration = Duration::from_secs(1);
 /// Events in a transaction: as long as it lasts the live stream waits.
 const EVENTS_MAX: usize = 2_000;
 
 /// Writes what readers have prepared, several repos in a transaction where they come quickly.
-pub struct Writer {
+pub(super) struct Writer {
     pool: PgPool,
     clock: Clock,
     applier: Applier,
@@ -84,18 +83,18 @@ pub struct Writer {
 
 impl Writer {
     /// A writer that has written nothing.
-    pub fn new(pool: PgPool, collections: Collections, clock: Clock) -> Self {
+    pub(super) fn new(pool: PgPool, collections: Collections, clock: Clock) -> Self {
         let applier = Applier::new(collections, clock.clone());
         Self { pool, clock, applier, done: Done::default() }
     }
 
-    /// Runs until no reader is left; when cancelled, waits for no database any longer. `told` hears of each writing.
-    pub async fn run(
+    /// Runs until no reader is left; when cancelled, waits for no database any longer. `on_progress` hears of each transaction.
+    pub(super) async fn run(
         mut self,
         mut prepared: mpsc::Receiver<Prepared>,
-        told: impl Fn(&Done),
+        on_progress: impl Fn(&Done),
         cancel: CancellationToken,
-    ) -> Result<Done, ReconcileError> {
+    ) -> Result<Done, ResyncError> {
         let mut next = prepared.recv().await;
         while let Some(first) = next.take() {
             let mut events = first.repair.batch.events.len();
@@ -113,7 +112,7 @@ impl Writer {
             let began = Instant::now();
             self.write(together, &cancel).await?;
             metrics::histogram!("plyr_repos_write_seconds").record(began.elapsed().as_secs_f64());
-            told(&self.done);
+            on_progress(&self.done);
             if next.is_none() {
                 next = prepared.recv().await;
             }
@@ -122,28 +121,26 @@ impl Writer {
     }
 
     /// Writes, however long the database is away. What is given up when cancelled is read again.
-    async fn write(&mut self, mut together: Vec<Prepared>, cancel: &CancellationToken) -> Result<(), ReconcileError> {
+    async fn write(&mut self, mut together: Vec<Prepared>, cancel: &CancellationToken) -> Result<(), ResyncError> {
         let batches = take_batches(&mut together);
-        let mut has_said = false;
+        let mut retry = Retry::of_database("the database is away: what was read of repos waits");
         while let Err(error) = self.try_write(&together, &batches).await {
-            if error.is_permanent() {
+            if !error.is_unavailable() {
                 return Err(error);
             }
             self.applier.forget();
-            if !std::mem::replace(&mut has_said, true) {
-                tracing::warn!(%error, "the database is away: what was read of repos waits");
-            }
-            if cancel.run_until_cancelled(tokio::time::sleep(RETRY)).await.is_none() {
+            if cancel.run_until_cancelled(tokio::time::sleep(retry.failed(&error))).await.is_none() {
                 return Ok(());
             }
         }
+        retry.succeeded();
         self.count(&together, &batches);
         Ok(())
     }
 
     /// Some transactions for the rows, then one for the notes: a crash between them has the repos read again, which changes
     /// nothing.
-    async fn try_write(&mut self, together: &[Prepared], batches: &[Batch]) -> Result<(), ReconcileError> {
+    async fn try_write(&mut self, together: &[Prepared], batches: &[Batch]) -> Result<(), ResyncError> {
         let mut connection = self.pool.acquire().await?;
         for batch in batches {
             self.applier.apply(&mut connection, batch).await?;

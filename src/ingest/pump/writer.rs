@@ -16,6 +16,7 @@ use crate::{
         observe::{self, Ages},
     },
     model::{Event, EventBody, Operation, Position, PositionKind, RecordPath, RejectReason},
+    retry::Retry,
     store,
 };
 
@@ -46,11 +47,8 @@ pub struct Writer {
 const ANALYZE_AFTER: u64 = 500_000;
 const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
 const PAUSE: Duration = Duration::from_secs(1);
-const RETRY_MIN: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How long a stop waits for a database that is away.
 const GRACE: Duration = Duration::from_secs(5);
-const SAY_EVERY: Duration = Duration::from_mins(1);
 
 /// What a writer needs.
 pub struct Inlet {
@@ -147,30 +145,23 @@ impl Writer {
 
     /// Applies one batch, again and again while the database is away. None when told to stop before that.
     async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, IngestError> {
-        let mut wait = RETRY_MIN;
-        let mut said: Option<Instant> = None;
+        let mut retry = Retry::of_database("the database is away: reading waits, nothing is lost");
         let mut give_up: Option<Instant> = None;
         loop {
             let error = match self.try_apply(batch).await {
                 Ok(applied) => {
-                    if said.is_some() {
-                        tracing::info!("the database is back");
-                    }
+                    retry.succeeded();
                     return Ok(Some(applied));
                 }
                 Err(error) if error.is_permanent() => return Err(error),
                 Err(error) => error,
             };
             self.connection = None;
-            if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-                tracing::warn!(%error, "the database is away: reading waits, nothing is lost");
-                said = Some(Instant::now());
-            }
+            let pause = retry.failed(&error);
             if self.cancel.is_cancelled() && *give_up.get_or_insert_with(|| Instant::now() + GRACE) <= Instant::now() {
                 return Ok(None);
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(RETRY_MAX);
+            tokio::time::sleep(pause).await;
         }
     }
 

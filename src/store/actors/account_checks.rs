@@ -124,17 +124,20 @@ pub struct AccountCheck {
     pub requests: i32,
 }
 
-/// The checks that are due, longest due first.
+/// The checks that are due, longest due first, without those of the actors `held`.
 pub async fn list_due(
     connection: &mut PgConnection,
     now: DateTime<Utc>,
     limit: i64,
+    held: &[i64],
 ) -> sqlx::Result<Vec<AccountCheck>> {
     let rows = sqlx::query!(
         "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts, c.requests
-        FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 ORDER BY c.due_at, a.id LIMIT $2",
+        FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 AND c.actor_id <> ALL ($3)
+        ORDER BY c.due_at, a.id LIMIT $2",
         now,
-        limit
+        limit,
+        held
     )
     .fetch_all(connection)
     .await?;

@@ -18,15 +18,26 @@ pub struct DueProfile {
     pub tries: i32,
 }
 
-/// Somebody who is asked about later.
+/// A profile that was taken and is read later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PutOff {
-    /// Who.
+pub struct Postponed {
+    /// Whose.
     pub actor_id: i64,
-    /// When to ask.
+    /// The end of the lease that it was taken under.
+    pub lease: Timestamp,
+    /// When to read it.
     pub due_at: Timestamp,
-    /// Attempts in a row that brought no answer.
-    pub tries: i32,
+    /// Whether this counts as an attempt that brought no answer.
+    pub is_failure: bool,
+}
+
+/// An attempt that brought no answer.
+#[derive(Debug)]
+pub struct ProfileFailure {
+    /// Why.
+    pub detail: String,
+    /// When to try again.
+    pub due_at: Timestamp,
 }
 
 /// What came of asking.
@@ -95,14 +106,21 @@ pub async fn enroll(
     .await
 }
 
-/// Marks as due those of whom an `#identity` event has told since `since` and after they were asked about: they may have moved.
-/// Gives how many.
-pub async fn mark_told(connection: &mut PgConnection, since: DateTime<Utc>, now: DateTime<Utc>) -> sqlx::Result<u64> {
+/// Makes due the profiles of actors whom an `#identity` event has named since `since` and after they were read: they may have moved.
+/// Not those that are being read, `held`: [`write_answer`] sees to them. Gives how many.
+pub async fn mark_told(
+    connection: &mut PgConnection,
+    since: DateTime<Utc>,
+    now: DateTime<Utc>,
+    held: &[i64],
+) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE bluesky_profiles b SET due_at = $2 FROM identities i JOIN actors a ON a.did = i.did
-        WHERE i.told_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.told_at AND b.due_at > $2",
+        WHERE i.told_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.told_at AND b.due_at > $2
+            AND b.actor_id <> ALL ($3)",
         since,
-        now
+        now,
+        held
     )
     .execute(connection)
     .await?;
@@ -149,7 +167,8 @@ pub async fn take_due(
         .collect()
 }
 
-/// Stores an answer, unless the actor was hidden or removed meanwhile.
+/// Stores an answer, unless the actor was hidden or removed meanwhile. It is due again at once where an `#identity` event has named
+/// the actor since it was asked for.
 pub async fn write_answer(
     connection: &mut PgConnection,
     actor_id: i64,
@@ -157,7 +176,9 @@ pub async fn write_answer(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE bluesky_profiles b SET display_name = $2, avatar_cid = $3, host = $4, outcome = $5, detail = $6, fetched_at = $7,
-            due_at = $8, tries = 0
+            tries = 0, due_at = CASE WHEN EXISTS (
+                SELECT FROM actors a JOIN identities i ON i.did = a.did WHERE a.id = b.actor_id AND i.told_at > $7
+            ) THEN $7::timestamptz ELSE $8 END
         WHERE actor_id = $1
             AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
         actor_id,
@@ -174,34 +195,37 @@ pub async fn write_answer(
     Ok(())
 }
 
-/// Stores that an attempt brought no answer, and why. What was shown stays.
-pub async fn write_failure(connection: &mut PgConnection, put_off: PutOff, detail: &str) -> sqlx::Result<()> {
+/// Stores that an attempt brought no answer. What was shown stays.
+pub async fn write_failure(connection: &mut PgConnection, actor_id: i64, failure: &ProfileFailure) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE bluesky_profiles SET tries = $2, detail = $3, due_at = $4 WHERE actor_id = $1",
-        put_off.actor_id,
-        put_off.tries,
-        detail,
-        put_off.due_at.utc()
+        "UPDATE bluesky_profiles SET tries = tries + 1, detail = $2, due_at = $3 WHERE actor_id = $1",
+        actor_id,
+        failure.detail,
+        failure.due_at.utc()
     )
     .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Puts some off, each until its moment.
-pub async fn postpone(connection: &mut PgConnection, put_off: &[PutOff]) -> sqlx::Result<()> {
-    if put_off.is_empty() {
+/// Postpones some, each until its moment. One that was answered meanwhile, or taken by another process, stays as it is.
+pub async fn postpone(connection: &mut PgConnection, postponed: &[Postponed]) -> sqlx::Result<()> {
+    if postponed.is_empty() {
         return Ok(());
     }
-    let actor_ids: Vec<i64> = put_off.iter().map(|one| one.actor_id).collect();
-    let due: Vec<DateTime<Utc>> = put_off.iter().map(|one| one.due_at.utc()).collect();
-    let tries: Vec<i32> = put_off.iter().map(|one| one.tries).collect();
+    let actor_ids: Vec<i64> = postponed.iter().map(|one| one.actor_id).collect();
+    let leases: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.lease.utc()).collect();
+    let due: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.due_at.utc()).collect();
+    let failures: Vec<i32> = postponed.iter().map(|one| i32::from(one.is_failure)).collect();
     sqlx::query!(
-        "UPDATE bluesky_profiles b SET due_at = p.due_at, tries = p.tries
-        FROM UNNEST($1::bigint[], $2::timestamptz[], $3::integer[]) AS p (actor_id, due_at, tries) WHERE b.actor_id = p.actor_id",
+        "UPDATE bluesky_profiles b SET due_at = p.due_at, tries = b.tries + p.failures
+        FROM UNNEST($1::bigint[], $2::timestamptz[], $3::timestamptz[], $4::integer[])
+            AS p (actor_id, lease, due_at, failures)
+        WHERE b.actor_id = p.actor_id AND b.due_at = p.lease",
         &actor_ids,
+        &leases,
         &due,
-        &tries
+        &failures
     )
     .execute(connection)
     .await?;

@@ -117,36 +117,58 @@ pub async fn enroll(
     .await
 }
 
-/// Takes the one that is due the longest, and puts it off until `lease`, by when it should be done. None of the PLC directory's
-/// while that is away.
-pub async fn claim(
+/// Takes at most `limit` that are due, the longest first, and puts them off until `lease`, by when they should be done. With
+/// `is_plc_away`, none of the PLC directory.
+pub async fn take_due(
     connection: &mut PgConnection,
+    limit: i64,
     (now, lease): (DateTime<Utc>, DateTime<Utc>),
     is_plc_away: bool,
-) -> sqlx::Result<Option<Did>> {
-    let did = if is_plc_away {
+) -> sqlx::Result<Vec<Did>> {
+    let dids = if is_plc_away {
         sqlx::query_scalar!(
-            "UPDATE identities SET due_at = $2 WHERE did = (
+            "UPDATE identities i SET due_at = $2 FROM (
                 SELECT did FROM identities WHERE due_at <= $1 AND did NOT LIKE 'did:plc:%'
-                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-            ) RETURNING did",
+                ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+            ) AS due WHERE i.did = due.did RETURNING i.did",
             now,
-            lease
+            lease,
+            limit
         )
-        .fetch_optional(connection)
+        .fetch_all(connection)
         .await?
     } else {
         sqlx::query_scalar!(
-            "UPDATE identities SET due_at = $2 WHERE did = (
-                SELECT did FROM identities WHERE due_at <= $1 ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
-            ) RETURNING did",
+            "UPDATE identities i SET due_at = $2 FROM (
+                SELECT did FROM identities WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+            ) AS due WHERE i.did = due.did RETURNING i.did",
             now,
-            lease
+            lease,
+            limit
         )
-        .fetch_optional(connection)
+        .fetch_all(connection)
         .await?
     };
-    did.map(|did| Did::parse(&did).map_err(|error| sqlx::Error::Decode(error.into()))).transpose()
+    dids.iter().map(|did| Did::parse(did).map_err(|error| sqlx::Error::Decode(error.into()))).collect()
+}
+
+/// Makes some due again that were taken until `leases` and not looked up, as far as that still stands.
+pub async fn release(
+    connection: &mut PgConnection,
+    dids: &[&str],
+    leases: &[DateTime<Utc>],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE identities i SET due_at = $3 FROM UNNEST($1::text[], $2::timestamptz[]) AS r (did, lease)
+        WHERE i.did = r.did AND i.due_at = r.lease",
+        dids as &[&str],
+        leases,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Stores what a document said. A handle that was confirmed stays so if the document still claims it. It is due at `lease` if

@@ -37,7 +37,7 @@ pub struct RepoCounts {
 
 /// Asks for repos to be read from `due_at` on. One that is already to be read keeps its place; one that had failed is tried
 /// anew.
-pub async fn ask(
+pub async fn enqueue(
     connection: &mut PgConnection,
     dids: &[&str],
     cause: ResyncCause,
@@ -60,7 +60,7 @@ pub async fn ask(
 }
 
 /// Makes repos known that are not, and asks for them to be read; leaves the others as they are.
-pub async fn ask_unknown(
+pub async fn enqueue_unknown(
     connection: &mut PgConnection,
     dids: &[&str],
     cause: ResyncCause,
@@ -81,7 +81,7 @@ pub async fn ask_unknown(
 
 /// Makes the repos of actors with an id above `after` known, `limit` actors at most, and asks for those that were not. Gives the id
 /// of the last actor looked at; none when there were no more.
-pub async fn ask_actors(
+pub async fn enqueue_actors(
     connection: &mut PgConnection,
     after: i64,
     limit: i64,
@@ -103,7 +103,7 @@ pub async fn ask_actors(
 
 /// Asks for repos of accounts that have come back and whose last reading came to nothing, or is just coming to nothing, because
 /// nobody gave them then. Also of those who are no actors yet.
-pub async fn ask_ungiven(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn enqueue_unserved(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<()> {
     if dids.is_empty() {
         return Ok(());
     }
@@ -120,7 +120,7 @@ pub async fn ask_ungiven(connection: &mut PgConnection, dids: &[&str], now: Date
 }
 
 /// Asks for all repos that we know of.
-pub async fn ask_all(connection: &mut PgConnection, cause: ResyncCause, now: DateTime<Utc>) -> sqlx::Result<u64> {
+pub async fn enqueue_all(connection: &mut PgConnection, cause: ResyncCause, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
         WHERE state <> 'pending' OR taken_until IS NOT NULL",
@@ -133,7 +133,7 @@ pub async fn ask_all(connection: &mut PgConnection, cause: ResyncCause, now: Dat
 }
 
 /// Asks for repos that were read from another host than the one that their DID documents name by now.
-pub async fn ask_moved(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<u64> {
+pub async fn enqueue_moved(connection: &mut PgConnection, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE repos r SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
         FROM identities i WHERE i.did = r.did AND i.pds <> r.host AND r.state = 'done'",

@@ -8,7 +8,7 @@ use std::{
 
 use plyr_likes::{
     atproto::Timestamp,
-    crawl::accounts::check_due,
+    crawl::{Context, Until, accounts},
     identity::{Identities, IdentityOptions},
     pds::{Directory, HostUrl},
 };
@@ -17,6 +17,7 @@ use plyr_likes_sim::{
     world::{Mix, Shape},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     database::fresh,
@@ -127,8 +128,10 @@ impl Doubt {
     async fn ask(&mut self, net: Net) -> (bool, bool) {
         *self.net.lock().unwrap() = net;
         let pool = self.world.database.pool.clone();
+        let context = Context { pool: pool.clone(), identities: self.identities.clone(), clock: self.hands.clock() };
+        let asked = accounts::run(context, Until::NothingIsDue, CancellationToken::new()).await.unwrap();
+        assert_eq!(asked, 1, "{net:?}");
         let pool = &pool;
-        assert_eq!(check_due(pool, &self.identities, &self.hands.clock()).await.unwrap(), 1, "{net:?}");
         self.world.follow().await;
         let is_shown = !dump::hidden(pool).await.contains(&did(WHO));
         assert_eq!(dump::miscounted(pool).await, Vec::<String>::new());

@@ -50,7 +50,7 @@ struct Case {
     domains: Host,
     hands: Hands,
     identities: Identities,
-    running: Option<(CancellationToken, JoinHandle<()>)>,
+    running: Option<(CancellationToken, JoinHandle<sqlx::Result<()>>)>,
 }
 
 fn did(number: usize) -> Did {
@@ -130,7 +130,7 @@ impl Case {
     async fn stop(&mut self) {
         let (cancel, task) = self.running.take().unwrap();
         cancel.cancel();
-        task.await.unwrap();
+        task.await.unwrap().unwrap();
     }
 
     /// What is shown of each actor, by number.

@@ -16,6 +16,7 @@ use plyr_likes::{
     atproto::Timestamp,
     clock::Clock,
     crawl::{
+        Context,
         bluesky_profiles::{self, Options},
         identity,
     },
@@ -24,6 +25,7 @@ use plyr_likes::{
     maintenance::settle_accounts,
     model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
+    retry::Backoff,
     store::actors::{
         account_checks,
         bluesky_profiles::{Outcome, ProfileAnswer, write_answer},
@@ -101,11 +103,12 @@ struct Case {
     people: People,
     pdses: Vec<Host>,
     hands: Hands,
+    context: Context,
     options: Options,
     api: String,
     stop_api: CancellationToken,
     client: reqwest::Client,
-    running: Option<(CancellationToken, [JoinHandle<()>; 2])>,
+    running: Option<(CancellationToken, [JoinHandle<sqlx::Result<()>>; 2])>,
     revs: i64,
     passed: usize,
 }
@@ -169,16 +172,30 @@ impl Case {
         let identity_options = IdentityOptions { pace: quick.0, tick: quick.1, ..IdentityOptions::default() };
         let pool = world.database.pool.clone();
         let identities = Identities::new(pool.clone(), directory, hands.clock(), (identity_options, || 1.0));
+        let context = Context { pool: pool.clone(), identities, clock: hands.clock() };
         let options = Options {
             pace: quick.0,
-            retry_min: quick.1,
+            backoff: Backoff::new(quick.1, Duration::from_hours(6)),
             tick: quick.1,
-            told_every: quick.1,
-            ..Options::new(identities)
+            identity_events_every: quick.1,
+            ..Options::default()
         };
         let (api, stop_api) = start(pool, settings()).await;
         let client = http::client(Duration::from_secs(30));
-        Self { world, people, pdses: hosts, hands, options, api, stop_api, client, running: None, revs: 0, passed: 0 }
+        Self {
+            world,
+            people,
+            pdses: hosts,
+            hands,
+            context,
+            options,
+            api,
+            stop_api,
+            client,
+            running: None,
+            revs: 0,
+            passed: 0,
+        }
     }
 
     /// An artist (0) with a track on which 1 is featured, a liker (1) of it, and somebody with a list alone (3); all on the first PDS.
@@ -226,13 +243,8 @@ impl Case {
     fn run(&mut self) {
         let cancel = CancellationToken::new();
         let tasks = [
-            tokio::spawn(identity::run(self.options.identities.clone(), cancel.clone())),
-            tokio::spawn(bluesky_profiles::run(
-                self.pool().clone(),
-                self.options.clone(),
-                self.hands.clock(),
-                cancel.clone(),
-            )),
+            tokio::spawn(identity::run(self.context.identities.clone(), cancel.clone())),
+            tokio::spawn(bluesky_profiles::run(self.context.clone(), self.options, cancel.clone())),
         ];
         self.running = Some((cancel, tasks));
     }
@@ -241,7 +253,7 @@ impl Case {
         let (cancel, tasks) = self.running.take().unwrap();
         cancel.cancel();
         for task in tasks {
-            task.await.unwrap();
+            task.await.unwrap().unwrap();
         }
     }
 
@@ -377,7 +389,7 @@ impl Case {
     async fn answer_check(&self, answer: Answer) -> Decision {
         let mut connection = self.pool().acquire().await.unwrap();
         let far = Timestamp::parse("2100-01-01T00:00:00Z").unwrap();
-        let due = account_checks::list_due(&mut connection, far.utc(), 10).await.unwrap();
+        let due = account_checks::list_due(&mut connection, far.utc(), 10, &[]).await.unwrap();
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
         let now = self.hands.now();
         settle((&mut connection, None), check, answer, (now, now)).await.unwrap()

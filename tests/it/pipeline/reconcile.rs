@@ -142,7 +142,7 @@ async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
         Reply::ok(json!({"records": records}).to_string())
     })
     .await;
-    let server = Server::of_stranger(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
+    let server = Server::untrusted(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
     (host, server)
 }
 

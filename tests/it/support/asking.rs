@@ -57,7 +57,7 @@ impl World {
     /// Puts the questions that are due.
     pub async fn ask(&mut self, lives: &Lives, random: &mut Random) -> Vec<Asked> {
         let now = self.clock.now();
-        let due = account_checks::list_due(&mut self.connection, now.utc(), 10).await.expect("the table is there");
+        let due = account_checks::list_due(&mut self.connection, now.utc(), 10, &[]).await.expect("the table is there");
         self.advance_to(self.now() + 1);
         let mut asked = Vec::new();
         for check in due {

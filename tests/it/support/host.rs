@@ -22,10 +22,14 @@ use tokio::{
 pub struct Asked {
     /// Which request this is, from 0.
     pub number: usize,
+    pub method: String,
     /// Path and query.
     pub target: String,
     /// The header.
     pub host: String,
+    /// All headers, their names in small letters.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 /// What to do about it.
@@ -124,20 +128,36 @@ impl Drop for Host {
     }
 }
 
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn parse_head(head: &str) -> Asked {
+    let mut words = head.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    let headers = head.lines().skip(1).filter_map(header).collect();
+    let mut asked = Asked { number: 0, method, target, host: String::new(), headers, body: Vec::new() };
+    asked.host = asked.header("host").unwrap_or_default().to_owned();
+    asked
+}
+
 async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await?);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let host = head.lines().find_map(|line| line.strip_prefix("host: ").or_else(|| line.strip_prefix("Host: ")));
-    let asked = {
+    let mut asked = parse_head(&head);
+    asked.body = vec![0; asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0)];
+    stream.read_exact(&mut asked.body).await?;
+    {
         let mut all = notes.asked.lock().unwrap();
-        let asked = Asked { number: all.len(), target, host: host.unwrap_or_default().to_owned() };
+        asked.number = all.len();
         all.push(asked.clone());
-        asked
-    };
+    }
     let head = |status: u16, rest: &str| format!("HTTP/1.1 {status} It is so\r\nConnection: close\r\n{rest}\r\n");
     match script(&asked) {
         Reply::Answer(status, headers, body) => {

@@ -7,9 +7,10 @@ use std::{
 };
 
 /// Every module with its floor, and the siblings that it may know.
-const MODULES: [(&str, u8, &[&str]); 22] = [
+const MODULES: [(&str, u8, &[&str]); 23] = [
     ("atproto", 0, &[]),
     ("clock", 0, &["atproto"]),
+    ("retry", 0, &[]),
     ("model", 1, &[]),
     ("decode", 2, &[]),
     ("source", 3, &[]),

@@ -10,7 +10,7 @@ use std::{
 
 use plyr_likes::{
     atproto::Did,
-    pds::{DidDocument, HostError, HostUrl, NamedBy, Names, Request, Server, XrpcError, is_public},
+    pds::{DidDocument, HostError, HostUrl, Names, Request, Server, Trust, XrpcError, is_public},
 };
 
 use super::{Hands, client, names, options, request};
@@ -193,7 +193,7 @@ async fn b9_a_redirect_inside() {
     let outside = Host::start(move |asked| Reply::redirect(&places[asked.number])).await;
     let guarded = client(options(false), &names(&[("inside.example", &["127.0.0.1"])], &[]), &Hands::new());
     for target in &targets {
-        let answer = guarded.fetch(Request::new(outside.url().parse().unwrap(), NamedBy::Operator)).await;
+        let answer = guarded.fetch(Request::new(outside.url().parse().unwrap(), Trust::Operator)).await;
         assert!(matches!(answer, Err(HostError::AddressRefused | HostError::BadUrl(_))), "{target}: {answer:?}");
     }
     assert_eq!((outside.asked().len(), inside.connections()), (targets.len(), 0));
@@ -212,7 +212,7 @@ async fn b9_a_document_that_names_a_private_pds() {
         });
         let document = DidDocument::parse(&did, document.to_string().as_bytes()).unwrap();
         let pds: HostUrl = document.pds.unwrap();
-        let answer = Server::of_stranger(guarded.clone(), pds).fetch_latest_commit(&did).await;
+        let answer = Server::untrusted(guarded.clone(), pds).fetch_latest_commit(&did).await;
         assert_eq!(answer, Err(XrpcError::Host(HostError::AddressRefused)), "{name}");
     }
     assert_eq!(host.connections(), 0);

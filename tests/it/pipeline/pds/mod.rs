@@ -1,10 +1,11 @@
-//! Hosts that strangers name, through the one client: what it refuses to reach, what it refuses to read, whom it leaves alone.
+//! Untrusted hosts, through the one client: what it refuses to reach, what it refuses to read, which it does not ask for a while.
 
 mod bounds;
 mod documents;
 mod doors;
 mod network;
 mod patience;
+mod post;
 mod repos;
 
 use std::{
@@ -20,7 +21,7 @@ use std::{
 use plyr_likes::{
     atproto::Timestamp,
     clock::Clock,
-    pds::{Client, ClientOptions, NameError, NamedBy, Names, Request},
+    pds::{Client, ClientOptions, NameError, Names, Request, Trust},
 };
 
 /// 2026-01-01, about.
@@ -93,7 +94,7 @@ pub fn open_client(hands: &Hands) -> Client {
     client(options(true), &names(&[], &[]), hands)
 }
 
-/// A stranger's request.
+/// A request to an untrusted host.
 pub fn request(url: &str) -> Request {
-    Request::new(url.parse().unwrap(), NamedBy::Stranger)
+    Request::new(url.parse().unwrap(), Trust::Untrusted)
 }

@@ -30,7 +30,7 @@ async fn a_real_account() {
     let nobody = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
     assert!(directory.fetch_document(&nobody).await.is_err());
 
-    let server = Server::of_stranger(client, pds);
+    let server = Server::untrusted(client, pds);
     let head = server.fetch_latest_commit(&did).await.unwrap();
     let (cid, rev) = alice.get_latest_commit().await;
     assert_eq!((head.cid, head.rev), (Cid::parse(&cid).unwrap(), Tid::parse(&rev).unwrap()));

@@ -24,7 +24,7 @@ fn likes() -> Nsid {
 /// A server that answers everything with this.
 async fn answering(reply: Reply) -> (Host, Server) {
     let host = Host::start(move |_| reply.clone()).await;
-    let server = Server::of_stranger(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
+    let server = Server::untrusted(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
     (host, server)
 }
 
@@ -52,14 +52,14 @@ async fn a_page_of_records() {
     let read = list(page.clone(), None).await.unwrap();
     assert_eq!(read, (vec!["a".to_owned(), "b".to_owned()], 1, Some("next".to_owned())));
     let same = list(page, Some("next")).await;
-    assert_eq!(same, Err(XrpcError::Lied("it gives the same page for ever")));
+    assert_eq!(same, Err(XrpcError::BadAnswer("it gives the same page for ever")));
     let end = list(json!({"cursor": "more", "records": []}), Some("x")).await.unwrap();
     assert_eq!(end, (Vec::new(), 0, None), "an empty page is the last");
     let strange =
         ["at://did:plc:aaaaaaaaaaaaaaaaaaaaaaaa/fm.plyr.like/a".to_owned(), format!("at://{DID}/fm.plyr.track/a")];
     for uri in strange {
         let answer = list(json!({"records": [record(&uri)]}), None).await;
-        assert!(matches!(answer, Err(XrpcError::Lied(_))), "{uri}: {answer:?}");
+        assert!(matches!(answer, Err(XrpcError::BadAnswer(_))), "{uri}: {answer:?}");
     }
     let none = list(json!({"records": 7}), None).await;
     assert!(matches!(none, Err(XrpcError::Host(HostError::NotAsExpected(_)))), "{none:?}");
@@ -71,7 +71,7 @@ fn b3_pages_that_go_in_a_circle() {
     for cursor in [Some("a"), Some("b"), None, Some("c")] {
         cursors.advance(cursor).unwrap();
     }
-    assert!(matches!(cursors.advance(Some("b")), Err(XrpcError::Lied(_))));
+    assert!(matches!(cursors.advance(Some("b")), Err(XrpcError::BadAnswer(_))));
 }
 
 #[tokio::test]
@@ -112,11 +112,11 @@ async fn answers_about_another_repo() {
     let status = server.fetch_repo_status(&did()).await.unwrap();
     assert_eq!((status.active, status.status, status.rev), (false, Some(AccountStatus::Takendown), None));
     let other = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
-    assert!(matches!(server.fetch_repo_status(&other).await, Err(XrpcError::Lied(_))));
+    assert!(matches!(server.fetch_repo_status(&other).await, Err(XrpcError::BadAnswer(_))));
     let (_host, server) = answering(Reply::ok(record(&format!("at://{DID}/fm.plyr.like/b")).to_string())).await;
     let uri = |key: &str| AtUri::parse(&format!("at://{DID}/fm.plyr.like/{key}")).unwrap();
     assert_eq!(server.fetch_record(&uri("b")).await.unwrap().value.get(), r#"{"$type":"fm.plyr.like","n":1}"#);
-    assert!(matches!(server.fetch_record(&uri("a")).await, Err(XrpcError::Lied(_))));
+    assert!(matches!(server.fetch_record(&uri("a")).await, Err(XrpcError::BadAnswer(_))));
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn the_relays_list() {
         host.asked()[0].target,
         "/xrpc/com.atproto.sync.listReposByCollection?collection=fm.plyr.like&limit=2000"
     );
-    assert!(matches!(server.fetch_repos_by_collection(&likes(), 1, Some("next")).await, Err(XrpcError::Lied(_))));
+    assert!(matches!(server.fetch_repos_by_collection(&likes(), 1, Some("next")).await, Err(XrpcError::BadAnswer(_))));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "names_lead_inside",
-        file: "src/pds/gate.rs",
+        file: "src/pds/resolver.rs",
         find: "all || is_public(*address)",
         replace: "all || is_public(*address) || address.is_loopback()",
         models: "a name in a stranger's DID document leads to this machine",
@@ -22,14 +22,14 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "redirect_unchecked",
         file: "src/pds/guard.rs",
-        find: "            named_by = NamedBy::Stranger;\n",
-        replace: "            let _ = &mut named_by;\n",
+        find: "            request.trust = Trust::Untrusted;\n",
+        replace: "",
         models: "a host of the settings that redirects leads anywhere",
         tests: &["pipeline::pds::doors::b9_a_redirect_inside"],
     },
     Edit {
         name: "answers_without_bound",
-        file: "src/pds/guard.rs",
+        file: "src/pds/answer.rs",
         find: "self.left = self.left.checked_sub(piece.len()).ok_or(too_large)?;",
         replace: "self.left = self.left.saturating_sub(piece.len());",
         models: "a host that sends without end fills the memory",
@@ -89,8 +89,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "unavailable_repo_is_empty",
         file: "src/crawl/resync/reader.rs",
-        find: "self.refresh(home).await.map(|_| Said::Nothing)",
-        replace: "self.refresh(home).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
+        find: "self.refresh(host).await.map(|_| Said::Nothing)",
+        replace: "self.refresh(host).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.context.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
         tests: &["cases::backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
     },

@@ -10,7 +10,7 @@ const EPOCH_MIN: i64 = 1_000_000_000;
 
 /// How long a host asks us to wait: `Retry-After` in seconds or as a date, or else `RateLimit-Reset`, which says seconds in
 /// its specification and the moment on a PDS. None where it says nothing that can be read.
-pub(super) fn asked(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+pub(super) fn parse(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let until = |moment_s: i64| {
         let wait = moment_s.saturating_sub(now.utc().timestamp());

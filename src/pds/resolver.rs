@@ -5,7 +5,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::{Names, address::is_public};
 
 /// Looks names up for a client, and lets through what it may connect to.
-pub(super) struct Gate {
+pub(super) struct GuardedResolver {
     pub(super) names: Names,
     pub(super) allow_private_hosts: bool,
 }
@@ -15,7 +15,7 @@ pub(super) struct Gate {
 #[error("no public address")]
 pub(super) struct Refused;
 
-impl Resolve for Gate {
+impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (names, all) = (self.names.clone(), self.allow_private_hosts);
         Box::pin(async move {

@@ -1,29 +1,22 @@
-use std::time::Duration;
-
-use sqlx::PgPool;
-
 use super::Options;
 use crate::{
     atproto::{AtUri, Nsid, RecordKey, Timestamp},
-    clock::Clock,
+    crawl::Context,
     decode::{BLUESKY_PROFILE, BlueskyProfile, RawFormat, decode_bluesky_profile},
     identity::IdentityError,
     pds::{ListedRecord, Server, XrpcError},
-    store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, PutOff},
+    retry::spread,
+    store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
 };
 
 /// What counts as an attempt that brought no answer.
 pub(super) const FAILED: &str = "failed";
 
-/// The longest wait before somebody is asked about again.
-const RETRY_MAX: Duration = Duration::from_hours(6);
-
-/// Asks about one at a time; cloned for each.
+/// Reads one profile at a time; cloned for each.
 #[derive(Clone)]
-pub(super) struct Asker {
-    pub pool: PgPool,
+pub(super) struct ProfileReader {
+    pub context: Context,
     pub options: Options,
-    pub clock: Clock,
 }
 
 /// Why nothing was answered.
@@ -39,15 +32,15 @@ enum Failure {
     Database(#[from] sqlx::Error),
 }
 
-impl Asker {
-    /// Asks for somebody's profile, and stores what came of it. Where the database does not take that, they come again by time.
-    pub async fn ask(self, due: DueProfile) {
+impl ProfileReader {
+    /// Reads an actor's profile, and stores what came of it. Where the database does not take that, it is due again by its lease.
+    pub(super) async fn read(self, due: DueProfile) {
         let word = match self.answer(&due).await {
             Ok(outcome) => outcome.as_str(),
             Err(failure) => {
                 tracing::debug!(error = %failure, tries = due.tries, "a profile could not be read");
                 if let Err(error) = self.fail(&due, &failure).await {
-                    tracing::debug!(%error, "that a profile could not be read is not noted: it comes again");
+                    tracing::debug!(%error, "that a profile could not be read is not stored: it is due again later");
                 }
                 FAILED
             }
@@ -56,10 +49,11 @@ impl Asker {
     }
 
     async fn answer(&self, due: &DueProfile) -> Result<Outcome, Failure> {
-        let asked_at = self.clock.now();
-        // The document is read again first if an event has told of a change: whoever moved is asked about where they are.
-        let identity = self.options.identities.find(&due.did).await?;
-        let server = Server::of_stranger(self.options.identities.client(), identity.pds.ok_or(Failure::NoServer)?);
+        let Context { pool, identities, clock } = &self.context;
+        let asked_at = clock.now();
+        // The document is read again first if an event has reported a change, so that the PDS that is asked is the present one.
+        let identity = identities.find(&due.did).await?;
+        let server = Server::untrusted(identities.client(), identity.pds.ok_or(Failure::NoServer)?);
         let record = match server.fetch_record(&profile_uri(due)).await {
             Ok(record) => Some(record),
             Err(XrpcError::RecordNotFound) => None,
@@ -78,26 +72,25 @@ impl Asker {
             host: server.url().to_string(),
             detail,
             asked_at,
-            due_at: asked_at.plus(spread(age_max)),
+            due_at: asked_at.plus(spread(age_max, rand::random())),
         };
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = pool.acquire().await?;
         bluesky_profiles::write_answer(&mut connection, due.actor_id, &answer).await?;
         Ok(outcome)
     }
 
     async fn fail(&self, due: &DueProfile, failure: &Failure) -> sqlx::Result<()> {
-        let mut later = self.later(due);
-        later.due_at = failure.retry_at().map_or(later.due_at, |until| until.max(later.due_at));
-        let mut connection = self.pool.acquire().await?;
-        bluesky_profiles::write_failure(&mut connection, later, &failure.to_string()).await
+        let due_at = self.retry_at(due);
+        let due_at = failure.retry_at().map_or(due_at, |until| until.max(due_at));
+        let failure = ProfileFailure { detail: failure.to_string(), due_at };
+        let mut connection = self.context.pool.acquire().await?;
+        bluesky_profiles::write_failure(&mut connection, due.actor_id, &failure).await
     }
 
-    /// When to look again at somebody of whom nothing was learnt: the longer that has been so, the later.
-    pub fn later(&self, due: &DueProfile) -> PutOff {
-        let doublings = u32::try_from(due.tries).unwrap_or_default().min(20);
-        let wait = self.options.retry_min.saturating_mul(1 << doublings).min(RETRY_MAX);
-        let due_at = self.clock.now().plus(spread(wait));
-        PutOff { actor_id: due.actor_id, due_at, tries: due.tries.saturating_add(1) }
+    /// When to try one again that could not be read: the longer that has been so, the later.
+    pub(super) fn retry_at(&self, due: &DueProfile) -> Timestamp {
+        let failures = u32::try_from(due.tries).unwrap_or_default();
+        self.context.clock.now().plus(self.options.backoff.pause(failures, rand::random()))
     }
 }
 
@@ -110,11 +103,6 @@ impl Failure {
             _ => None,
         }
     }
-}
-
-/// Between four and five fifths of a time, so that what came together does not come back together.
-fn spread(time: Duration) -> Duration {
-    time.mul_f64(0.8 + 0.2 * rand::random::<f64>())
 }
 
 fn decode(record: &ListedRecord) -> Result<BlueskyProfile, String> {

@@ -1,0 +1,64 @@
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::stages::Stage;
+
+/// Starts parts that run only while this process is the leader.
+pub(super) struct WhileLeader<'a> {
+    stage: &'a Stage,
+    leads: watch::Receiver<bool>,
+}
+
+impl<'a> WhileLeader<'a> {
+    /// `leads` says whether this process holds the lease.
+    pub(super) fn new(stage: &'a Stage, leads: watch::Receiver<bool>) -> Self {
+        Self { stage, leads }
+    }
+
+    /// Starts a part, with a clone of `deps`, whenever this process becomes the leader, and ends it when it no longer is. A part
+    /// that fails or ends by itself ends the process.
+    pub(super) fn spawn<D, F, T, E>(
+        &self,
+        name: &'static str,
+        deps: &D,
+        part: impl Fn(D, CancellationToken) -> F + Send + 'static,
+    ) where
+        D: Clone + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Into<anyhow::Error> + Send + 'static,
+    {
+        let (leads, deps) = (self.leads.clone(), deps.clone());
+        self.stage.spawn(name, |cancel| run(leads, cancel, move |cancel| part(deps.clone(), cancel)));
+    }
+}
+
+async fn run<F, T, E>(
+    mut leads: watch::Receiver<bool>,
+    cancel: CancellationToken,
+    part: impl Fn(CancellationToken) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<anyhow::Error>,
+{
+    loop {
+        let begun = leads.wait_for(|leads| *leads);
+        let Some(Ok(_)) = cancel.run_until_cancelled(begun).await else { return Ok(()) };
+        let stop = cancel.child_token();
+        let mut running = std::pin::pin!(part(stop.clone()));
+        let ended = tokio::select! {
+            outcome = &mut running => Some(outcome),
+            _ = leads.wait_for(|leads| !*leads) => None,
+        };
+        stop.cancel();
+        let outcome = match ended {
+            Some(outcome) => outcome,
+            None => running.await,
+        };
+        outcome.map_err(Into::into)?;
+        if cancel.is_cancelled() {
+            return Ok(());
+        }
+    }
+}
