@@ -27,11 +27,11 @@ struct Bench {
 impl Bench {
     /// So many sources, all connected and caught up.
     fn of(sources: usize) -> Self {
-        Self::with(&vec![true; sources], Patience::default())
+        Self::with(&vec![true; sources], &Patience::default())
     }
 
-    fn with(carries_all: &[bool], patience: Patience) -> Self {
-        let detector = Detector::new(carries_all, &patience);
+    fn with(carries_all: &[bool], patience: &Patience) -> Self {
+        let detector = Detector::new(carries_all, patience);
         let mut bench = Self { detector, connected: vec![true; carries_all.len()], now_us: START_US };
         for source in 0..carries_all.len() {
             bench.live(source);
@@ -218,7 +218,7 @@ fn t12_a_source_that_disconnects_is_judged_when_it_is_back() {
 
 #[test]
 fn t12_a_source_that_carries_a_part_is_a_witness_only() {
-    let mut bench = Bench::with(&[false, true], Patience::default());
+    let mut bench = Bench::with(&[false, true], &Patience::default());
     for key in 0..5 {
         bench.deliver(1, key, 0);
     }
@@ -275,7 +275,7 @@ fn t12_a_clock_ahead_of_ours_neither_blames_nor_hides() {
 #[test]
 fn what_is_remembered_is_bounded() {
     let patience = Patience { grace: Duration::from_secs(6), ..Patience::default() };
-    let mut bench = Bench::with(&[true, true], patience);
+    let mut bench = Bench::with(&[true, true], &patience);
     let mut most = 0;
     for round in 0..80 {
         for key in 0..6_000 {
