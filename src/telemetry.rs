@@ -140,8 +140,8 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
     }
-    for outcome in ingest::proof_outcomes() {
-        counter!("plyr_proofs_total", "outcome" => outcome).increment(0);
+    for outcome in ingest::verify_outcomes() {
+        counter!("plyr_commits_verified_total", "outcome" => outcome).increment(0);
     }
     counter!("plyr_count_drift_total").increment(0);
     for (cause, kind) in resync::drift_labels() {
@@ -187,7 +187,10 @@ fn describe() {
     describe_gauge!("plyr_source_incomplete", "1 while a source does not deliver what others deliver of ours.");
     describe_gauge!("plyr_source_followed", "1 while a source is followed; 0 for a standby and for a paused one.");
     describe_counter!("plyr_events_received_total", "Events that were decoded, by kind.");
-    describe_counter!("plyr_proofs_total", "Commits of ours on the raw firehose that were to be proven, by outcome.");
+    describe_counter!(
+        "plyr_commits_verified_total",
+        "Commits of ours on the raw firehose that were to be proven, by outcome."
+    );
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
     describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");

@@ -4,7 +4,7 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use plyr_likes::{
     postgres::{self, Folder, PrivatePostgres},
-    store::MIGRATOR,
+    store::schema::MIGRATOR,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;

@@ -13,8 +13,8 @@ use crate::{
     postgres,
     source::{Dialect, SourceSpec},
     store::{
+        schema,
         server::{find_server_time, find_server_version, refuse_old_server},
-        views::operation::is_schema_current,
     },
     telemetry::sentence,
 };
@@ -74,7 +74,7 @@ async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
         let mut connection = database.pool.acquire().await?;
         let version = find_server_version(&mut connection).await?;
         refuse_old_server(version, postgres::VERSION_MIN)?;
-        let current = is_schema_current(&mut connection).await?;
+        let current = schema::is_current(&mut connection).await?;
         anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
         if !database.is_private() {
             time = Some(find_server_time(&mut connection).await?.utc());

@@ -1,12 +1,13 @@
-use anyhow::Context as _;
-
 use super::Settings;
-use crate::{lifecycle, store::MIGRATOR};
+use crate::{
+    lifecycle,
+    store::schema::{self, MIGRATOR},
+};
 
 /// Brings the schema up to date and says how far it is.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     lifecycle::with_database(&settings.database, async |database| {
-        MIGRATOR.run(&database.pool).await.context("the schema cannot be brought up to date")
+        Ok(schema::migrate(&mut *database.pool.acquire().await?).await?)
     })
     .await?;
     let version = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::secret_key::{self, SecretKey};
 use crate::{
-    ingest::{self, Proofs, failover::Patience},
+    ingest::{self, VerifyCommits, failover::Patience},
     lifecycle::{DatabaseSettings, Verify},
     maintenance::Retention,
     model::Collections,
@@ -22,14 +22,14 @@ const TEST_PREFIX: &str = "PLYR_TEST_";
 const SOURCES_DEFAULT: &str =
     "jetstream+wss://jetstream1.us-east.bsky.network,jetstream+wss://jetstream2.us-west.bsky.network";
 
-const SPARES_DEFAULT: &str =
+const STANDBYS_DEFAULT: &str =
     "jetstream+wss://jetstream2.us-east.bsky.network,jetstream+wss://jetstream1.us-west.bsky.network";
 
 /// Upstreams that are asked only in the place of others.
 #[derive(Debug, Clone)]
-pub(super) struct Spares(Vec<SourceSpec>);
+pub(super) struct Standbys(Vec<SourceSpec>);
 
-impl Spares {
+impl Standbys {
     /// Takes what the sources are written like, or `none`.
     fn parse(text: &str) -> Result<Self, SpecError> {
         if text == "none" {
@@ -67,11 +67,11 @@ pub(super) struct IndexSettings {
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
 
-    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_SPARE_SOURCES`, default:
+    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_STANDBY_SOURCES`, default:
     /// the two other public hosts, jetstream2.us-east and jetstream1.us-west.bsky.network, unless sources are named; then none)
-    #[arg(long, env = "PLYR_SPARE_SOURCES", value_name = "SOURCES", value_parser = Spares::parse, global = true,
+    #[arg(long, env = "PLYR_STANDBY_SOURCES", value_name = "SOURCES", value_parser = Standbys::parse, global = true,
         hide_env = true)]
-    pub(super) spare_sources: Option<Spares>,
+    pub(super) standby_sources: Option<Standbys>,
 
     /// Namespace of the indexed records (`PLYR_NAMESPACE`, default fm.plyr)
     #[arg(long, env = "PLYR_NAMESPACE", value_name = "NSID", default_value = "fm.plyr",
@@ -147,18 +147,20 @@ pub(super) struct ApiSettings {
 }
 
 impl IndexSettings {
-    /// The spares that are named, or those that belong to the default sources.
-    fn spares(&self) -> Vec<SourceSpec> {
+    /// The standbys that are named, or those that belong to the default sources.
+    fn standbys(&self) -> Vec<SourceSpec> {
         let is_default = || self.sources.iter().map(ToString::to_string).eq(SOURCES_DEFAULT.split(','));
-        let spares = match &self.spare_sources {
-            Some(Spares(spares)) => spares.clone(),
-            None if is_default() => SPARES_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect(),
+        let standbys = match &self.standby_sources {
+            Some(Standbys(standbys)) => standbys.clone(),
+            None if is_default() => {
+                STANDBYS_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect()
+            }
             None => Vec::new(),
         };
         let mut others: Vec<SourceSpec> = Vec::new();
-        for spare in spares {
-            if !self.sources.contains(&spare) && !others.contains(&spare) {
-                others.push(spare);
+        for standby in standbys {
+            if !self.sources.contains(&standby) && !others.contains(&standby) {
+                others.push(standby);
             }
         }
         others
@@ -171,11 +173,11 @@ impl super::Settings {
         if self.hosts.verify != Verify::Reject {
             return Ok(());
         }
-        let spares = self.index.spares();
-        match self.index.sources.iter().chain(&spares).find(|source| source.dialect != Dialect::Firehose) {
+        let standbys = self.index.standbys();
+        match self.index.sources.iter().chain(&standbys).find(|source| source.dialect != Dialect::Firehose) {
             Some(source) => Err(format!(
                 "PLYR_VERIFY (--verify) cannot be `reject` with {source}: only the commits of a firehose carry proofs, so \
-                 PLYR_SOURCES and PLYR_SPARE_SOURCES must be firehose+wss:// alone"
+                 PLYR_SOURCES and PLYR_STANDBY_SOURCES must be firehose+wss:// alone"
             )),
             None => Ok(()),
         }
@@ -192,14 +194,14 @@ impl super::Settings {
             CompressionChoice::Off => Compression::Off,
         };
         ingest::Options {
-            standbys: self.index.spares(),
+            standbys: self.index.standbys(),
             patience: Patience::default(),
             sources: self.index.sources.clone(),
             start,
             tuning: Tuning { compression, ..Tuning::default() },
             collections: self.index.namespace.clone(),
-            proofs: Proofs::Off,
-            working: watch::Sender::default(),
+            verify: VerifyCommits::Off,
+            leading: watch::Sender::default(),
             recounts_per_minute: self.index.recounts_per_minute,
             retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
         }

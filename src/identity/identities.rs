@@ -150,7 +150,7 @@ impl Identities {
     fn recall(&self, did: &Did, stored: &StoredIdentity) -> Option<(Identity, bool)> {
         let known = read_stored(did, stored)?;
         let is_young = self.0.clock.now() < known.fetched_at.plus(self.0.options.age_max * 2);
-        let is_told = stored.told_at > stored.fetched_at;
+        let is_told = stored.event_at > stored.fetched_at;
         Some((known, is_young && !is_told))
     }
 

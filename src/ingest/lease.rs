@@ -5,11 +5,7 @@ use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    IngestError,
-    follow::{self, Options},
-    observe,
-};
+use super::{IngestError, follow, leader::Leader, observe, options::Options};
 use crate::{
     apply::ApplyError,
     clock::Clock,
@@ -23,105 +19,108 @@ const LEASE_TIME: Duration = Duration::from_secs(5);
 const RENEW_EVERY: Duration = Duration::from_secs(1);
 /// Between two looks of a standby.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Between two signs of life.
-const ALIVE_EVERY: Duration = Duration::from_secs(5);
-/// A question that takes longer is asked again over a new connection.
+/// Between two heartbeats.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+/// A query that takes longer is sent again over a new connection.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// Between a question that failed and the next.
+/// Between a query that failed and the next.
 const RETRY: Duration = Duration::from_millis(200);
-/// Whoever could not renew the lease for so long stops working. Longer than the lease, because nobody else may be there to take
-/// it, and a database that was away for a moment is then no reason to begin anew; nothing can be written past a takeover.
-const UNHEARD_MAX: Duration = Duration::from_secs(30);
-/// How long the pump may take to stop, when it may write no more, before it is dropped.
+/// A leader that could not renew the lease for so long stands down. Longer than the lease: there may be no other indexer to take it, and
+/// a database that was away for a moment is then no reason to start again; nothing can be written past a takeover.
+const UNRENEWED_MAX: Duration = Duration::from_secs(30);
+/// How long following may take to stop, when it may write no more, before it is dropped.
 const STOP_MAX: Duration = Duration::from_secs(2);
 /// How long giving the lease back may take; without that it expires.
 const LEAVE_MAX: Duration = Duration::from_millis(500);
 /// Between two warnings of one kind.
-const SAY_EVERY: Duration = Duration::from_mins(1);
+const WARN_EVERY: Duration = Duration::from_mins(1);
+/// What is logged when a query took longer than [`ANSWER_MAX`].
+const NO_ANSWER: &str = "no answer in time";
 /// Why the lease is lost, most often.
 const TAKEN_OVER: &str = "another indexer has taken over";
 
-/// Follows the sources from their stored positions while this is the one indexer of the database that holds the lease, and
-/// stands by while it is not; until cancelled. Then what was read is committed, and the lease is given back.
+/// Follows the sources from their stored positions while this indexer is the leader: the one that holds the lease. Stands by while it
+/// is not; until cancelled. Then what was received is committed, and the lease is given back.
 pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
-    let mut keeper = Keeper::new(&pool, &clock);
+    let mut holder = LeaseHolder::new(&pool, &clock);
     gauge!("plyr_index_working").set(0.0);
-    let work = Work { pool, options, clock, cancel };
-    let outcome = take_turns(&mut keeper, &work).await;
-    keeper.leave().await;
+    let lead = Lead { pool, options, clock, cancel };
+    let outcome = take_leads(&mut holder, &lead).await;
+    holder.leave().await;
     outcome
 }
 
 /// What is done under the lease.
-struct Work {
+struct Lead {
     pool: PgPool,
     options: Options,
     clock: Clock,
     cancel: CancellationToken,
 }
 
-/// How a turn came to its end.
+/// How a term as leader ended.
 enum Ended {
-    /// As it was told to.
-    Told,
+    /// It was cancelled.
+    Cancelled,
     /// The lease is gone or could not be renewed.
     Lost(&'static str),
 }
 
-async fn take_turns(keeper: &mut Keeper, work: &Work) -> Result<(), IngestError> {
-    while let Some(token) = work.cancel.run_until_cancelled(keeper.win()).await {
+async fn take_leads(holder: &mut LeaseHolder, lead: &Lead) -> Result<(), IngestError> {
+    while let Some(token) = lead.cancel.run_until_cancelled(holder.win()).await {
         gauge!("plyr_index_working").set(1.0);
-        work.options.working.send_replace(true);
-        let ended = take_turn(keeper, work, token).await;
-        work.options.working.send_replace(false);
+        lead.options.leading.send_replace(true);
+        let ended = take_lead(holder, lead, token).await;
+        lead.options.leading.send_replace(false);
         gauge!("plyr_index_working").set(0.0);
         match ended? {
-            Ended::Told => return Ok(()),
+            Ended::Cancelled => return Ok(()),
             Ended::Lost(why) => {
-                observe::stood_down(&work.options.sources);
-                tracing::warn!("standing by: {why}; what was not committed is left to whoever works now");
+                observe::stood_down(&lead.options.sources);
+                tracing::warn!("standing by: {why}; what was not committed is left to the new leader");
             }
         }
     }
     Ok(())
 }
 
-/// Works until told to stop, or until the lease is lost.
-async fn take_turn(keeper: &mut Keeper, work: &Work, token: Token) -> Result<Ended, IngestError> {
-    let stop = work.cancel.child_token();
-    let Work { pool, options, clock, .. } = work;
-    let mut pump = Box::pin(follow::run((pool.clone(), token), options.clone(), clock.clone(), stop.clone()));
+/// Leads until cancelled, or until the lease is lost.
+async fn take_lead(holder: &mut LeaseHolder, lead: &Lead, token: Token) -> Result<Ended, IngestError> {
+    let stop = lead.cancel.child_token();
+    let Lead { pool, options, clock, .. } = lead;
+    let leader = Leader { pool: pool.clone(), token, clock: clock.clone() };
+    let mut following = Box::pin(follow::run(leader, options.clone(), stop.clone()));
     let outcome = tokio::select! {
-        outcome = &mut pump => outcome,
-        why = keeper.keep(token) => {
+        outcome = &mut following => outcome,
+        why = holder.keep(token) => {
             stop.cancel();
-            // Whatever it ends with: what it does has no effect any more.
-            timeout(STOP_MAX, pump).await.ok();
+            // However it ends: what it does has no effect any more.
+            timeout(STOP_MAX, following).await.ok();
             return Ok(Ended::Lost(why));
         }
         never = maintenance::sweep_on(pool, &options.retention) => match never {},
     };
     match outcome {
-        Ok(()) => Ok(Ended::Told),
+        Ok(()) => Ok(Ended::Cancelled),
         Err(IngestError::Apply(ApplyError::TakenOver)) => Ok(Ended::Lost(TAKEN_OVER)),
-        // What it could not bear may be what the one that works now has written.
-        Err(_) if keeper.has_lost(token).await => Ok(Ended::Lost(TAKEN_OVER)),
+        // The error may come from what the new leader has written.
+        Err(_) if holder.has_lost(token).await => Ok(Ended::Lost(TAKEN_OVER)),
         Err(error) => Err(error),
     }
 }
 
 /// Wins, keeps and gives back the lease, over a connection of its own.
-struct Keeper {
+struct LeaseHolder {
     options: Arc<PgConnectOptions>,
     connection: Option<PgConnection>,
     /// The token that is tied to the connection.
     tied: Option<Token>,
     indexer: Indexer,
-    told_alive: Option<Instant>,
+    heartbeat_at: Option<Instant>,
     warned: Option<Instant>,
 }
 
-impl Keeper {
+impl LeaseHolder {
     fn new(pool: &PgPool, clock: &Clock) -> Self {
         let indexer = Indexer {
             id: rand::random_range(1..=i64::MAX),
@@ -129,22 +128,29 @@ impl Keeper {
             process: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
             started_at: clock.now().utc(),
         };
-        Self { options: pool.connect_options(), connection: None, tied: None, indexer, told_alive: None, warned: None }
+        Self {
+            options: pool.connect_options(),
+            connection: None,
+            tied: None,
+            indexer,
+            heartbeat_at: None,
+            warned: None,
+        }
     }
 
     /// Stands by until the lease is this one's.
     async fn win(&mut self) -> Token {
-        let mut has_said = false;
+        let mut has_logged = false;
         loop {
             match timeout(ANSWER_MAX, self.try_win()).await {
                 Ok(Ok(Some(token))) => return token,
                 Ok(Ok(None)) => {
-                    if !std::mem::replace(&mut has_said, true) {
-                        tracing::info!("standing by: another indexer works");
+                    if !std::mem::replace(&mut has_logged, true) {
+                        tracing::info!("standing by: another indexer leads");
                     }
                 }
-                Ok(Err(error)) => self.lament(&error),
-                Err(_) => self.lament(&sqlx::Error::PoolTimedOut),
+                Ok(Err(error)) => self.on_connection_error(&error),
+                Err(_) => self.on_connection_error(&NO_ANSWER),
             }
             sleep(LOOK_EVERY).await;
         }
@@ -152,14 +158,14 @@ impl Keeper {
 
     /// Takes the lease if that is possible now.
     async fn try_win(&mut self) -> sqlx::Result<Option<Token>> {
-        self.tell_alive().await?;
+        self.heartbeat().await?;
         let indexer = self.indexer.clone();
         let connection = self.connect().await?;
         let found = lease::find(connection).await?;
         if found.is_expired && !found.is_free {
             match lease::end_transactions(connection, found.token).await {
                 Ok(0) => {}
-                Ok(count) => tracing::warn!(count, "ended transactions of an indexer that is heard of no more"),
+                Ok(count) => tracing::warn!(count, "ended transactions of an indexer whose lease has expired"),
                 // Without the right to do that, the database ends them itself after a while.
                 Err(error) => tracing::warn!(%error, "transactions of a lost indexer cannot be ended"),
             }
@@ -167,12 +173,12 @@ impl Keeper {
         let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };
         self.tied = Some(token);
         let from = match (found.is_free, found.is_expired) {
-            (true, _) => "nobody",
-            (false, true) => "a silent one",
-            (false, false) => "a dead one",
+            (true, _) => "free",
+            (false, true) => "expired",
+            (false, false) => "crashed",
         };
         counter!("plyr_lease_takeovers_total", "from" => from).increment(1);
-        tracing::info!(from, "this indexer works now");
+        tracing::info!(from, "this indexer leads now");
         Ok(Some(token))
     }
 
@@ -188,15 +194,15 @@ impl Keeper {
                 }
                 Ok(Ok(false)) => return TAKEN_OVER,
                 Ok(Err(error)) => {
-                    self.lament(&error);
+                    self.on_connection_error(&error);
                     RETRY
                 }
                 Err(_) => {
-                    self.lament(&sqlx::Error::PoolTimedOut);
+                    self.on_connection_error(&NO_ANSWER);
                     RETRY
                 }
             };
-            if renewed.elapsed() > UNHEARD_MAX {
+            if renewed.elapsed() > UNRENEWED_MAX {
                 return "the database has not answered for too long to go on";
             }
             sleep(pause).await;
@@ -209,7 +215,7 @@ impl Keeper {
     }
 
     async fn renew(&mut self, token: Token) -> sqlx::Result<bool> {
-        self.tell_alive().await?;
+        self.heartbeat().await?;
         self.connect().await?;
         let was_tied = self.tied == Some(token);
         let connection = self.connect().await?;
@@ -219,11 +225,11 @@ impl Keeper {
         Ok(is_held)
     }
 
-    async fn tell_alive(&mut self) -> sqlx::Result<()> {
-        if self.told_alive.is_none_or(|at| at.elapsed() >= ALIVE_EVERY) {
+    async fn heartbeat(&mut self) -> sqlx::Result<()> {
+        if self.heartbeat_at.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY) {
             let indexer = self.indexer.clone();
             lease::tell_alive(self.connect().await?, &indexer).await?;
-            self.told_alive = Some(Instant::now());
+            self.heartbeat_at = Some(Instant::now());
         }
         Ok(())
     }
@@ -236,12 +242,12 @@ impl Keeper {
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Lets go of a connection that failed, and says so once a minute.
-    fn lament(&mut self, error: &sqlx::Error) {
-        (self.connection, self.tied, self.told_alive) = (None, None, None);
-        if self.warned.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+    /// Drops a connection that failed, and warns once a minute.
+    fn on_connection_error(&mut self, error: &dyn std::fmt::Display) {
+        (self.connection, self.tied, self.heartbeat_at) = (None, None, None);
+        if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             self.warned = Some(Instant::now());
-            tracing::warn!(%error, "the database does not answer for the lease: trying on, nothing is lost");
+            tracing::warn!(%error, "the lease cannot be renewed: trying again, nothing is lost");
         }
     }
 
@@ -263,7 +269,7 @@ impl Keeper {
     }
 }
 
-/// The name of this machine, for those who look which of several works.
+/// The name of this machine, by which an operator tells indexers apart.
 fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
     name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).unwrap_or_else(|| "unnamed".to_owned())

@@ -1,26 +1,32 @@
-//! The pump: sources hand over messages, a decoder fills a batch, a writer applies it, and the positions come back.
+//! From the sources to committed rows: the `pump` is the loop, the rest is what stands around it.
 //!
-//! Contract: a batch is as large as the time that its predecessor took: one event when live, thousands from a backlog; the
-//! next is decoded while one commits. Every queue is bounded. Postgres away: reading stops, nothing is lost, and it goes on
-//! when Postgres is back. An event that Postgres refuses becomes a reject and costs itself alone. Where commits must be proven
-//! first, what is not becomes a reject, and none overtakes another. On cancel, what was read, and judged, is committed. Of
-//! several pumps on one database one works and the others stand by: the lease.
+//! Contract: of several indexers on one database one leads and the others stand by (`lease`). The leader follows all sources as a
+//! union, looks for [`gaps`] in what each delivers, for sources that do not deliver what others do ([`failover`]), and for
+//! commits that are not their owner's (`verify`). Postgres away: reading stops, nothing is lost, and it goes on when Postgres is
+//! back. An event that Postgres refuses becomes a reject and costs itself alone. On cancel, what was received is committed. Does
+//! not know who asks for what it writes, nor how repos are read.
 
+mod connection_state;
 pub mod failover;
 mod follow;
 pub mod gaps;
+mod leader;
 mod lease;
 mod observe;
+mod options;
 mod pump;
+mod received;
 mod replay;
 mod retry;
+mod source_tasks;
+mod tasks;
 mod verify;
 
-pub use follow::Options;
 pub use lease::run;
+pub use options::Options;
 pub use replay::{Summary, replay};
 pub use retry::{Retried, Retry, retry_rejects};
-pub use verify::{Proofs, proof_outcomes};
+pub use verify::{VerifyCommits, verify_outcomes};
 
 use crate::apply::ApplyError;
 
@@ -53,6 +59,10 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    fn task_ended(task: &'static str, error: &tokio::task::JoinError) -> Self {
+        Self::TaskEnded { task, reason: error.to_string() }
+    }
+
     /// Whether trying the same again can't help.
     fn is_permanent(&self) -> bool {
         match self {

@@ -1,16 +1,14 @@
 use std::{io::Read, sync::Arc, time::Instant};
 
 use sqlx::PgPool;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     IngestError,
     follow::DELIVERIES_MAX,
-    gaps::Continuities,
-    observe::Ages,
-    pump::{Feed, Feeder, Inlet, Writer},
-    verify::{Claims, Intake},
+    pump::{Acknowledger, BatchBuilder, Detectors, Lags, Pump, SourceKey, Writer, WriterOptions},
+    verify::ReceivedQueue,
 };
 use crate::{apply::Applier, clock::Clock, model::Collections, source};
 
@@ -38,30 +36,26 @@ pub async fn replay(
     progress: impl Fn(u64) + Send + 'static,
 ) -> Result<Summary, IngestError> {
     let started = Instant::now();
-    let feeders: Arc<[Feeder]> = Arc::new([Feeder::of_log()]);
-    let (deliveries, inlet) = mpsc::channel(DELIVERIES_MAX);
+    let sources: Arc<[SourceKey]> = Arc::new([SourceKey::of_log()]);
+    let (deliveries, inbox) = mpsc::channel(DELIVERIES_MAX);
     let reader = tokio::task::spawn_blocking(move || source::read_log(log, deliveries, progress));
-    let wanted = Arc::new(Semaphore::new(0));
-    let (shipments, shipments_receiver) = mpsc::channel(1);
-    let feed = Feed {
-        intake: Intake::of(inlet),
-        shipments,
-        wanted: wanted.clone(),
-        collections: collections.clone(),
-        feeders: feeders.clone(),
-        continuities: Continuities::default(),
-        claims: Claims::default(),
-        clock: clock.clone(),
-        monitor: None,
+    let writer = Writer::new(WriterOptions {
+        pool,
+        applier: Applier::new(collections.clone(), clock.clone()),
+        sources: sources.clone(),
+        acknowledged: Vec::new(),
+        cancel: CancellationToken::new(),
+    });
+    let lags = Arc::new(Lags::new(Vec::new(), clock.clone()));
+    let pump = Pump {
+        received: ReceivedQueue::of(inbox),
+        batch: BatchBuilder::new(collections, sources.clone(), Detectors::default()),
+        writer,
+        acknowledger: Acknowledger { sources, committed: Vec::new(), lags },
+        clock,
     };
-    let feed = tokio::spawn(feed.run());
-    let ages = Arc::new(Ages::new(Vec::new(), clock.clone()));
-    let inlet = Inlet { shipments: shipments_receiver, wanted, feeders, committed: Vec::new(), ages };
-    let writer = Writer::new(inlet, pool, Applier::new(collections, clock), CancellationToken::new());
-    let outcome = writer.run().await;
-    let ended = |task| move |error: tokio::task::JoinError| IngestError::TaskEnded { task, reason: error.to_string() };
-    feed.await.map_err(ended("decodes"))?;
-    let read = reader.await.map_err(ended("reads the log"))?;
+    let outcome = pump.run().await;
+    let read = reader.await.map_err(|error| IngestError::task_ended("reads the log", &error))?;
     let done = outcome?;
     read?;
     Ok(Summary {

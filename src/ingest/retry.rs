@@ -3,7 +3,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{
     IngestError,
-    verify::{Verdict, commit_of, judge, key},
+    verify::{VerifyOutcome, commit_of_ours, signing_key, verify},
 };
 use crate::{
     apply::{Applier, Batch, Origin},
@@ -83,14 +83,14 @@ impl Retry {
     /// What a reject holds, if it may be applied now.
     async fn read(&self, reject: &StoredReject) -> Option<Batch> {
         let format = RawFormat::parse(&reject.raw_format)?;
-        let lacks_proof = RejectReason::parse(&reject.reason).is_some_and(RejectReason::is_about_proof);
-        if format == RawFormat::Firehose && (lacks_proof || self.is_strict) {
+        let is_unverified = RejectReason::parse(&reject.reason).is_some_and(RejectReason::is_about_proof);
+        if format == RawFormat::Firehose && (is_unverified || self.is_strict) {
             let Message::Frame(frame) = firehose::decode_message(&self.collections, &reject.raw) else { return None };
-            if let Some((did, _)) = commit_of(&frame) {
-                if self.judge(&did, &reject.raw).await != Verdict::Proven {
+            if let Some((did, _)) = commit_of_ours(&frame) {
+                if self.verify(&did, &reject.raw).await != VerifyOutcome::Verified {
                     return None;
                 }
-                if lacks_proof && is_sound(&frame) {
+                if is_unverified && is_sound(&frame) {
                     return Some(whole(frame, reject));
                 }
             }
@@ -104,17 +104,17 @@ impl Retry {
         Some(Batch { events: events.collect::<Option<_>>()?, ..Batch::default() })
     }
 
-    /// Nobody waits for this but a person: whoever could not be asked a moment ago is asked once more.
-    async fn judge(&self, did: &Did, message: &[u8]) -> Verdict {
-        let Some(identities) = &self.identities else { return Verdict::NoKey };
-        let insist = || key(identities.insist(did));
+    /// An operator waits for this: a host that could not be reached a moment ago is asked once more.
+    async fn verify(&self, did: &Did, message: &[u8]) -> VerifyOutcome {
+        let Some(identities) = &self.identities else { return VerifyOutcome::NoKey };
+        let refreshed = || signing_key(identities.insist(did));
         let known = async {
-            match key(identities.find(did)).await {
+            match signing_key(identities.find(did)).await {
                 Some(key) => Some(key),
-                None => insist().await,
+                None => refreshed().await,
             }
         };
-        judge(message, known.boxed(), insist).await
+        verify(message, known.boxed(), refreshed).await
     }
 }
 

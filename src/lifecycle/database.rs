@@ -1,8 +1,7 @@
 use std::{fs::File, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
 use futures_util::future::join_all;
-use sqlx::{Connection as _, PgConnection, PgPool, migrate::MigrateError, postgres::PgConnectOptions};
+use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +10,7 @@ use crate::{
     retry::Retry,
     serve,
     store::{
-        MIGRATOR, is_unavailable, open_pool, parse_database_url,
+        is_unavailable, open_pool, parse_database_url, schema,
         server::{find_server_version, refuse_old_server},
     },
     telemetry::sentence,
@@ -188,25 +187,24 @@ impl Database {
 
 /// Brings the schema up to date. Waits for a database that is away; several processes may do this at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
-    /// The outer error may pass; the inner one does not.
-    async fn try_migrate(pool: &PgPool) -> Result<anyhow::Result<()>, MigrateError> {
+    async fn try_migrate(pool: &PgPool) -> anyhow::Result<()> {
         let mut connection = pool.acquire().await?;
-        if let Err(error) = refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN) {
-            return Ok(Err(error.into()));
-        }
-        drop(connection);
-        MIGRATOR.run(pool).await.map(Ok)
+        refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN)?;
+        Ok(schema::migrate(&mut connection).await?)
     }
 
     let mut retry = Retry::of_database("the database cannot be reached");
     loop {
         match try_migrate(pool).await {
-            Ok(outcome) => {
-                retry.succeeded();
+            Err(error) if error.chain().filter_map(|cause| cause.downcast_ref()).any(is_unavailable) => {
+                sleep(retry.failed(&sentence(&error))).await;
+            }
+            outcome => {
+                if outcome.is_ok() {
+                    retry.succeeded();
+                }
                 return outcome;
             }
-            Err(MigrateError::Execute(error)) if is_unavailable(&error) => sleep(retry.failed(&error)).await,
-            Err(error) => return Err(error).context("the schema cannot be brought up to date"),
         }
     }
 }

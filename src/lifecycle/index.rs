@@ -3,7 +3,7 @@ use sqlx::PgPool;
 use super::{HostSettings, Verify, leader::WhileLeader, stages::Stage};
 use crate::{
     crawl::{self, Context, accounts, bluesky_profiles, identity, resync},
-    ingest::{self, Proofs},
+    ingest::{self, VerifyCommits},
 };
 
 /// What the parts of this process share.
@@ -18,12 +18,12 @@ pub(super) struct Deps {
 /// lease, all that is read from hosts.
 pub(super) fn spawn(stage: &Stage, deps: &Deps, mut options: ingest::Options, hosts: &HostSettings) {
     let Deps { pool, crawl } = deps;
-    options.proofs = match hosts.verify {
-        Verify::Off => Proofs::Off,
-        Verify::On => Proofs::Beside(crawl.identities.clone()),
-        Verify::Reject => Proofs::Before(crawl.identities.clone()),
+    options.verify = match hosts.verify {
+        Verify::Off => VerifyCommits::Off,
+        Verify::On => VerifyCommits::Background(crawl.identities.clone()),
+        Verify::Reject => VerifyCommits::BeforeApply(crawl.identities.clone()),
     };
-    let leader = WhileLeader::new(stage, options.working.subscribe());
+    let leader = WhileLeader::new(stage, options.leading.subscribe());
     leader.spawn("looking identities up", crawl, |crawl, cancel| identity::run(crawl.identities, cancel));
     leader.spawn("checking accounts", crawl, |crawl, cancel| accounts::run(crawl, crawl::Until::Cancelled, cancel));
     if hosts.read_repos {

@@ -33,7 +33,7 @@ use crate::{
     crawl::Context,
     ingest,
     serve::{self, ServeSettings},
-    store::views::operation::is_schema_current,
+    store::schema,
     telemetry::{Telemetry, sentence},
 };
 
@@ -220,7 +220,7 @@ pub async fn with_index<T>(
 ) -> anyhow::Result<T> {
     with_database(settings, async |database| {
         let mut connection = database.pool.acquire().await?;
-        let is_current = is_schema_current(&mut connection).await?;
+        let is_current = schema::is_current(&mut connection).await?;
         drop(connection);
         anyhow::ensure!(is_current, "the schema is not that of this program: run `plyr-likes migrate`");
         task(database).await

@@ -4,12 +4,14 @@
 //! exists. Reads that clients see are in `views`; records are written by the apply floor alone.
 
 pub mod actors;
+mod availability;
 mod connect;
 pub mod counts;
 pub mod gaps;
 pub mod records;
 pub mod rejects;
 pub mod repos;
+pub mod schema;
 pub mod server;
 pub mod sessions;
 pub mod sources;
@@ -17,13 +19,9 @@ mod stored;
 mod transaction;
 pub mod views;
 
+pub use availability::is_unavailable;
 pub use connect::{open_pool, parse_database_url};
 pub use transaction::{analyze, begin_apply, begin_held};
-
-use sqlx::migrate::Migrator;
-
-/// The schema, embedded. A database is current when it has exactly these.
-pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// What a guarded write did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -45,22 +43,6 @@ impl std::ops::AddAssign for Written {
         self.applied += more.applied;
         self.anomalies += more.anomalies;
     }
-}
-
-/// Whether the database is away or busy, so that the same may work later: a broken connection or a state of the server, as
-/// opposed to a statement that it refuses.
-pub fn is_unavailable(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_state_of_the_server(&code)),
-        _ => false,
-    }
-}
-
-/// By SQLSTATE class: 08 connection, 25 transaction state (read-only after a failover), 40 rolled back for another transaction, 53 out of resources, 55 not in that state,
-/// 57 stopped by its operator, 58 a failure of its system.
-fn is_state_of_the_server(code: &str) -> bool {
-    ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
 }
 
 /// Ordinality counts from one.

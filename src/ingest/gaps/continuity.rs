@@ -5,7 +5,7 @@
 //! server goes on above the number that it is asked for, or counts anew. A quiet source has no gap: while its upstream
 //! answers, what has come is all that there was.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use crate::{
     apply::{Gap, GapChange},
@@ -57,7 +57,7 @@ pub struct Continuity {
     is_live: bool,
 }
 
-/// What the next message is held against.
+/// What the next message is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// It has been found to follow on, or there is nothing that it must follow on.
@@ -66,6 +66,13 @@ enum Expected {
     After { asked: i64, committed: i64 },
     /// Likewise; the first that came was older than even a generous host repeats.
     Older { asked: i64, committed: i64, first: i64, since: Timestamp },
+}
+
+/// What was asked for, and what had been committed then.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    asked: i64,
+    committed: i64,
 }
 
 impl Continuity {
@@ -97,7 +104,7 @@ impl Continuity {
     }
 
     /// A connection has begun.
-    pub fn begin(&mut self, opening: &Opening, now: Timestamp) -> Option<Gap> {
+    pub fn on_open(&mut self, opening: &Opening, now: Timestamp) -> Option<Gap> {
         self.last = None;
         self.is_live = false;
         self.expected = Expected::Anything;
@@ -105,7 +112,7 @@ impl Continuity {
         if let Some(lost) = &opening.lost {
             // What is gone may all be older than the quiet in which nothing came: then all that came since is still there.
             let last = self.reached.at.map_or(i64::MAX, Timestamp::micros);
-            if *lost == Lost::TooOld && opening.asked != Asked::Live && self.has_rested(last, now) {
+            if *lost == Lost::TooOld && opening.asked != Asked::Live && self.was_quiet(last, now) {
                 return None;
             }
             return Some(self.open_from(committed, reason(lost), said(lost)));
@@ -121,22 +128,22 @@ impl Continuity {
         None
     }
 
-    /// The upstream has told something of the connection. Where the position is of no use any more, the oldest that the
-    /// upstream keeps takes its place.
-    pub fn hear(&mut self, name: &str) -> Passed {
-        let Expected::After { committed, .. } = self.expected else { return Passed::default() };
+    /// The upstream has sent an `#info` or an error. Where the position is of no use any more, the oldest that the upstream keeps
+    /// takes its place.
+    pub fn on_notice(&mut self, name: &str) -> Finding {
+        let Expected::After { committed, .. } = self.expected else { return Finding::default() };
         let (lost, restarts) = match name {
             "OutdatedCursor" => (Lost::TooOld, false),
             "FutureCursor" => (Lost::Future, true),
-            _ => return Passed::default(),
+            _ => return Finding::default(),
         };
         self.expected = Expected::Anything;
-        Passed { restarts, gap: Some(self.open_from(committed, reason(&lost), said(&lost))) }
+        Finding { restarts, gap: Some(self.open_from(committed, reason(&lost), said(&lost))) }
     }
 
     /// Nothing had come for a while when the upstream answered a ping. Gives until when that is certain: not while an
     /// upstream that filters may still be looking through what it keeps.
-    pub fn rest(&mut self, answered_at: Timestamp) -> Option<Timestamp> {
+    pub fn on_quiet(&mut self, answered_at: Timestamp) -> Option<Timestamp> {
         self.reached.value?;
         if !self.is_live && self.kind != PositionKind::FirehoseSeq {
             return None;
@@ -146,97 +153,98 @@ impl Continuity {
         Some(until)
     }
 
-    /// A message has come. Answers what that says of gaps.
-    pub fn pass(&mut self, to: (i64, Option<Timestamp>), now: Timestamp) -> Passed {
-        let (value, at) = to;
-        let to = End { value: Some(value), at };
+    /// A message has come. Returns what that says of gaps.
+    pub fn on_message(&mut self, to: End, now: Timestamp) -> Finding {
+        let End { value: Some(value), at } = to else { return Finding::default() };
         self.is_live |= at.is_some_and(|at| at.micros() >= now.micros() - LIVE_US);
-        let mut passed = Passed::default();
+        let mut finding = Finding::default();
         if self.kind != PositionKind::JetstreamV1Micros && self.last.replace(value).is_some_and(|last| value < last) {
             let from = std::mem::replace(&mut self.reached, to);
-            passed = Passed { restarts: true, gap: Some(self.reset(from, to)) };
+            finding = Finding { restarts: true, gap: Some(self.reset(from, to)) };
         } else if let Some(reason) = self.unended.filter(|_| at.is_some()) {
             self.unended = None;
-            passed = Passed { restarts: true, gap: Some(self.end(reason, to)) };
+            finding = Finding { restarts: true, gap: Some(self.end(reason, to)) };
         } else if self.expected != Expected::Anything {
-            passed = self.judge(to, now);
+            finding = self.check(to, now);
         }
-        if passed.restarts || self.reached.value.is_none_or(|reached| reached <= value) {
+        if finding.restarts || self.reached.value.is_none_or(|reached| reached <= value) {
             self.reached = End { value: Some(value), at: at.or(self.reached.at) };
         }
-        passed
+        finding
     }
 
-    /// Holds a message against what was asked for.
-    fn judge(&mut self, to: End, now: Timestamp) -> Passed {
+    /// Compares a message with what was asked for.
+    fn check(&mut self, to: End, now: Timestamp) -> Finding {
         let (Expected::After { asked, committed } | Expected::Older { asked, committed, .. }) = self.expected else {
-            return Passed::default();
+            return Finding::default();
         };
         match self.kind {
-            PositionKind::JetstreamV1Micros => self.judge_micros((asked, committed), to, now),
-            PositionKind::JetstreamV2Seq => self.judge_seq(to, asked, false),
-            PositionKind::FirehoseSeq => self.judge_seq(to, asked + 1, true),
+            PositionKind::JetstreamV1Micros => self.check_micros(Asking { asked, committed }, to, now),
+            PositionKind::JetstreamV2Seq => self.check_seq(to, asked, false),
+            PositionKind::FirehoseSeq => self.check_seq(to, asked + 1, true),
         }
     }
 
-    fn judge_micros(&mut self, (asked, committed): (i64, i64), to: End, now: Timestamp) -> Passed {
+    fn check_micros(&mut self, asking: Asking, to: End, now: Timestamp) -> Finding {
+        let Asking { asked, committed } = asking;
         let value = to.value.unwrap_or_default();
         if value < asked - REPEATED_US - self.margin_us {
-            return self.judge_older((asked, committed), to, now);
+            return self.check_older(asking, to, now);
         }
         self.expected = Expected::Anything;
         let last = self.reached.value.map_or(committed, |reached| reached.max(committed));
-        if value <= last.saturating_add(self.margin_us) || self.has_rested(last, now) {
-            return Passed::default();
+        if value <= last.saturating_add(self.margin_us) || self.was_quiet(last, now) {
+            return Finding::default();
         }
-        let from = End { value: Some(last), at: Timestamp::from_micros(last).max(self.rested(now)) };
-        Passed::gap(self.open(GapReason::Clamped, (from, to), "the upstream began later than where it was asked to"))
+        let from = End { value: Some(last), at: Timestamp::from_micros(last).max(self.quiet_until(now)) };
+        Finding::gap(self.open(GapReason::Clamped, from..to, "the upstream began later than where it was asked to"))
     }
 
     /// Older than what was asked for: a host that repeats more than it should runs through it at once. One that took our
     /// position for a moment of its future tells what happens now, at the pace of the clock.
-    fn judge_older(&mut self, (asked, committed): (i64, i64), to: End, now: Timestamp) -> Passed {
+    fn check_older(&mut self, asking: Asking, to: End, now: Timestamp) -> Finding {
+        let Asking { asked, committed } = asking;
         let value = to.value.unwrap_or_default();
         let Expected::Older { first, since, .. } = self.expected else {
             self.expected = Expected::Older { asked, committed, first: value, since: now };
-            return Passed::default();
+            return Finding::default();
         };
         let waited = now.micros() - since.micros();
         if waited < LIVE_US || value - first > waited + LIVE_US {
-            return Passed::default();
+            return Finding::default();
         }
         self.expected = Expected::Anything;
         let from = End { value: Some(committed), at: None };
-        Passed { restarts: true, gap: Some(self.open(GapReason::Future, (from, to), said(&Lost::Future))) }
+        Finding { restarts: true, gap: Some(self.open(GapReason::Future, from..to, said(&Lost::Future))) }
     }
 
     /// Whether the last event is so old that the upstream need not keep it any more, while we know that nothing came after it
     /// until lately.
-    fn has_rested(&self, last: i64, now: Timestamp) -> bool {
+    fn was_quiet(&self, last: i64, now: Timestamp) -> bool {
         let kept = now.micros() - KEPT_US;
-        last < kept && self.rested(now).is_some_and(|until| until.micros() >= kept)
+        last < kept && self.quiet_until(now).is_some_and(|until| until.micros() >= kept)
     }
 
     /// Until when nothing more had come; a clock that has been put back does not count.
-    fn rested(&self, now: Timestamp) -> Option<Timestamp> {
+    fn quiet_until(&self, now: Timestamp) -> Option<Timestamp> {
         self.quiet_until.filter(|until| *until <= now)
     }
 
     /// `least` is the smallest number that may come. A relay does not tell when it begins later.
-    fn judge_seq(&mut self, to: End, least: i64, may_clamp: bool) -> Passed {
+    fn check_seq(&mut self, to: End, least: i64, may_clamp: bool) -> Finding {
         self.expected = Expected::Anything;
         let value = to.value.unwrap_or_default();
         if value < least {
             let from = std::mem::replace(&mut self.reached, to);
-            return Passed { restarts: true, gap: Some(self.reset(from, to)) };
+            return Finding { restarts: true, gap: Some(self.reset(from, to)) };
         }
         let last = self.reached.value.unwrap_or(least).max(least - 1);
-        let (Some(until), Some(at)) = (self.known_until(), to.at) else { return Passed::default() };
+        let (Some(until), Some(at)) = (self.known_until(), to.at) else { return Finding::default() };
         if !may_clamp || value <= last + 1 || at.micros() - until.micros() <= JUMP_US {
-            return Passed::default();
+            return Finding::default();
         }
         let from = End { value: Some(last), at: Some(until) };
-        Passed::gap(self.open(GapReason::Clamped, (from, to), "the upstream began later than where it was asked to"))
+        Finding::gap(self.open(GapReason::Clamped, from..to, "the upstream began later than where it was asked to"))
     }
 
     /// Until when we have everything, where there is no loss.
@@ -246,7 +254,7 @@ impl Continuity {
 
     fn reset(&self, from: End, to: End) -> Gap {
         let from = End { at: from.at.max(self.quiet_until), ..from };
-        self.open(GapReason::Reset, (from, to), said(&Lost::Reset))
+        self.open(GapReason::Reset, from..to, said(&Lost::Reset))
     }
 
     /// A gap from the committed position on, whose end has not come yet.
@@ -254,7 +262,7 @@ impl Continuity {
         self.unended = Some(reason);
         // A moment that had not come yet tells nothing of when we stopped.
         let at = self.known_until().filter(|_| reason != GapReason::Future);
-        self.open(reason, (End { value: Some(committed), at }, End::default()), detail)
+        self.open(reason, End { value: Some(committed), at }..End::default(), detail)
     }
 
     /// The first that came after a gap. What is not later than the gap's beginning proves that nothing is missing.
@@ -268,7 +276,8 @@ impl Continuity {
         Gap { source: self.source.clone(), change }
     }
 
-    fn open(&self, reason: GapReason, (from, to): (End, End), detail: &str) -> Gap {
+    fn open(&self, reason: GapReason, range: Range<End>, detail: &str) -> Gap {
+        let Range { start: from, end: to } = range;
         let detail = format!("{}: {detail}", self.source);
         tracing::warn!(source = %self.source, reason = reason.as_str(), ?from, ?to, "a gap: something may be missing");
         let kind = Some(self.kind.as_str());
@@ -278,14 +287,14 @@ impl Continuity {
 
 /// What a message says of gaps.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Passed {
+pub struct Finding {
     /// Its number takes the place of whatever is stored, even of a greater one.
     pub restarts: bool,
     /// The gap that it shows or ends.
     pub gap: Option<Gap>,
 }
 
-impl Passed {
+impl Finding {
     fn gap(gap: Gap) -> Self {
         Self { restarts: false, gap: Some(gap) }
     }

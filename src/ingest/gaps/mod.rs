@@ -1,42 +1,31 @@
-//! Gaps of all sources together, and how many are open.
-
-use std::{collections::HashMap, sync::Arc, time::Duration};
-
-use metrics::gauge;
-use sqlx::PgPool;
-use tokio::time::interval;
-use tokio_util::sync::CancellationToken;
+//! Gap detection: whether what the sources deliver follows on what is stored of them.
+//!
+//! Contract: pure state over openings, numbers and times; what it finds goes into the batch that holds the position, so that
+//! no position is stored past a gap that is not. Does not know the database; only [`report_open`] asks it how many gaps are open.
 
 pub mod continuity;
+mod host_change;
+mod open_count;
+
+pub use open_count::report_open;
+
+use std::{collections::HashMap, time::Duration};
 
 use crate::{
-    apply::{Gap, GapChange},
+    apply::Gap,
     atproto::Timestamp,
-    model::{GapReason, PositionKind},
     source::{Delivery, SourceSpec},
-    store::{self, gaps::End, sources::positions::StoredPosition},
+    store::{gaps::End, sources::positions::StoredPosition},
 };
-use continuity::{Continuity, Passed, Stored};
+use continuity::{Continuity, Finding, Stored};
+use host_change::{FirstMessage, HostChange};
 
-/// How often it is asked how many gaps are open: the operator closes them elsewhere.
-const TELL_EVERY: Duration = Duration::from_secs(15);
-
-/// Follows each source, and the exchange of sources for others.
+/// The continuity of each source, and of a change to other sources.
 #[derive(Debug, Default)]
 pub struct Continuities {
     /// By their place in the settings; a recorded log has none.
     sources: Vec<Continuity>,
-    exchange: Option<Exchange>,
-}
-
-/// All sources with a position have left the settings; those that came are to reach back to where those ended.
-#[derive(Debug)]
-struct Exchange {
-    until: Timestamp,
-    margin: Duration,
-    /// Whether the source at this place has delivered something.
-    heard: Vec<bool>,
-    opened: bool,
+    host_change: Option<HostChange>,
 }
 
 impl Continuities {
@@ -45,79 +34,49 @@ impl Continuities {
         let rows: HashMap<&str, &StoredPosition> = stored.iter().map(|row| (row.source.as_str(), row)).collect();
         let row = |source: &SourceSpec| rows.get(&*source.name()).copied();
         let until = stored.iter().filter_map(known_until).max();
-        let exchange = until.filter(|_| sources.iter().all(|source| row(source).is_none())).map(|until| Exchange {
-            until,
-            margin,
-            heard: vec![false; sources.len()],
-            opened: false,
-        });
+        let is_new = sources.iter().all(|source| row(source).is_none());
+        let host_change = until.filter(|_| is_new).map(|until| HostChange::new(until, margin, sources.len()));
         let sources = sources.iter().map(|source| {
             let kind = source.dialect.position_kind();
             Continuity::new(source.name(), kind, margin, row(source).map(Stored::from).unwrap_or_default())
         });
-        Self { sources: sources.collect(), exchange }
+        Self { sources: sources.collect(), host_change }
     }
 
-    /// A delivery has come, with how its connection began if it is the first. Answers until when the source was quiet, if it
-    /// says nothing else.
-    pub fn take(&mut self, delivery: &Delivery, now: Timestamp, found: &mut Vec<Gap>) -> Option<Timestamp> {
+    /// A delivery has come, with how its connection began if it is the first. Returns until when the source was quiet, if the
+    /// delivery says nothing else.
+    pub fn on_delivery(&mut self, delivery: &Delivery, now: Timestamp, found: &mut Vec<Gap>) -> Option<Timestamp> {
         let source = self.sources.get_mut(delivery.source)?;
         if let Some(opening) = &delivery.opening {
-            found.extend(source.begin(opening, now));
+            found.extend(source.on_open(opening, now));
         } else if delivery.messages.is_empty() {
             let waited_us = i64::try_from(delivery.received_at.elapsed().as_micros()).unwrap_or(i64::MAX);
-            return source.rest(Timestamp::from_micros(now.micros().saturating_sub(waited_us))?);
+            return source.on_quiet(Timestamp::from_micros(now.micros().saturating_sub(waited_us))?);
         }
         None
     }
 
-    /// The upstream of the source at a place has told something of the connection. Answers whether the oldest that it keeps
-    /// takes the place of the position.
-    pub fn hear(&mut self, place: usize, name: &str, found: &mut Vec<Gap>) -> bool {
-        let Passed { restarts, gap } = self.sources.get_mut(place).map(|source| source.hear(name)).unwrap_or_default();
+    /// The upstream of the source at a place has sent an `#info` or an error. Returns whether the oldest that it keeps takes the
+    /// place of the position.
+    pub fn on_notice(&mut self, place: usize, name: &str, found: &mut Vec<Gap>) -> bool {
+        let source = self.sources.get_mut(place);
+        let Finding { restarts, gap } = source.map(|source| source.on_notice(name)).unwrap_or_default();
         found.extend(gap);
         restarts
     }
 
-    /// A message of the source at a place has come. Answers whether its number takes the place of whatever is stored.
-    pub fn pass(&mut self, place: usize, to: (i64, Option<Timestamp>), now: Timestamp, found: &mut Vec<Gap>) -> bool {
+    /// A message of the source at a place has come. Returns whether its number takes the place of whatever is stored.
+    pub fn on_message(&mut self, place: usize, to: End, now: Timestamp, found: &mut Vec<Gap>) -> bool {
         let Some(source) = self.sources.get_mut(place) else { return false };
-        let Passed { restarts, gap } = source.pass(to, now);
+        let Finding { restarts, gap } = source.on_message(to, now);
         found.extend(gap);
-        if let (Some(exchange), (value, Some(at))) = (&mut self.exchange, to) {
-            let to = (source.name(), source.kind(), End { value: Some(value), at: Some(at) });
-            if exchange.meet(place, to, found) {
-                self.exchange = None;
+        if let (Some(host_change), Some(_)) = (&mut self.host_change, to.at) {
+            let first = FirstMessage { source: source.name(), kind: source.kind(), at: to };
+            if host_change.on_message(place, &first, found) {
+                self.host_change = None;
             }
         }
         restarts
-    }
-}
-
-impl Exchange {
-    /// Holds the first event of a new source against the end of the old ones. Answers whether there is nothing more to hold.
-    fn meet(&mut self, place: usize, to: (&Arc<str>, PositionKind, End), found: &mut Vec<Gap>) -> bool {
-        let (source, kind, to) = to;
-        match self.heard.get_mut(place) {
-            Some(heard) if !*heard => *heard = true,
-            _ => return false,
-        }
-        let reason = GapReason::HostChange;
-        let margin_us = i64::try_from(self.margin.as_micros()).unwrap_or(i64::MAX);
-        let reaches_back = to.at.is_some_and(|at| at.micros() <= self.until.micros().saturating_add(margin_us));
-        if reaches_back {
-            let change =
-                GapChange::ProvesAll { reason, note: "another source reaches back to where the old ones ended" };
-            found.extend(self.opened.then(|| Gap { source: source.clone(), change }));
-            return true;
-        }
-        self.opened = true;
-        let from = End { value: None, at: Some(self.until) };
-        tracing::warn!(%source, reason = reason.as_str(), ?from, ?to, "a gap: something may be missing");
-        let detail = "the new sources do not reach back to where the old ones ended".to_owned();
-        let change = GapChange::Opens { reason, kind: Some(kind.as_str()), from, to, detail };
-        found.push(Gap { source: source.clone(), change });
-        self.heard.iter().all(|heard| *heard)
     }
 }
 
@@ -134,30 +93,4 @@ impl From<&StoredPosition> for Stored {
 /// Until when a source has delivered everything, as far as is known.
 fn known_until(row: &StoredPosition) -> Option<Timestamp> {
     row.event_at.max(row.quiet_until).map(Timestamp::from_utc)
-}
-
-/// Tells again and again how many gaps are open, until cancelled: then whoever indexes next tells it.
-pub async fn tell_open(pool: PgPool, cancel: CancellationToken) {
-    let mut ticks = interval(TELL_EVERY);
-    while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        match cancel.run_until_cancelled(count_open(&pool)).await {
-            Some(Ok(counts)) => tell(&counts),
-            Some(Err(error)) => tracing::debug!(%error, "the gaps cannot be counted now"),
-            None => break,
-        }
-    }
-    tell(&[]);
-}
-
-async fn count_open(pool: &PgPool) -> sqlx::Result<Vec<store::gaps::OpenCount>> {
-    let mut connection = pool.acquire().await?;
-    store::gaps::count_open(&mut connection).await
-}
-
-fn tell(counts: &[store::gaps::OpenCount]) {
-    for reason in GapReason::ALL {
-        let count = counts.iter().find(|count| count.reason == reason.as_str()).map_or(0, |count| count.count);
-        #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^52 gaps")]
-        gauge!("plyr_gaps_open", "reason" => reason.as_str()).set(count as f64);
-    }
 }

@@ -12,7 +12,7 @@ use crate::{
         error::{ApiError, Detail},
         observe::fresh,
     },
-    store::views::operation::{is_schema_current, list_sources},
+    store::{schema, views::operation::list_sources},
 };
 
 /// Alive.
@@ -47,7 +47,7 @@ pub async fn health() -> Response {
 ))]
 pub async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     let mut transaction = app.read(&Credentials::None).await?;
-    if !is_schema_current(transaction.connection()).await? {
+    if !schema::is_current(transaction.connection()).await? {
         return Err(ApiError::unavailable("the schema of the database is not current", "migrations are missing"));
     }
     let sources = list_sources(transaction.connection()).await?;

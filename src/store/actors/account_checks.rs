@@ -92,7 +92,7 @@ pub async fn request_for_repos(
         "INSERT INTO account_checks (actor_id, reason, since, due_at)
         SELECT a.id, CASE WHEN r.given THEN 'commit' ELSE 'unclear' END, $3::timestamptz, $3::timestamptz
         FROM UNNEST($1::text[], $2::boolean[]) AS r (did, given) JOIN actors a ON a.did = r.did
-        WHERE r.given = EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)
+        WHERE r.given = EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id)
         ON CONFLICT (actor_id) DO NOTHING",
         &dids as &[&str],
         &given,

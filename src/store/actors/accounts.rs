@@ -14,12 +14,12 @@ pub async fn find_generation(connection: &mut PgConnection) -> sqlx::Result<i64>
 
 /// The ids of all actors that are hidden.
 pub async fn load_hidden(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar!("SELECT actor_id FROM hidden_actors WHERE is_hidden").fetch_all(connection).await
+    sqlx::query_scalar!("SELECT actor_id AS \"actor_id!\" FROM hidden_actors").fetch_all(connection).await
 }
 
 /// The ids of actors whose account was deleted, and the rev up to which nothing of theirs is taken.
 pub async fn load_floors(connection: &mut PgConnection) -> sqlx::Result<Vec<(i64, i64)>> {
-    let rows = sqlx::query!("SELECT actor_id, rev FROM account_floors").fetch_all(connection).await?;
+    let rows = sqlx::query!("SELECT actor_id, rev FROM account_tombstones").fetch_all(connection).await?;
     Ok(rows.into_iter().map(|row| (row.actor_id, row.rev)).collect())
 }
 
@@ -31,8 +31,8 @@ async fn advance_generation(connection: &mut PgConnection) -> sqlx::Result<()> {
 /// Whether counts have still to follow somebody, or rows of a deleted account are still there.
 pub async fn has_work(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        "SELECT (EXISTS (SELECT FROM hidden_actors WHERE NOT is_settled) OR EXISTS (
-            SELECT FROM account_floors f JOIN hidden_actors h ON h.actor_id = f.actor_id AND h.is_settled WHERE f.is_purging
+        "SELECT (EXISTS (SELECT FROM uncounted_actors WHERE NOT is_uncounted) OR EXISTS (
+            SELECT FROM account_tombstones t JOIN uncounted_actors h ON h.actor_id = t.actor_id AND h.is_uncounted WHERE t.is_purging
         )) AS \"has_work!\""
     )
     .fetch_one(connection)
@@ -45,7 +45,7 @@ pub async fn hide(connection: &mut PgConnection, actor_ids: &[i64]) -> sqlx::Res
         return Ok(());
     }
     sqlx::query!(
-        "INSERT INTO hidden_actors (actor_id, is_hidden, uncounted_to) SELECT id, true, -1 FROM UNNEST($1::bigint[]) AS a (id)
+        "INSERT INTO uncounted_actors (actor_id, is_hidden, uncounted_to) SELECT id, true, -1 FROM UNNEST($1::bigint[]) AS a (id)
         ON CONFLICT (actor_id) DO UPDATE SET is_hidden = true",
         actor_ids
     )
@@ -66,7 +66,7 @@ pub async fn show(connection: &mut PgConnection, actor_ids: &[i64]) -> sqlx::Res
     if actor_ids.is_empty() {
         return Ok(());
     }
-    sqlx::query!("UPDATE hidden_actors SET is_hidden = false WHERE actor_id = ANY ($1)", actor_ids)
+    sqlx::query!("UPDATE uncounted_actors SET is_hidden = false WHERE actor_id = ANY ($1)", actor_ids)
         .execute(&mut *connection)
         .await?;
     sqlx::query!("DELETE FROM hidden_tracks WHERE artist_id = ANY ($1)", actor_ids).execute(&mut *connection).await?;
@@ -76,7 +76,7 @@ pub async fn show(connection: &mut PgConnection, actor_ids: &[i64]) -> sqlx::Res
 /// Lets the counts of at most `pairs_max` tracks follow one actor that was hidden or shown. False when all have followed.
 pub async fn move_counts(connection: &mut PgConnection, pairs_max: i64) -> sqlx::Result<bool> {
     let unsettled = sqlx::query!(
-        "SELECT actor_id, is_hidden, uncounted_to FROM hidden_actors WHERE NOT is_settled ORDER BY actor_id LIMIT 1"
+        "SELECT actor_id, is_hidden, uncounted_to FROM uncounted_actors WHERE NOT is_uncounted ORDER BY actor_id LIMIT 1"
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -97,7 +97,7 @@ async fn take_out(connection: &mut PgConnection, (actor_id, border): (i64, i64),
         ), moved AS (
             UPDATE track_counts c SET like_count = c.like_count - 1 FROM next n WHERE c.track_id = n.subject_id
         )
-        UPDATE hidden_actors SET uncounted_to =
+        UPDATE uncounted_actors SET uncounted_to =
             (SELECT CASE WHEN count(*) < $3 THEN 9223372036854775807 ELSE max(subject_id) END FROM next)
         WHERE actor_id = $1",
         actor_id,
@@ -127,12 +127,12 @@ async fn put_back(connection: &mut PgConnection, (actor_id, border): (i64, i64),
     .await?;
     match next.lowest {
         Some(lowest) if next.pairs == pairs_max => {
-            sqlx::query!("UPDATE hidden_actors SET uncounted_to = $2 WHERE actor_id = $1", actor_id, lowest - 1)
+            sqlx::query!("UPDATE uncounted_actors SET uncounted_to = $2 WHERE actor_id = $1", actor_id, lowest - 1)
                 .execute(connection)
                 .await?;
         }
         _ => {
-            sqlx::query!("DELETE FROM hidden_actors WHERE actor_id = $1", actor_id).execute(connection).await?;
+            sqlx::query!("DELETE FROM uncounted_actors WHERE actor_id = $1", actor_id).execute(connection).await?;
         }
     }
     Ok(())
@@ -142,12 +142,12 @@ async fn put_back(connection: &mut PgConnection, (actor_id, border): (i64, i64),
 /// reject, or up to `rev` if that is greater, is taken any more, and its rows are to be removed. The handle is free for others.
 pub async fn bury(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO account_floors AS f (actor_id, rev, is_purging)
+        "INSERT INTO account_tombstones AS t (actor_id, rev, is_purging)
         SELECT $1, greatest($2, (SELECT max(rev) FROM likes WHERE actor_id = $1),
             (SELECT max(rev) FROM lists WHERE actor_id = $1), (SELECT max(rev) FROM tracks WHERE artist_id = $1),
             (SELECT rev FROM profiles WHERE actor_id = $1),
             (SELECT max(r.rev) FROM rejects r JOIN actors a ON a.did = r.did WHERE a.id = $1)), true
-        ON CONFLICT (actor_id) DO UPDATE SET rev = greatest(f.rev, EXCLUDED.rev), is_purging = true, wants_read = false",
+        ON CONFLICT (actor_id) DO UPDATE SET rev = greatest(t.rev, EXCLUDED.rev), is_purging = true, needs_resync = false",
         actor_id,
         rev.number()
     )
@@ -163,7 +163,7 @@ pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Ti
     // A refused record leaves its tombstone directly before its own rev, and the head may hold one.
     let rev = rev.map_or(0, |rev| rev.before().before().number());
     let done = sqlx::query!(
-        "UPDATE account_floors SET rev = $2, is_purging = false, wants_read = true WHERE actor_id = $1",
+        "UPDATE account_tombstones SET rev = $2, is_purging = false, needs_resync = true WHERE actor_id = $1",
         actor_id,
         rev
     )
@@ -188,8 +188,8 @@ pub async fn unbury(connection: &mut PgConnection, actor_id: i64, rev: Option<Ti
 /// account comes back with its repo as it was, the record is taken again at that very rev.
 pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result<bool> {
     let next = sqlx::query!(
-        "SELECT f.actor_id, f.rev FROM account_floors f JOIN hidden_actors h ON h.actor_id = f.actor_id AND h.is_settled
-        WHERE f.is_purging ORDER BY f.actor_id LIMIT 1"
+        "SELECT t.actor_id, t.rev FROM account_tombstones t JOIN uncounted_actors h ON h.actor_id = t.actor_id AND h.is_uncounted
+        WHERE t.is_purging ORDER BY t.actor_id LIMIT 1"
     )
     .fetch_optional(&mut *connection)
     .await?;
@@ -236,7 +236,7 @@ async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("UPDATE account_floors SET is_purging = false WHERE actor_id = $1", actor_id)
+    sqlx::query!("UPDATE account_tombstones SET is_purging = false WHERE actor_id = $1", actor_id)
         .execute(connection)
         .await?;
     Ok(())
@@ -245,7 +245,7 @@ async fn purge_others(connection: &mut PgConnection, (actor_id, rev): (i64, i64)
 /// Accounts that came back after having been deleted, and whose repos are to be read, at most `limit`.
 pub async fn list_to_read(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(i64, Did)>> {
     let rows = sqlx::query!(
-        "SELECT a.id, a.did FROM account_floors f JOIN actors a ON a.id = f.actor_id WHERE f.wants_read ORDER BY 1 LIMIT $1",
+        "SELECT a.id, a.did FROM account_tombstones t JOIN actors a ON a.id = t.actor_id WHERE t.needs_resync ORDER BY 1 LIMIT $1",
         limit
     )
     .fetch_all(connection)
@@ -255,7 +255,7 @@ pub async fn list_to_read(connection: &mut PgConnection, limit: i64) -> sqlx::Re
 
 /// Notes that the repo of an account that came back has been read completely, or is in another queue.
 pub async fn mark_read(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE account_floors SET wants_read = false WHERE actor_id = $1", actor_id)
+    sqlx::query!("UPDATE account_tombstones SET needs_resync = false WHERE actor_id = $1", actor_id)
         .execute(connection)
         .await?;
     Ok(())

@@ -95,7 +95,7 @@ pub async fn enroll(
         "WITH next AS (SELECT id FROM actors WHERE id > $1 ORDER BY id LIMIT $2), enrolled AS (
             INSERT INTO bluesky_profiles (actor_id, due_at) SELECT id, $3 FROM next n
             WHERE NOT EXISTS (SELECT FROM bluesky_profiles b WHERE b.actor_id = n.id)
-                AND NOT EXISTS (SELECT FROM account_floors f WHERE f.actor_id = n.id)
+                AND NOT EXISTS (SELECT FROM account_tombstones t WHERE t.actor_id = n.id)
             ON CONFLICT (actor_id) DO NOTHING
         ) SELECT max(id) FROM next",
         after,
@@ -116,7 +116,7 @@ pub async fn mark_told(
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE bluesky_profiles b SET due_at = $2 FROM identities i JOIN actors a ON a.did = i.did
-        WHERE i.told_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.told_at AND b.due_at > $2
+        WHERE i.event_at > $1 AND b.actor_id = a.id AND b.fetched_at < i.event_at AND b.due_at > $2
             AND b.actor_id <> ALL ($3)",
         since,
         now,
@@ -150,7 +150,7 @@ pub async fn take_due(
             SELECT true AS is_one FROM tracks t2 WHERE t2.artist_id = t.actor_id AND t2.title IS NOT NULL LIMIT 1
         ) AS artist ON true
         LEFT JOIN LATERAL (
-            SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id AND h.is_hidden
+            SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id
         ) AS hidden ON true
         ORDER BY 1",
         now,
@@ -177,10 +177,10 @@ pub async fn write_answer(
     sqlx::query!(
         "UPDATE bluesky_profiles b SET display_name = $2, avatar_cid = $3, host = $4, outcome = $5, detail = $6, fetched_at = $7,
             tries = 0, due_at = CASE WHEN EXISTS (
-                SELECT FROM actors a JOIN identities i ON i.did = a.did WHERE a.id = b.actor_id AND i.told_at > $7
+                SELECT FROM actors a JOIN identities i ON i.did = a.did WHERE a.id = b.actor_id AND i.event_at > $7
             ) THEN $7::timestamptz ELSE $8 END
         WHERE actor_id = $1
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
+            AND EXISTS (SELECT FROM visible_actors a WHERE a.id = b.actor_id)",
         actor_id,
         answer.display_name,
         answer.avatar.map(Cid::to_bytes),

@@ -19,7 +19,7 @@ pub struct StoredIdentity {
     /// When the handle was confirmed; none while it is not.
     pub confirmed_at: Option<DateTime<Utc>>,
     /// When an `#identity` event last said that something has changed.
-    pub told_at: Option<DateTime<Utc>>,
+    pub event_at: Option<DateTime<Utc>>,
     /// In one word, why the last attempt failed.
     pub failure: Option<String>,
     /// In one sentence.
@@ -60,7 +60,7 @@ pub struct IdentityCounts {
 pub async fn find(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Option<StoredIdentity>> {
     sqlx::query_as!(
         StoredIdentity,
-        "SELECT pds, signing_key, handle, fetched_at, confirmed_at, told_at, failure, detail, tries, due_at
+        "SELECT pds, signing_key, handle, fetched_at, confirmed_at, event_at, failure, detail, tries, due_at
         FROM identities WHERE did = $1",
         did.as_str()
     )
@@ -71,7 +71,7 @@ pub async fn find(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Opti
 /// What is stored of several DIDs, each with its place among them; those that are not stored are left out.
 pub async fn load(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, StoredIdentity)>> {
     let rows = sqlx::query!(
-        r#"SELECT d.place AS "place!", i.pds, i.signing_key, i.handle, i.fetched_at, i.confirmed_at, i.told_at, i.failure, i.detail,
+        r#"SELECT d.place AS "place!", i.pds, i.signing_key, i.handle, i.fetched_at, i.confirmed_at, i.event_at, i.failure, i.detail,
             i.tries, i.due_at
         FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place) JOIN identities i ON i.did = d.did"#,
         dids as &[&str]
@@ -85,7 +85,7 @@ pub async fn load(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<
             handle: row.handle,
             fetched_at: row.fetched_at,
             confirmed_at: row.confirmed_at,
-            told_at: row.told_at,
+            event_at: row.event_at,
             failure: row.failure,
             detail: row.detail,
             tries: row.tries,
@@ -207,7 +207,7 @@ pub async fn write_confirmation(
     due_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE identities SET confirmed_at = $2, due_at = CASE WHEN told_at > $3 THEN least($4, told_at + interval '10 s')
+        "UPDATE identities SET confirmed_at = $2, due_at = CASE WHEN event_at > $3 THEN least($4, event_at + interval '10 s')
             ELSE $4 END
         WHERE did = $1",
         did.as_str(),
@@ -290,8 +290,8 @@ pub async fn mark_told(connection: &mut PgConnection, dids: &[&str], now: DateTi
         return Ok(0);
     }
     let done = sqlx::query!(
-        "UPDATE identities SET told_at = $2,
-            due_at = least(due_at, greatest($2, coalesce(told_at, fetched_at, '-infinity') + interval '10 s'))
+        "UPDATE identities SET event_at = $2,
+            due_at = least(due_at, greatest($2, coalesce(event_at, fetched_at, '-infinity') + interval '10 s'))
         WHERE did = ANY ($1)",
         dids as &[&str],
         now

@@ -19,9 +19,7 @@ pub struct Drift {
 pub async fn check_next(connection: &mut PgConnection, tracks: i64, now: DateTime<Utc>) -> sqlx::Result<Vec<Drift>> {
     let rows = sqlx::query!(
         "SELECT c.track_id, c.like_count AS kept, (
-            SELECT count(DISTINCT l.actor_id) FROM likes l WHERE l.subject_id = c.track_id AND NOT EXISTS (
-                SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= c.track_id
-            )
+            SELECT count(DISTINCT l.actor_id) FROM counted_likes l WHERE l.subject_id = c.track_id
         ) AS \"counted!\"
         FROM (
             SELECT track_id, like_count FROM track_counts
@@ -50,15 +48,13 @@ pub async fn correct(connection: &mut PgConnection, track_id: i64, now: DateTime
     let drift = sqlx::query!(
         "WITH counted AS (
             SELECT c.track_id, c.like_count AS kept, (
-                SELECT count(DISTINCT l.actor_id) FROM likes l WHERE l.subject_id = c.track_id AND NOT EXISTS (
-                    SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= c.track_id
-                )
+                SELECT count(DISTINCT l.actor_id) FROM counted_likes l WHERE l.subject_id = c.track_id
             ) AS counted FROM track_counts c WHERE c.track_id = $1
         ), corrected AS (
             UPDATE track_counts c SET like_count = n.counted FROM counted n
             WHERE c.track_id = n.track_id AND n.kept <> n.counted
         ), noted AS (
-            UPDATE count_checks SET drifted = drifted + 1, drifted_at = $2
+            UPDATE count_checks SET corrected = corrected + 1, corrected_at = $2
             WHERE EXISTS (SELECT FROM counted WHERE kept <> counted)
         )
         SELECT track_id, kept, counted AS \"counted!\" FROM counted WHERE kept <> counted",

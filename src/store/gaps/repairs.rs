@@ -8,7 +8,7 @@ use super::words::State;
 /// Takes an open gap up. Answers false where somebody else has, or it is closed.
 pub async fn take_up(connection: &mut PgConnection, id: i64, now: DateTime<Utc>) -> sqlx::Result<bool> {
     let done = sqlx::query!(
-        "UPDATE gaps SET state = $2, repair_at = $3 WHERE id = $1 AND state = $4",
+        "UPDATE gaps SET state = $2, repair_started_at = $3 WHERE id = $1 AND state = $4",
         id,
         State::Repairing.as_str(),
         now,
@@ -35,18 +35,18 @@ pub async fn list_mended(connection: &mut PgConnection, hopeless_before: DateTim
         Mended,
         r#"SELECT g.id, CASE WHEN g.did IS NULL THEN (
                 SELECT count(*) FROM repos r WHERE r.state = 'failed' AND r.requested_at < $1
-                    AND (r.read_at IS NULL OR r.read_at < g.repair_at))
+                    AND (r.read_at IS NULL OR r.read_at < g.repair_started_at))
             ELSE (
                 SELECT count(*) FROM repos r WHERE r.did = g.did AND r.state = 'failed' AND r.requested_at < $1
-                    AND (r.read_at IS NULL OR r.read_at < g.repair_at))
+                    AND (r.read_at IS NULL OR r.read_at < g.repair_started_at))
             END AS "given_up!"
         FROM gaps g
-        WHERE g.state = 'repairing' AND g.repair_at IS NOT NULL AND CASE WHEN g.did IS NULL THEN NOT EXISTS (
+        WHERE g.state = 'repairing' AND g.repair_started_at IS NOT NULL AND CASE WHEN g.did IS NULL THEN NOT EXISTS (
                 SELECT FROM repos r WHERE NOT (r.state = 'failed' AND r.requested_at < $1)
-                    AND (r.read_at IS NULL OR r.read_at < g.repair_at))
+                    AND (r.read_at IS NULL OR r.read_at < g.repair_started_at))
             ELSE NOT EXISTS (
                 SELECT FROM repos r WHERE r.did = g.did AND NOT (r.state = 'failed' AND r.requested_at < $1)
-                    AND (r.read_at IS NULL OR r.read_at < g.repair_at))
+                    AND (r.read_at IS NULL OR r.read_at < g.repair_started_at))
             END
         ORDER BY g.id"#,
         hopeless_before

@@ -83,7 +83,7 @@ pub async fn prove(
     (note, now): (&str, DateTime<Utc>),
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
-        "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = 'proof', note = $4
+        "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = 'source', note = $4
         WHERE ($1::text IS NULL OR source = $1) AND reason = $2 AND did IS NULL AND state <> 'closed'",
         source,
         reason.as_str(),

@@ -39,8 +39,8 @@ pub enum By {
     Operator,
     /// The repos that it may concern have been read and compared.
     Repair,
-    /// It turned out that nothing was missed.
-    Proof,
+    /// The source itself: it turned out that nothing was missed.
+    Source,
 }
 
 impl By {
@@ -49,7 +49,7 @@ impl By {
         match self {
             Self::Operator => "operator",
             Self::Repair => "repair",
-            Self::Proof => "proof",
+            Self::Source => "source",
         }
     }
 }

@@ -32,7 +32,7 @@ pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: D
         "INSERT INTO rejects (digest, source, kind, position, reason, field, detail, did, collection, rkey, rev, cid,
             raw_format, raw, raw_length, at)
         SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 WHERE NOT EXISTS (
-            SELECT FROM account_floors f JOIN actors a ON a.id = f.actor_id WHERE a.did = $8 AND f.rev >= $11
+            SELECT FROM account_tombstones t JOIN actors a ON a.id = t.actor_id WHERE a.did = $8 AND t.rev >= $11
         ) ON CONFLICT (digest) DO NOTHING",
         &reject.digest,
         reject.source,

@@ -46,14 +46,14 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
             SELECT a.id, t.*, c.rev AS kept_rev, c.data AS kept_data
             FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
                 WITH ORDINALITY AS t (did, rev, data, since, prev_data, begins, place)
-            JOIN actors a ON a.did = t.did LEFT JOIN repo_chains c ON c.actor_id = a.id
+            JOIN actors a ON a.did = t.did LEFT JOIN commit_chains c ON c.actor_id = a.id
             WHERE c.rev IS NULL OR t.rev > c.rev
         ), followed AS (
             SELECT *, lag(rev, 1, kept_rev) OVER by_rev AS before_rev, lag(data, 1, kept_data) OVER by_rev AS before_data,
                 lead(rev) OVER by_rev IS NULL AS is_last
             FROM told WINDOW by_rev AS (PARTITION BY id ORDER BY rev)
         ), kept AS (
-            INSERT INTO repo_chains AS c (actor_id, rev, data) SELECT id, rev, data FROM followed WHERE is_last
+            INSERT INTO commit_chains AS c (actor_id, rev, data) SELECT id, rev, data FROM followed WHERE is_last
             ON CONFLICT (actor_id) DO UPDATE SET rev = EXCLUDED.rev, data = EXCLUDED.data WHERE c.rev < EXCLUDED.rev
         )
         SELECT place AS "place!", before_rev AS "before!" FROM followed

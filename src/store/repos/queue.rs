@@ -48,7 +48,7 @@ pub async fn enqueue(
         SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $4::timestamptz FROM unnest($1::text[]) AS d
         ON CONFLICT (did) DO UPDATE SET state = 'pending', cause = EXCLUDED.cause, requested_at = EXCLUDED.requested_at,
             due_at = EXCLUDED.due_at, tries = 0, error = NULL
-        WHERE r.state <> 'pending' OR r.taken_until IS NOT NULL",
+        WHERE r.state <> 'pending' OR r.leased_until IS NOT NULL",
         dids as &[&str],
         cause.as_str(),
         now,
@@ -123,7 +123,7 @@ pub async fn enqueue_unserved(connection: &mut PgConnection, dids: &[&str], now:
 pub async fn enqueue_all(connection: &mut PgConnection, cause: ResyncCause, now: DateTime<Utc>) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE repos SET state = 'pending', cause = $1, requested_at = $2, due_at = $2, tries = 0, error = NULL
-        WHERE state <> 'pending' OR taken_until IS NOT NULL",
+        WHERE state <> 'pending' OR leased_until IS NOT NULL",
         cause.as_str(),
         now
     )
@@ -145,21 +145,21 @@ pub async fn enqueue_moved(connection: &mut PgConnection, now: DateTime<Utc>) ->
     Ok(done.rows_affected())
 }
 
-/// Takes repos that are due, those asked for last first, until `taken_until`.
+/// Takes repos that are due, those asked for last first, until `leased_until`.
 pub async fn take_due(
     connection: &mut PgConnection,
     limit: i64,
-    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+    (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<Vec<TakenRepo>> {
     let rows = sqlx::query!(
-        "UPDATE repos r SET taken_until = $3 FROM (
-            SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (taken_until IS NULL OR taken_until <= $1)
+        "UPDATE repos r SET leased_until = $3 FROM (
+            SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
             ORDER BY requested_at DESC, did LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS due WHERE r.did = due.did
         RETURNING r.did, r.cause, r.tries",
         now,
         limit,
-        taken_until
+        leased_until
     )
     .fetch_all(connection)
     .await?;
@@ -176,18 +176,18 @@ pub async fn take_oldest(
     connection: &mut PgConnection,
     limit: i64,
     read_before: DateTime<Utc>,
-    (now, taken_until): (DateTime<Utc>, DateTime<Utc>),
+    (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
 ) -> sqlx::Result<Vec<TakenRepo>> {
     let rows = sqlx::query!(
-        "UPDATE repos r SET taken_until = $4, cause = $5 FROM (
-            SELECT did FROM repos WHERE state = 'done' AND read_at <= $1 AND (taken_until IS NULL OR taken_until <= $3)
+        "UPDATE repos r SET leased_until = $4, cause = $5 FROM (
+            SELECT did FROM repos WHERE state = 'done' AND read_at <= $1 AND (leased_until IS NULL OR leased_until <= $3)
             ORDER BY read_at LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS due WHERE r.did = due.did
         RETURNING r.did",
         read_before,
         limit,
         now,
-        taken_until,
+        leased_until,
         ResyncCause::Audit.as_str()
     )
     .fetch_all(connection)
@@ -217,7 +217,7 @@ pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>]) -> 
     let numbers = |at: usize| readings.iter().map(|reading| reading.drift[at]).collect::<Vec<i32>>();
     sqlx::query!(
         "UPDATE repos r SET state = CASE WHEN r.requested_at > d.began_at THEN r.state ELSE 'done' END,
-            taken_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = d.began_at,
+            leased_until = NULL, tries = 0, error = NULL, read_rev = d.rev, read_at = d.began_at,
             host = d.host, missing = d.missing, extra = d.extra, differing = d.differing
         FROM UNNEST($1::text[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::timestamptz[], $7::text[])
             AS d (did, rev, missing, extra, differing, began_at, host)
@@ -238,7 +238,7 @@ pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>]) -> 
 /// Notes that a repo could not be read, why, and when to try again. The index keeps what it has.
 pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE repos SET state = 'failed', taken_until = NULL, tries = tries + 1, error = $2, due_at = $3
+        "UPDATE repos SET state = 'failed', leased_until = NULL, tries = tries + 1, error = $2, due_at = $3
         WHERE did = $1",
         did.as_str(),
         error,
@@ -251,7 +251,7 @@ pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at:
 
 /// Lets go of repos that were taken and not read.
 pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE did = ANY ($1)", dids as &[&str])
+    sqlx::query!("UPDATE repos SET leased_until = NULL WHERE did = ANY ($1)", dids as &[&str])
         .execute(connection)
         .await?;
     Ok(())
@@ -265,7 +265,7 @@ pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> 
 
 /// Lets go of all repos that were taken.
 pub async fn release_all(connection: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE repos SET taken_until = NULL WHERE taken_until IS NOT NULL").execute(connection).await?;
+    sqlx::query!("UPDATE repos SET leased_until = NULL WHERE leased_until IS NOT NULL").execute(connection).await?;
     Ok(())
 }
 

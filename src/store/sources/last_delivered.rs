@@ -24,12 +24,12 @@ pub async fn write(connection: &mut PgConnection, proofs: &NewProofs<'_>, now: D
         return Ok(());
     }
     sqlx::query!(
-        "INSERT INTO proofs (source, collection, kind, value, event_at, proven_at)
+        "INSERT INTO last_delivered (source, collection, kind, value, event_at, delivered_at)
         SELECT source, collection, kind, value, event_at, $6
         FROM UNNEST($1::text[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
             AS new (source, collection, kind, value, event_at)
         ON CONFLICT (source, collection) DO UPDATE SET kind = EXCLUDED.kind, value = EXCLUDED.value,
-            event_at = EXCLUDED.event_at, proven_at = EXCLUDED.proven_at",
+            event_at = EXCLUDED.event_at, delivered_at = EXCLUDED.delivered_at",
         &proofs.sources as &[&str],
         &proofs.collections as &[&str],
         &proofs.kinds as &[&str],
@@ -61,7 +61,7 @@ pub async fn find(
 ) -> sqlx::Result<Option<StoredProof>> {
     let rows = sqlx::query_as!(
         StoredProof,
-        "SELECT kind, value, event_at FROM proofs WHERE source = $1 AND collection = ANY ($2) ORDER BY value",
+        "SELECT kind, value, event_at FROM last_delivered WHERE source = $1 AND collection = ANY ($2) ORDER BY value",
         source,
         collections as &[&str]
     )

@@ -46,12 +46,12 @@ pub struct NewPosition<'a> {
 /// is stored. Sequence numbers are taken as they come, because a server may begin anew.
 pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO positions AS p (source, kind, value, event_at, ours_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO positions AS p (source, kind, value, event_at, last_record_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (source) DO UPDATE SET kind = EXCLUDED.kind,
             value = CASE WHEN EXCLUDED.kind = 'jetstream_v1_us' AND p.kind = EXCLUDED.kind AND NOT $7
                 THEN GREATEST(EXCLUDED.value, p.value) ELSE EXCLUDED.value END,
             event_at = CASE WHEN $7 THEN EXCLUDED.event_at ELSE COALESCE(EXCLUDED.event_at, p.event_at) END,
-            ours_at = COALESCE(GREATEST(EXCLUDED.ours_at, p.ours_at), p.ours_at), updated_at = EXCLUDED.updated_at",
+            last_record_at = COALESCE(GREATEST(EXCLUDED.last_record_at, p.last_record_at), p.last_record_at), updated_at = EXCLUDED.updated_at",
         position.source,
         position.kind,
         position.value,
@@ -77,7 +77,7 @@ pub async fn write_quiet(connection: &mut PgConnection, source: &str, until: Dat
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
     sqlx::query_as!(
         StoredPosition,
-        "SELECT source, kind, value, event_at, ours_at, quiet_until, updated_at FROM positions ORDER BY source"
+        "SELECT source, kind, value, event_at, last_record_at AS ours_at, quiet_until, updated_at FROM positions ORDER BY source"
     )
     .fetch_all(connection)
     .await

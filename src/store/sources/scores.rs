@@ -22,10 +22,10 @@ pub struct NewScore<'a> {
 
 /// Stores these scores in the place of all others.
 pub async fn replace(connection: &mut PgConnection, scores: &[NewScore<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM scores").execute(&mut *connection).await?;
+    sqlx::query!("DELETE FROM source_scores").execute(&mut *connection).await?;
     for score in scores {
         sqlx::query!(
-            "INSERT INTO scores (source, delivered, missed, late, incomplete_since, incomplete_in, updated_at)
+            "INSERT INTO source_scores (source, delivered, missed, late, incomplete_since, incomplete_in, updated_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7)",
             score.source,
             score.delivered,

@@ -49,12 +49,11 @@ pub struct ActorView {
 /// The actor of that name, unless hidden.
 pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx::Result<Option<ActorView>> {
     let row = sqlx::query!(
-        "SELECT a.id, a.did, a.handle, p.avatar AS \"avatar?\", p.bio AS \"bio?\", p.created_at AS \"created_at?\",
+        "SELECT a.id AS \"id!\", a.did AS \"did!\", a.handle, p.avatar AS \"avatar?\", p.bio AS \"bio?\", p.created_at AS \"created_at?\",
             p.updated_at AS \"updated_at?\", b.display_name AS \"display_name?\", b.avatar_cid AS \"avatar_cid?\", b.host AS \"host?\"
-        FROM actors a LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
+        FROM visible_actors a LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
         LEFT JOIN bluesky_profiles b ON b.actor_id = a.id
-        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
+        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))",
         name.as_str()
     )
     .fetch_optional(connection)

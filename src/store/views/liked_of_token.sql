@@ -12,7 +12,7 @@ SELECT CASE WHEN cardinality(few.ids) <= 256 THEN few.ids
 FROM sessions s CROSS JOIN LATERAL (
     SELECT ARRAY(
         SELECT l.subject_id FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id IS NOT NULL
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = s.actor_id AND h.is_hidden)
+            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = s.actor_id)
         ORDER BY l.subject_id LIMIT 257
     ) AS ids OFFSET 0
 ) AS few

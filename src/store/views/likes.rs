@@ -89,17 +89,15 @@ pub async fn find_like_statuses(
     uris: &[String],
 ) -> sqlx::Result<Option<LikeStatuses>> {
     let row = sqlx::query!(
-        "SELECT a.did, s.asked AS \"asked!\", s.rkeys AS \"rkeys!\" FROM actors a CROSS JOIN LATERAL (
+        "SELECT a.did AS \"did!\", s.asked AS \"asked!\", s.rkeys AS \"rkeys!\" FROM visible_actors a CROSS JOIN LATERAL (
             SELECT coalesce(array_agg(u.n), '{}') AS asked, coalesce(array_agg(l.rkey), '{}') AS rkeys
-            FROM unnest($2::text[]) WITH ORDINALITY AS u (uri, n) JOIN tracks t ON t.uri = u.uri
+            FROM unnest($2::text[]) WITH ORDINALITY AS u (uri, n) JOIN visible_tracks t ON t.uri = u.uri
             JOIN LATERAL (
                 SELECT l.rkey FROM likes l WHERE l.actor_id = a.id AND l.subject_id = t.id
                 ORDER BY l.sort_at DESC, l.rkey DESC LIMIT 1
             ) AS l ON true
-            WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
         ) AS s
-        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
+        WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))",
         actor.as_str(),
         uris
     )
@@ -158,17 +156,16 @@ pub async fn list_likes(
 ) -> sqlx::Result<Vec<LikeView>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT l.rkey, t.uri, s.cid AS \"subject_cid?\", l.created_at, l.indexed_at, k.sort_at AS \"sort_at!\"
+        "SELECT l.rkey, t.uri AS \"uri!\", s.cid AS \"subject_cid?\", l.created_at, l.indexed_at, k.sort_at AS \"sort_at!\"
         FROM (
             SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)
+                AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
             ORDER BY sort_at DESC, rkey DESC OFFSET 0
         ) AS k
         JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
-        JOIN tracks t ON t.id = l.subject_id
+        JOIN visible_tracks t ON t.id = l.subject_id
         LEFT JOIN subject_cids s ON s.id = l.subject_cid_id
-        WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = l.subject_id)
         ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
         actor_id,
         after.map(|after| after.sort_at.utc()),
@@ -200,16 +197,16 @@ pub async fn list_liked(
 ) -> sqlx::Result<Vec<LikedKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT t.id, k.rkey, k.sort_at AS \"sort_at!\"
+        "SELECT t.id AS \"id!\", k.rkey, k.sort_at AS \"sort_at!\"
         FROM (
             SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)
+                AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
             ORDER BY sort_at DESC, rkey DESC OFFSET 0
         ) AS k
         JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
-        JOIN tracks t ON t.id = l.subject_id AND t.title IS NOT NULL
-        WHERE t.id <> ALL ($5::bigint[]) AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id) AND NOT EXISTS (
+        JOIN visible_tracks t ON t.id = l.subject_id AND t.title IS NOT NULL
+        WHERE t.id <> ALL ($5::bigint[]) AND NOT EXISTS (
             SELECT FROM likes newer WHERE newer.actor_id = $1 AND newer.subject_id = l.subject_id
                 AND (newer.sort_at, newer.rkey) > (l.sort_at, l.rkey)
         )
@@ -236,9 +233,8 @@ pub async fn count_liked(connection: &mut PgConnection, actor_id: i64) -> sqlx::
     sqlx::query_scalar!(
         "SELECT count(*) AS \"count!\"
         FROM (SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL) AS liked
-        JOIN tracks t ON t.id = liked.subject_id
-        WHERE t.title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $1 AND h.is_hidden)",
+        JOIN visible_tracks t ON t.id = liked.subject_id
+        WHERE t.title IS NOT NULL AND EXISTS (SELECT FROM visible_actors WHERE id = $1)",
         actor_id
     )
     .fetch_one(connection)

@@ -81,11 +81,10 @@ impl ListRow {
 pub async fn find_list(connection: &mut PgConnection, did: &Did, rkey: Tid) -> sqlx::Result<Option<ListView>> {
     let row = sqlx::query_as!(
         ListRow,
-        "SELECT a.did, a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
+        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
             l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
-        FROM lists l JOIN actors a ON a.id = l.actor_id
-        WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)",
+        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
+        WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL",
         did.as_str(),
         rkey.number()
     )
@@ -98,7 +97,7 @@ pub async fn find_list(connection: &mut PgConnection, did: &Did, rkey: Tid) -> s
 pub async fn find_liked_list(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<Option<Tid>> {
     let rkey = sqlx::query_scalar!(
         "SELECT rkey FROM lists WHERE actor_id = $1 AND list_type = 'liked' AND cid IS NOT NULL
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = lists.actor_id AND h.is_hidden)
+            AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
         ORDER BY rev DESC, rkey DESC LIMIT 1",
         actor_id
     )
@@ -117,11 +116,10 @@ pub async fn list_lists(
     let after = page.after.as_ref();
     let rows = sqlx::query_as!(
         ListRow,
-        "SELECT a.did, a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
+        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
             l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
-        FROM lists l JOIN actors a ON a.id = l.actor_id
+        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
         WHERE l.actor_id = $1 AND l.cid IS NOT NULL AND ($2::text IS NULL OR l.list_type = $2)
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.is_hidden)
             AND (l.sort_at, l.rkey) < (coalesce($3::timestamptz, 'infinity'), $4)
         ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $5",
         actor_id,
@@ -145,11 +143,10 @@ pub async fn list_items(
     sqlx::query_as!(
         ListItemView,
         "SELECT i.uri AS \"uri!\", i.cid AS \"cid!\", t.id AS \"track_id?\"
-        FROM lists l JOIN actors a ON a.id = l.actor_id
+        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
         CROSS JOIN LATERAL unnest(l.item_uris, l.item_cids) WITH ORDINALITY AS i (uri, cid, n)
         LEFT JOIN tracks t ON t.uri = i.uri
         WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL AND i.n > $3
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = a.id AND h.is_hidden)
         ORDER BY i.n LIMIT $4",
         list.0.as_str(),
         list.1.number(),
@@ -160,16 +157,16 @@ pub async fn list_items(
     .await
 }
 
-/// The tracks of a list that its owner likes and that are shown, in order, each at its first place.
+/// The tracks of a list that its owner likes and that are shown, in order, each at its first place. The
+/// likes are looked up item by item (by LIMIT): joined, all of the owner's likes would be read for each item.
 pub async fn list_liked_items(connection: &mut PgConnection, actor_id: i64, rkey: Tid) -> sqlx::Result<Vec<i64>> {
     sqlx::query_scalar!(
-        "SELECT t.id FROM lists l
+        "SELECT t.id AS \"id!\" FROM lists l
         CROSS JOIN LATERAL unnest(l.item_uris) WITH ORDINALITY AS i (uri, n)
-        JOIN tracks t ON t.uri = i.uri AND t.title IS NOT NULL
+        JOIN visible_tracks t ON t.uri = i.uri AND t.title IS NOT NULL
         WHERE l.actor_id = $1 AND l.rkey = $2 AND l.cid IS NOT NULL
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.is_hidden)
-            AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
-            AND EXISTS (SELECT FROM likes k WHERE k.actor_id = l.actor_id AND k.subject_id = t.id)
+            AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
+            AND (SELECT true FROM likes k WHERE k.actor_id = $1 AND k.subject_id = t.id LIMIT 1)
         GROUP BY t.id ORDER BY min(i.n)",
         actor_id,
         rkey.number()

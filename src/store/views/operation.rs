@@ -111,10 +111,10 @@ const COUNTED_MAX: i64 = 100_000;
 pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
     let rows = sqlx::query!(
         "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
-            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.ours_at, p.updated_at AS \"updated_at?\",
+            p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.last_record_at, p.updated_at AS \"updated_at?\",
             c.delivered AS \"delivered?\", c.missed AS \"missed?\", c.late AS \"late?\", c.incomplete_since,
             c.incomplete_in AS \"incomplete_in?\"
-        FROM sources s FULL JOIN positions p USING (source) LEFT JOIN scores c USING (source) ORDER BY source"
+        FROM sources s FULL JOIN positions p USING (source) LEFT JOIN source_scores c USING (source) ORDER BY source"
     )
     .fetch_all(connection)
     .await?;
@@ -136,7 +136,7 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             kind: row.kind,
             position: row.position,
             event_at: moment(row.event_at),
-            ours_at: moment(row.ours_at),
+            ours_at: moment(row.last_record_at),
             updated_at: moment(row.updated_at),
         })
         .collect())
@@ -145,17 +145,17 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
 /// How the like counts' standing check stands, and accounts that are not shown.
 pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
     let row = sqlx::query!(
-        "SELECT checked, drifted, checked_at, drifted_at,
-            (SELECT count(*) FROM hidden_actors WHERE is_hidden) AS \"hidden!\",
+        "SELECT checked, corrected, checked_at, corrected_at,
+            (SELECT count(*) FROM hidden_actors) AS \"hidden!\",
             (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
     )
     .fetch_one(connection)
     .await?;
     Ok(Upkeep {
         checked: row.checked,
-        drifted: row.drifted,
+        drifted: row.corrected,
         checked_at: moment(row.checked_at),
-        drifted_at: moment(row.drifted_at),
+        drifted_at: moment(row.corrected_at),
         hidden: row.hidden,
         checks: row.checks,
     })
@@ -217,19 +217,4 @@ pub async fn count_rows(connection: &mut PgConnection) -> sqlx::Result<Counts> {
     )
     .fetch_one(connection)
     .await
-}
-
-/// Whether every migration that this program knows has been applied, as it knows it. Migrations of a later program are fine.
-pub async fn is_schema_current(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    // The migrations' own table is made by their first run: checked statements cannot name it.
-    let applied: Result<Vec<(i64, Vec<u8>)>, _> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(connection).await;
-    let applied = match applied {
-        Ok(applied) => applied,
-        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    Ok(super::super::MIGRATOR.iter().all(|known| {
-        applied.iter().any(|(version, checksum)| *version == known.version && **checksum == *known.checksum)
-    }))
 }

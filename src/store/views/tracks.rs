@@ -88,31 +88,25 @@ pub async fn load_tracks(
     viewer: Option<i64>,
 ) -> sqlx::Result<Vec<TrackView>> {
     let rows = sqlx::query!(
-        "SELECT t.id, t.uri, t.cid, a.did, a.handle, p.avatar AS \"avatar?\", b.avatar_cid AS \"avatar_cid?\", b.host AS \"host?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
-            t.duration, t.image_url, t.audio_url, t.description, t.features, t.labels, t.created_at, t.indexed_at,
+        "SELECT t.id AS \"id!\", t.uri AS \"uri!\", t.cid, a.did, a.handle, p.avatar AS \"avatar?\", b.avatar_cid AS \"avatar_cid?\",
+            b.host AS \"host?\", t.title AS \"title!\", t.artist, t.file_type, t.album,
+            t.duration, t.image_url, t.audio_url, t.description, t.features AS \"features!\", t.labels AS \"labels!\", t.created_at, t.indexed_at,
             ARRAY(SELECT f.handle FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
-                LEFT JOIN actors f ON f.did = named.did
-                    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = f.id AND h.is_hidden)
+                LEFT JOIN visible_actors f ON f.did = named.did
                 ORDER BY named.n) AS \"handles!: Vec<Option<String>>\",
             ARRAY(SELECT g.display_name FROM unnest(t.features) WITH ORDINALITY AS named (did, n)
-                LEFT JOIN actors f ON f.did = named.did
-                    AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = f.id AND h.is_hidden)
+                LEFT JOIN visible_actors f ON f.did = named.did
                 LEFT JOIN bluesky_profiles g ON g.actor_id = f.id
                 ORDER BY named.n) AS \"display_names!: Vec<Option<String>>\",
-            coalesce(c.like_count, 0) + (
-                SELECT coalesce(sum(CASE WHEN h.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM hidden_actors h
-                WHERE NOT h.is_settled AND h.is_hidden = (h.uncounted_to < t.id)
-                    AND EXISTS (SELECT FROM likes l WHERE l.actor_id = h.actor_id AND l.subject_id = t.id)
-            ) AS \"like_count!\",
+            coalesce(c.like_count, 0) AS \"like_count!\",
             (EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id)
-                AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = $2 AND h.is_hidden)) AS \"liked!\"
+                AND EXISTS (SELECT FROM visible_actors WHERE id = $2)) AS \"liked!\"
         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, n)
-        JOIN tracks t ON t.id = asked.id AND t.title IS NOT NULL
+        JOIN visible_tracks t ON t.id = asked.id AND t.title IS NOT NULL
         JOIN actors a ON a.id = t.artist_id
         LEFT JOIN profiles p ON p.actor_id = a.id AND p.cid IS NOT NULL
         LEFT JOIN bluesky_profiles b ON b.actor_id = a.id
-        LEFT JOIN track_counts c ON c.track_id = t.id
-        WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+        LEFT JOIN visible_like_counts c ON c.track_id = t.id
         ORDER BY asked.n",
         ids,
         viewer
@@ -158,12 +152,9 @@ pub async fn load_tracks(
 
 /// The id that stands for a URI, whether or not its record is there; none while its artist is hidden.
 pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "SELECT id FROM tracks t WHERE uri = $1 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)",
-        uri.to_string()
-    )
-    .fetch_optional(connection)
-    .await
+    sqlx::query_scalar!("SELECT id AS \"id!\" FROM visible_tracks WHERE uri = $1", uri.to_string())
+        .fetch_optional(connection)
+        .await
 }
 
 /// The ids that stand for URIs, in the order asked; URIs never mentioned are left out.
@@ -179,16 +170,10 @@ pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> s
 
 /// Distinct actors who like a track: all that are shown, while the kept counts are still following too.
 pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sqlx::Result<i64> {
-    let count = sqlx::query_scalar!(
-        "SELECT c.like_count + (
-            SELECT coalesce(sum(CASE WHEN h.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM hidden_actors h
-            WHERE NOT h.is_settled AND h.is_hidden = (h.uncounted_to < $1)
-                AND EXISTS (SELECT FROM likes l WHERE l.actor_id = h.actor_id AND l.subject_id = $1)
-        ) AS \"count!\" FROM track_counts c WHERE c.track_id = $1",
-        track_id
-    )
-    .fetch_optional(connection)
-    .await?;
+    let count =
+        sqlx::query_scalar!("SELECT like_count AS \"count!\" FROM visible_like_counts WHERE track_id = $1", track_id)
+            .fetch_optional(connection)
+            .await?;
     Ok(count.unwrap_or_default())
 }
 
@@ -196,8 +181,8 @@ pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sq
 pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<String>>) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks t
-        WHERE title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+        "SELECT id AS \"id!\", uri AS \"uri!\", sort_at AS \"sort_at!\" FROM visible_tracks
+        WHERE title IS NOT NULL
             AND sort_at <= coalesce($1::timestamptz, 'infinity')
             AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
         ORDER BY sort_at DESC, uri DESC LIMIT $3",
@@ -218,8 +203,8 @@ pub async fn list_of_artist(
 ) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id, uri, sort_at AS \"sort_at!\" FROM tracks t
-        WHERE title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+        "SELECT id AS \"id!\", uri AS \"uri!\", sort_at AS \"sort_at!\" FROM visible_tracks
+        WHERE title IS NOT NULL
             AND artist_id = $4 AND sort_at <= coalesce($1::timestamptz, 'infinity')
             AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
         ORDER BY sort_at DESC, uri DESC LIMIT $3",
@@ -240,10 +225,10 @@ pub async fn list_popular(
 ) -> sqlx::Result<Vec<(PopularKey, bool)>> {
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
     let rows = sqlx::query!(
-        "SELECT c.like_count, c.track_id, (t.title IS NOT NULL AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)) AS \"is_there!\" FROM (
+        "SELECT c.like_count, c.track_id, t.title IS NOT NULL AS \"is_there!\" FROM (
             SELECT like_count, track_id FROM track_counts WHERE (like_count, track_id) < ($1, $2)
             ORDER BY like_count DESC, track_id DESC LIMIT $3
-        ) AS c JOIN tracks t ON t.id = c.track_id
+        ) AS c LEFT JOIN visible_tracks t ON t.id = c.track_id
         ORDER BY c.like_count DESC, c.track_id DESC",
         after.like_count,
         after.id,
@@ -266,8 +251,8 @@ pub async fn list_popular_of_artist(
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
     sqlx::query_as!(
         PopularKey,
-        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN tracks t ON t.id = c.track_id
-        WHERE t.title IS NOT NULL AND t.artist_id = $4 AND NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id)
+        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN visible_tracks t ON t.id = c.track_id
+        WHERE t.title IS NOT NULL AND t.artist_id = $4
             AND (c.like_count, c.track_id) < ($1, $2)
         ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
         after.like_count,

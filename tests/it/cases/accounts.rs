@@ -143,7 +143,7 @@ async fn a3_reactivation_restores_everything_also_what_was_written_while_hidden(
         stage.settle_counts().await;
     }
     // Nothing is left behind: the index is as if the account had never been away.
-    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM hidden_actors").fetch_one(stage.pool()).await.unwrap();
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM uncounted_actors").fetch_one(stage.pool()).await.unwrap();
     assert_eq!(left, 0);
     stage.world.check().await;
 }

@@ -392,7 +392,7 @@ async fn t5_one_of_several_new_hosts_that_reaches_back_is_enough() {
     until(&database.pool, THE_FIRST_GAP).await;
     assert_eq!(list(&database.pool).await[0].state, State::Open);
     early.go();
-    until(&database.pool, "SELECT bool_and(state = 'closed' AND closed_by = 'proof') FROM gaps").await;
+    until(&database.pool, "SELECT bool_and(state = 'closed' AND closed_by = 'source') FROM gaps").await;
     pump.stop().await;
 }
 

@@ -36,8 +36,8 @@ use crate::support::{
 };
 
 /// What an indexer says when it begins to work, stands by, and has lost the lease.
-const WORKS: &str = "this indexer works now";
-const STANDS_BY: &str = "standing by: another indexer works";
+const LEADS: &str = "this indexer leads now";
+const STANDS_BY: &str = "standing by: another indexer leads";
 const STANDS_DOWN: &str = "standing by: another indexer has taken over";
 /// "Within seconds", on a machine that compiles at the same time.
 const SECONDS: Duration = Duration::from_secs(20);
@@ -88,7 +88,7 @@ impl Scene {
 
     async fn two_on(&self, url: &str) -> (Process, Process) {
         let mut first = self.start_on("index", url);
-        first.wait_for(WORKS);
+        first.wait_for(LEADS);
         let mut second = self.start("index");
         second.wait_for(STANDS_BY);
         until_as(self.pool(), &self.log.model_after(half(&self.log.lines))).await;
@@ -158,7 +158,7 @@ fn status_of(database_url: &str) -> String {
 async fn s4_two_daemons_one_works() {
     let scene = Scene::new(41).await;
     let mut first = scene.start("index");
-    first.wait_for(WORKS);
+    first.wait_for(LEADS);
     let mut second = scene.start("serve");
     second.wait_for(STANDS_BY);
     let mut api = scene.start("api");
@@ -168,7 +168,7 @@ async fn s4_two_daemons_one_works() {
     assert_eq!(scene.upstream.requests().len(), 1, "a standby has connected to the upstream");
     assert_eq!(metric(&first, "plyr_index_working"), "plyr_index_working 1");
     assert_eq!(metric(&second, "plyr_index_working"), "plyr_index_working 0");
-    assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"nobody\"} 1");
+    assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"free\"} 1");
 
     until(scene.pool(), "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
     for process in [&second, &api] {
@@ -184,7 +184,7 @@ async fn s4_two_daemons_one_works() {
     let shown = status_of(&scene.database.url);
     assert!(shown.contains("  working  ") && shown.contains("  standing by  "), "{shown}");
     assert!(first.terminate().0.success());
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -193,17 +193,17 @@ async fn s4_the_other_takes_over_after_kill_9() {
     let (first, mut second) = scene.two().await;
     let since = Instant::now();
     first.kill9();
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover after kill -9", since);
     scene.ends_well().await;
     tell("and all is in", since);
-    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"a dead one\"} 1"));
+    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"crashed\"} 1"));
 
     let mut third = scene.start("index");
     third.wait_for(STANDS_BY);
     let since = Instant::now();
     second.kill9();
-    third.wait_for(WORKS);
+    third.wait_for(LEADS);
     tell("takeover by a third", since);
     scene.ends_well().await;
 }
@@ -215,10 +215,10 @@ async fn s4_the_other_takes_over_after_sigterm() {
     let since = Instant::now();
     let (status, _, log) = first.terminate();
     assert!(status.success(), "{log}");
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover after SIGTERM", since);
     scene.ends_well().await;
-    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"nobody\"} 1"));
+    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"free\"} 1"));
 }
 
 /// Notes each transaction that was refused for its token: a sequence is not rolled back.
@@ -243,7 +243,7 @@ async fn s4_a_holder_that_wakes_up_with_a_batch_writes_nothing() {
     let since = Instant::now();
     first.signal(Signal::STOP);
     // The transaction still waits when the other takes over: it was ended.
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover after SIGSTOP inside a transaction", since);
     lock.rollback().await.unwrap();
     scene.ends_well().await;
@@ -259,7 +259,7 @@ async fn s4_a_holder_that_wakes_up_with_a_batch_writes_nothing() {
     scene.ends_well().await;
     // And back again: what was dropped was dropped in order.
     second.kill9();
-    first.wait_for(WORKS);
+    first.wait_for(LEADS);
     scene.ends_well().await;
 }
 
@@ -270,14 +270,14 @@ async fn s4_a_holder_that_hangs_between_transactions_is_replaced() {
     let since = Instant::now();
     first.signal(Signal::STOP);
     scene.upstream.go();
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover after SIGSTOP", since);
     scene.ends_well().await;
     first.signal(Signal::CONT);
     first.wait_for(STANDS_DOWN);
     scene.ends_well().await;
     assert_eq!(scene.working().await, 1);
-    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"a silent one\"} 1"));
+    assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"expired\"} 1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -290,7 +290,7 @@ async fn s4_a_holder_killed_inside_a_transaction_does_not_keep_its_lease() {
     let since = Instant::now();
     // Its session in the database goes on waiting for the lock, and does not know that nobody listens.
     first.kill9();
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover after kill -9 inside a transaction", since);
     lock.rollback().await.unwrap();
     scene.ends_well().await;
@@ -376,7 +376,7 @@ async fn s4_a_holder_cut_off_from_the_database_stops_by_itself() {
     let since = Instant::now();
     way.is_open.send_replace(false);
     scene.upstream.go();
-    second.wait_for(WORKS);
+    second.wait_for(LEADS);
     tell("takeover from one that is cut off", since);
     scene.ends_well().await;
     first.wait_for("the database has not answered for too long to go on");

@@ -203,7 +203,7 @@ async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
     // A fan was deleted and purged, and has come back.
     change(
         &database,
-        "INSERT INTO account_floors (actor_id, rev, is_purging, wants_read)
+        "INSERT INTO account_tombstones (actor_id, rev, is_purging, needs_resync)
         SELECT max(actor_id), 0, false, true FROM likes",
     )
     .await;
@@ -213,7 +213,7 @@ async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
         .await;
     until(&database.pool, "SELECT count(*) = 1 FROM drift WHERE cause = 'account' AND kind = 'missing' AND count = 1")
         .await;
-    until(&database.pool, "SELECT NOT bool_or(wants_read) FROM account_floors").await;
+    until(&database.pool, "SELECT NOT bool_or(needs_resync) FROM account_tombstones").await;
     let after = dump::state(&database.pool).await;
     assert_eq!(differences(&live_only(whole), &live_only(after)).join("\n"), "");
     drop((program, accounts));
@@ -231,11 +231,11 @@ async fn an_account_event_that_was_lost_is_noticed_by_the_next_reading() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(before, dump::state(&database.pool).await, "nothing is removed");
     let program = Program::serve(&settings).await;
-    until(&database.pool, "SELECT count(*) = 1 FROM hidden_actors WHERE is_hidden").await;
+    until(&database.pool, "SELECT count(*) = 1 FROM hidden_actors").await;
     accounts[1].activate().await;
     let (text, code) = said(&settings, &["reconcile"]);
     assert_eq!(code, 0, "{text}");
-    until(&database.pool, "SELECT count(*) = 0 FROM hidden_actors WHERE is_hidden").await;
+    until(&database.pool, "SELECT count(*) = 0 FROM hidden_actors").await;
     Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
 }
 

@@ -142,13 +142,13 @@ async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
     let first = fans.like();
     a.tell(&first, Told::Always);
     b.tell(&first, Told::Always);
-    until(pool, "SELECT count(*) = 2 FROM proofs WHERE collection = 'like'").await;
+    until(pool, "SELECT count(*) = 2 FROM last_delivered WHERE collection = 'like'").await;
 }
 
 /// More likes are written, of which one host delivers this much, until it is noticed.
 async fn until_incomplete(pool: &PgPool, fans: &mut Fans, (complete, incomplete, told): (&Host, &Host, Told)) {
     let question = format!(
-        "SELECT count(*) = 1 FROM scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
+        "SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
         incomplete.source()
     );
     let started = Instant::now();
@@ -174,7 +174,7 @@ async fn t12_incomplete_host_is_noticed_rewound_and_replaced() {
     let mut fans = Fans::default();
     let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let last: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    let last: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
     assert_eq!(c.requests(), 0, "a standby is not followed before it is needed");
     // The standby has all that there ever was.
     c.tell(&fans.like(), Told::Always);
@@ -212,11 +212,11 @@ async fn t12_incomplete_host_that_delivers_what_it_missed_closes_its_gap() {
     assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
     until(
         pool,
-        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'proof'",
+        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'source'",
     )
     .await;
-    until(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await;
-    assert!(ask::<i64>(pool, &format!("SELECT late FROM scores WHERE source = '{}'", b.source())).await >= 3);
+    until(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await;
+    assert!(ask::<i64>(pool, &format!("SELECT late FROM source_scores WHERE source = '{}'", b.source())).await >= 3);
     until_as(pool, &fans.model()).await;
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 0));
     pump.stop().await;
@@ -235,7 +235,7 @@ async fn t12_incomplete_host_that_recovers_without_what_it_missed_leaves_its_gap
     let next = fans.like();
     a.tell(&next, Told::Always);
     b.tell(&next, Told::Always);
-    until(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await;
+    until(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await;
     until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
     assert!(ask::<bool>(pool, "SELECT state = 'open' FROM gaps WHERE reason = 'incomplete'").await, "it is not closed");
     pump.stop().await;
@@ -268,7 +268,7 @@ async fn t12_incomplete_host_is_tried_again_later() {
     options.patience.trial = Duration::from_secs(1);
     let pump = Pump::with(pool, options);
     both_are_live(pool, &mut fans, (&a, &b)).await;
-    let last: i64 = ask(pool, &format!("SELECT value FROM proofs WHERE source = '{}'", b.source())).await;
+    let last: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
     until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
     until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
@@ -279,7 +279,7 @@ async fn t12_incomplete_host_is_tried_again_later() {
     assert!(b.cursor(asked) <= last, "asked from {} although its last event of ours is at {last}", b.cursor(asked));
     until(
         pool,
-        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'proof'",
+        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'source'",
     )
     .await;
     until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", c.source()))
@@ -299,7 +299,7 @@ async fn t12_status_shows_it() {
     until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
     b.tell(&foreign(), Told::Always);
-    until(pool, &format!("SELECT event_at > ours_at FROM positions WHERE source = '{}'", b.source())).await;
+    until(pool, &format!("SELECT event_at > last_record_at FROM positions WHERE source = '{}'", b.source())).await;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -362,7 +362,7 @@ async fn t13_quiet_is_not_incomplete() {
     }
     assert_eq!((a.requests(), b.requests(), c.requests()), (1, 1, 0));
     assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM gaps WHERE reason = 'incomplete'").await);
-    assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 FROM scores").await);
+    assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 FROM source_scores").await);
     // They were compared all the time: the same silence is incompleteness once another delivers.
     until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
     pump.stop().await;
@@ -394,8 +394,8 @@ async fn t15_union() {
         until(pool, &question).await;
     }
     // Both have been judged, and neither is incomplete: each delivers most.
-    until(pool, "SELECT count(*) = 2 FROM scores WHERE missed = 20").await;
-    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM scores WHERE incomplete_since IS NOT NULL").await);
+    until(pool, "SELECT count(*) = 2 FROM source_scores WHERE missed = 20").await;
+    assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await);
     assert_eq!((a.requests(), b.requests()), (1, 1));
     pump.stop().await;
 }

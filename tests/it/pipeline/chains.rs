@@ -77,7 +77,7 @@ async fn t1_a_repo_that_follows_on_opens_no_gap_however_often_it_comes() {
     assert_eq!(breaks(&world).await, []);
     assert_eq!(dump::count_rejects(&world.database.pool).await, 0);
     let kept: Vec<(i64,)> =
-        sqlx::query_as("SELECT rev - $1 FROM repo_chains").bind(REV).fetch_all(&world.database.pool).await.unwrap();
+        sqlx::query_as("SELECT rev - $1 FROM commit_chains").bind(REV).fetch_all(&world.database.pool).await.unwrap();
     assert_eq!(kept, [(11,)]);
 }
 
@@ -123,7 +123,7 @@ async fn strangers_are_not_followed_and_a_new_actor_begins() {
     let foreign = foreign_commits(&mut repo, 0..6);
     deliver(&mut world, 1, &[&foreign[..2], &foreign[4..]].concat()).await;
     let count = async |world: &World| -> i64 {
-        sqlx::query_scalar("SELECT count(*) FROM repo_chains").fetch_one(&world.database.pool).await.unwrap()
+        sqlx::query_scalar("SELECT count(*) FROM commit_chains").fetch_one(&world.database.pool).await.unwrap()
     };
     assert_eq!(count(&world).await, 0);
     let (path, record) = like('y');

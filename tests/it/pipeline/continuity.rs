@@ -5,7 +5,7 @@ use std::time::Duration;
 use plyr_likes::{
     apply::{Gap, GapChange},
     atproto::Timestamp,
-    ingest::gaps::continuity::{Continuity, Passed, Stored},
+    ingest::gaps::continuity::{Continuity, Finding, Stored},
     model::{GapReason, PositionKind},
     source::{Asked, Lost, Opening, SourceSpec},
     store::gaps::End,
@@ -44,27 +44,30 @@ fn opening(kind: PositionKind, committed: Option<i64>, lost: Option<Lost>) -> Op
 }
 
 /// What is found when these come first after a restart.
-fn first(mut source: Continuity, committed: i64, firsts: &[(i64, i64)], now: i64) -> Vec<Passed> {
-    assert_eq!(source.begin(&opening(source.kind(), Some(committed), None), at(START_US)), None);
-    firsts.iter().map(|(value, event_at)| source.pass((*value, Some(at(*event_at))), at(now))).collect()
+fn first(mut source: Continuity, committed: i64, firsts: &[(i64, i64)], now: i64) -> Vec<Finding> {
+    assert_eq!(source.on_open(&opening(source.kind(), Some(committed), None), at(START_US)), None);
+    firsts
+        .iter()
+        .map(|(value, event_at)| source.on_message(End { value: Some(*value), at: Some(at(*event_at)) }, at(now)))
+        .collect()
 }
 
-fn micros_after(last: i64, quiet_until: Option<i64>, came: &[i64], now: i64) -> Vec<Passed> {
+fn micros_after(last: i64, quiet_until: Option<i64>, came: &[i64], now: i64) -> Vec<Finding> {
     let source = stored(PositionKind::JetstreamV1Micros, Some((last, last)), quiet_until);
     first(source, last, &came.iter().map(|came| (*came, *came)).collect::<Vec<_>>(), now)
 }
 
 /// The reason and the ends of the only gap among these.
-fn only_gap(found: &[Passed]) -> (GapReason, End, End) {
-    let gaps: Vec<&Gap> = found.iter().filter_map(|passed| passed.gap.as_ref()).collect();
+fn only_gap(found: &[Finding]) -> (GapReason, End, End) {
+    let gaps: Vec<&Gap> = found.iter().filter_map(|finding| finding.gap.as_ref()).collect();
     match gaps.as_slice() {
         [Gap { change: GapChange::Opens { reason, from, to, .. }, .. }] => (*reason, *from, *to),
         _ => panic!("not one gap: {found:?}"),
     }
 }
 
-fn no_gap(found: &[Passed]) {
-    assert!(found.iter().all(|passed| *passed == Passed::default()), "{found:?}");
+fn no_gap(found: &[Finding]) {
+    assert!(found.iter().all(|finding| *finding == Finding::default()), "{found:?}");
 }
 
 #[test]
@@ -84,9 +87,13 @@ fn t6_a_jetstream_that_begins_after_the_margin_has_dropped_what_we_had() {
 fn t6_without_a_position_nothing_is_missing() {
     for kind in [PositionKind::JetstreamV1Micros, PositionKind::JetstreamV2Seq, PositionKind::FirehoseSeq] {
         let mut source = stored(kind, None, None);
-        assert_eq!(source.begin(&opening(kind, None, None), at(START_US)), None);
-        assert_eq!(source.hear("OutdatedCursor"), Passed::default(), "all was asked for, and all is what one gets");
-        no_gap(&[source.pass((START_US, Some(at(START_US))), at(START_US + HOUR))]);
+        assert_eq!(source.on_open(&opening(kind, None, None), at(START_US)), None);
+        assert_eq!(
+            source.on_notice("OutdatedCursor"),
+            Finding::default(),
+            "all was asked for, and all is what one gets"
+        );
+        no_gap(&[source.on_message(End { value: Some(START_US), at: Some(at(START_US)) }, at(START_US + HOUR))]);
     }
 }
 
@@ -112,18 +119,18 @@ fn t13_quiet_is_certain_only_after_something_that_had_just_happened() {
     let kind = PositionKind::JetstreamV1Micros;
     let (last, now) = (START_US, START_US + HOUR);
     let mut source = stored(kind, Some((last, last)), None);
-    source.begin(&opening(kind, Some(last), None), at(START_US));
-    source.pass((last, Some(at(last))), at(now));
-    assert_eq!(source.rest(at(now)), None, "it may still be looking through what it keeps");
-    source.pass((now, Some(at(now))), at(now + SECOND));
-    assert_eq!(source.rest(at(now + HOUR)), Some(at(now + HOUR - MINUTE)));
-    source.begin(&opening(kind, Some(now), None), at(START_US));
-    assert_eq!(source.rest(at(now + 2 * HOUR)), None, "another connection begins from before");
+    source.on_open(&opening(kind, Some(last), None), at(START_US));
+    source.on_message(End { value: Some(last), at: Some(at(last)) }, at(now));
+    assert_eq!(source.on_quiet(at(now)), None, "it may still be looking through what it keeps");
+    source.on_message(End { value: Some(now), at: Some(at(now)) }, at(now + SECOND));
+    assert_eq!(source.on_quiet(at(now + HOUR)), Some(at(now + HOUR - MINUTE)));
+    source.on_open(&opening(kind, Some(now), None), at(START_US));
+    assert_eq!(source.on_quiet(at(now + 2 * HOUR)), None, "another connection begins from before");
     // A firehose does not filter, so it does not search either; but of a source without a position nothing can be said.
     let mut firehose = stored(PositionKind::FirehoseSeq, Some((7, last)), None);
-    firehose.begin(&opening(PositionKind::FirehoseSeq, Some(7), None), at(START_US));
-    assert_eq!(firehose.rest(at(now)), Some(at(now - MINUTE)));
-    assert_eq!(stored(PositionKind::FirehoseSeq, None, None).rest(at(now)), None);
+    firehose.on_open(&opening(PositionKind::FirehoseSeq, Some(7), None), at(START_US));
+    assert_eq!(firehose.on_quiet(at(now)), Some(at(now - MINUTE)));
+    assert_eq!(stored(PositionKind::FirehoseSeq, None, None).on_quiet(at(now)), None);
 }
 
 #[test]
@@ -132,7 +139,7 @@ fn t13_what_an_upstream_dropped_before_the_quiet_is_not_missed() {
     let now = START_US + 40 * HOUR;
     let begin = |quiet_until, lost, asked| {
         let mut source = stored(kind, Some((100, START_US)), quiet_until);
-        source.begin(&Opening { asked, ..opening(kind, Some(100), Some(lost)) }, at(now)).is_some()
+        source.on_open(&Opening { asked, ..opening(kind, Some(100), Some(lost)) }, at(now)).is_some()
     };
     assert!(!begin(Some(now - HOUR), Lost::TooOld, Asked::Oldest));
     assert!(begin(None, Lost::TooOld, Asked::Oldest), "nobody was there");
@@ -163,16 +170,16 @@ fn t7_stamps_far_below_what_was_asked_for_are_a_repetition_or_a_future_position(
     // A host that takes the position for its future tells what happens now, by its own clock.
     let kind = PositionKind::JetstreamV1Micros;
     let mut source = stored(kind, Some((last, last)), None);
-    source.begin(&opening(kind, Some(last), None), at(START_US));
-    let found: Vec<Passed> = (0..10)
+    source.on_open(&opening(kind, Some(last), None), at(START_US));
+    let found: Vec<Finding> = (0..10)
         .map(|step| {
             let (stamp, now) = (last - 5 * HOUR + step * 20 * SECOND, now + step * 20 * SECOND);
-            source.pass((stamp, Some(at(stamp))), at(now))
+            source.on_message(End { value: Some(stamp), at: Some(at(stamp)) }, at(now))
         })
         .collect();
     let (reason, from, _) = only_gap(&found);
     assert_eq!((reason, from), (GapReason::Future, End { value: Some(last), at: None }));
-    let restarts: Vec<bool> = found.iter().map(|passed| passed.restarts).collect();
+    let restarts: Vec<bool> = found.iter().map(|finding| finding.restarts).collect();
     assert_eq!(restarts.iter().filter(|restarts| **restarts).count(), 1, "the position goes back, once: {restarts:?}");
 }
 
@@ -222,19 +229,19 @@ fn t6_a_relay_that_begins_later_than_asked_without_a_word() {
 fn t6_what_an_upstream_says_of_a_cursor() {
     let kind = PositionKind::FirehoseSeq;
     let mut source = stored(kind, Some((100, START_US)), None);
-    source.begin(&opening(kind, Some(100), None), at(START_US));
-    assert_eq!(source.hear("ConsumerTooSlow"), Passed::default());
-    let heard = source.hear("OutdatedCursor");
+    source.on_open(&opening(kind, Some(100), None), at(START_US));
+    assert_eq!(source.on_notice("ConsumerTooSlow"), Finding::default());
+    let heard = source.on_notice("OutdatedCursor");
     let from = End { value: Some(100), at: Some(at(START_US)) };
     assert_eq!(only_gap(std::slice::from_ref(&heard)), (GapReason::TooOld, from, End::default()));
-    assert_eq!(source.hear("OutdatedCursor"), Passed::default(), "once for each connection");
+    assert_eq!(source.on_notice("OutdatedCursor"), Finding::default(), "once for each connection");
     let to = End { value: Some(900), at: Some(at(START_US + HOUR)) };
-    let ended = source.pass((900, to.at), at(START_US + HOUR)).gap.expect("it ends here");
+    let ended = source.on_message(End { value: Some(900), at: to.at }, at(START_US + HOUR)).gap.expect("it ends here");
     assert_eq!(ended.change, GapChange::Ends { reason: GapReason::TooOld, to });
-    no_gap(&[source.pass((901, to.at), at(START_US + HOUR))]);
+    no_gap(&[source.on_message(End { value: Some(901), at: to.at }, at(START_US + HOUR))]);
 
-    source.begin(&opening(kind, Some(901), None), at(START_US));
-    let heard = source.hear("FutureCursor");
+    source.on_open(&opening(kind, Some(901), None), at(START_US));
+    let heard = source.on_notice("FutureCursor");
     assert!(heard.restarts, "the oldest takes the position's place");
     let (reason, from, _) = only_gap(&[heard]);
     assert_eq!((reason, from), (GapReason::Future, End { value: Some(901), at: None }));
@@ -251,16 +258,16 @@ fn t6_a_loss_that_the_source_tells_of_ends_with_the_first_that_comes() {
     for (lost, reason) in lost {
         let kind = PositionKind::JetstreamV2Seq;
         let mut source = stored(kind, Some((100, START_US)), None);
-        let opened = source.begin(&opening(kind, Some(100), Some(lost.clone())), at(START_US)).expect("a gap");
+        let opened = source.on_open(&opening(kind, Some(100), Some(lost.clone())), at(START_US)).expect("a gap");
         let GapChange::Opens { reason: found, to, .. } = opened.change else { panic!("{opened:?}") };
         assert_eq!((found, to), (reason, End::default()));
         // The process dies before anything comes, and the next one is told the same.
         let mut source = stored(kind, Some((100, START_US)), None);
-        assert!(source.begin(&opening(kind, Some(100), Some(lost)), at(START_US)).is_some());
-        let passed = source.pass((7, Some(at(START_US + HOUR))), at(START_US + HOUR));
+        assert!(source.on_open(&opening(kind, Some(100), Some(lost)), at(START_US)).is_some());
+        let finding = source.on_message(End { value: Some(7), at: Some(at(START_US + HOUR)) }, at(START_US + HOUR));
         let to = End { value: Some(7), at: Some(at(START_US + HOUR)) };
-        assert_eq!(passed.gap.expect("it ends").change, GapChange::Ends { reason, to });
-        assert!(passed.restarts);
+        assert_eq!(finding.gap.expect("it ends").change, GapChange::Ends { reason, to });
+        assert!(finding.restarts);
     }
 }
 
@@ -268,9 +275,10 @@ fn t6_a_loss_that_the_source_tells_of_ends_with_the_first_that_comes() {
 fn t5_a_position_of_another_space_is_no_loss_where_what_comes_begins_before_it() {
     let kind = PositionKind::JetstreamV1Micros;
     let mut source = stored(kind, Some((100, START_US)), None);
-    assert!(source.begin(&opening(kind, Some(100), Some(Lost::Mismatch)), at(START_US)).is_some());
-    let passed = source.pass((START_US - HOUR, Some(at(START_US - HOUR))), at(START_US + HOUR));
-    let change = passed.gap.expect("it is settled").change;
+    assert!(source.on_open(&opening(kind, Some(100), Some(Lost::Mismatch)), at(START_US)).is_some());
+    let finding =
+        source.on_message(End { value: Some(START_US - HOUR), at: Some(at(START_US - HOUR)) }, at(START_US + HOUR));
+    let change = finding.gap.expect("it is settled").change;
     assert!(matches!(change, GapChange::Proves { reason: GapReason::Mismatch, .. }), "{change:?}");
 }
 
@@ -305,15 +313,15 @@ impl Life {
     }
 
     fn pass(&mut self, stamp: i64) {
-        let passed = self.source.pass((stamp, Some(at(stamp))), at(self.now));
-        self.found += usize::from(passed.gap.is_some());
+        let finding = self.source.on_message(End { value: Some(stamp), at: Some(at(stamp)) }, at(self.now));
+        self.found += usize::from(finding.gap.is_some());
         self.committed = self.committed.max(Some(stamp));
     }
 
     /// Connects, gets what the host keeps from the cursor on, and then what happens, in the order of happening.
     fn connect(&mut self, live: usize) {
         let kind = PositionKind::JetstreamV1Micros;
-        self.found += usize::from(self.source.begin(&opening(kind, self.committed, None), at(START_US)).is_some());
+        self.found += usize::from(self.source.on_open(&opening(kind, self.committed, None), at(START_US)).is_some());
         let cursor = self.committed.map_or(0, |committed| committed - MARGIN);
         for stamp in self.kept.clone().into_iter().filter(|stamp| *stamp >= cursor) {
             self.pass(stamp);

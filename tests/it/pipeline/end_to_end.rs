@@ -287,10 +287,10 @@ async fn all_that_a_real_pds_sends_is_proven() {
     let metrics = program.metrics().await;
     let outcomes: Vec<&str> = metrics
         .lines()
-        .filter_map(|line| line.strip_prefix("plyr_proofs_total{outcome=\""))
+        .filter_map(|line| line.strip_prefix("plyr_commits_verified_total{outcome=\""))
         .filter(|line| !line.ends_with(" 0"))
         .collect();
-    assert!(outcomes.len() == 1 && outcomes[0].starts_with("proven"), "{outcomes:?}");
+    assert!(outcomes.len() == 1 && outcomes[0].starts_with("verified"), "{outcomes:?}");
 }
 
 /// An account deactivated, brought back and deleted: nothing of anybody else may be lost by it. What is seen of the account

@@ -198,7 +198,7 @@ async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo,
 /// The counters of proofs that are not zero.
 async fn outcomes(program: &Program) -> BTreeMap<String, u64> {
     let metrics = program.metrics().await;
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix("plyr_proofs_total{outcome=\""));
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix("plyr_commits_verified_total{outcome=\""));
     let counted = lines.map(|line| line.split_once("\"} ").unwrap());
     counted
         .map(|(outcome, count)| (outcome.to_owned(), count.parse().unwrap()))
@@ -234,7 +234,7 @@ async fn commits_are_applied_and_those_that_are_not_proven_mark_their_repo() {
     payloads.push(like(&mut nobody, REV, "fm.plyr.like"));
 
     let (program, pool, _held) = serve(payloads, &directory, &[(&old, "1 hour")], "on").await;
-    let expected: BTreeMap<String, u64> = [("proven", 4), ("signature", 1), ("before", 1), ("no_key", 1)]
+    let expected: BTreeMap<String, u64> = [("verified", 4), ("signature", 1), ("before", 1), ("no_key", 1)]
         .map(|(word, count)| (word.to_owned(), count))
         .into();
     program

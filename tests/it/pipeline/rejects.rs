@@ -56,7 +56,7 @@ async fn old_rejects_go_and_stay_counted() {
     refuse(&database.pool, 7, 29).await;
     // Everything is young enough by default.
     let mut process = start(&database, &folder, &[]);
-    process.wait_for("this indexer works now");
+    process.wait_for("this indexer leads now");
     drop(process);
     assert_eq!(number(&database.pool, "SELECT count(*) FROM rejects").await, 1_208);
 
@@ -99,7 +99,7 @@ async fn the_oldest_of_too_many_rejects_go() {
 
     // What is left fits: nothing more goes, although the files have not become smaller.
     let mut process = start(&database, &folder, &[("PLYR_REJECTS_MB_MAX", "2")]);
-    process.wait_for("this indexer works now");
+    process.wait_for("this indexer leads now");
     until(&database.pool, "SELECT EXISTS (SELECT FROM sources WHERE alive_at IS NOT NULL)").await;
     assert!(process.terminate().0.success());
     assert_eq!(number(&database.pool, "SELECT count(*) FROM rejects").await, left);

@@ -223,7 +223,7 @@ async fn r5_somebody_hidden_who_is_shown_is_found() {
     let (hidden, deleted) = verdict.hidden_count();
     assert!(hidden > deleted && deleted > 0, "{hidden} hidden, {deleted} of them deleted: choose another seed");
     verdict.fall_on(&scene, PATIENCE).await.expect("nothing has gone wrong yet");
-    sqlx::query("UPDATE hidden_actors SET is_hidden = false").execute(&scene.store.pool).await.expect("the table");
+    sqlx::query("UPDATE uncounted_actors SET is_hidden = false").execute(&scene.store.pool).await.expect("the table");
     let complaint = verdict.compare_hidden(&scene).await.expect_err("somebody is shown");
     assert!(complaint.contains("is hidden, and"), "{complaint}");
 }

@@ -91,7 +91,7 @@ impl Verdict {
     /// What the database holds otherwise.
     async fn differences(&self, pool: &PgPool, sim: &Sim) -> Vec<String> {
         let mut wrong = differences(&self.held, &found(pool, sim).await);
-        let query = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id WHERE h.is_hidden";
+        let query = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id";
         let held: Vec<String> = sqlx::query_scalar(query).fetch_all(pool).await.expect("the tables are there");
         let known = self.hidden.iter().filter(|hidden| hidden.has_written);
         let seen = known.filter(|hidden| !held.contains(&hidden.did));

@@ -35,7 +35,7 @@ const MISCOUNTED: &str = "
     SELECT t.uri, coalesce(c.like_count, 0) AS kept, coalesce(r.recount, 0) AS recount
     FROM tracks t LEFT JOIN track_counts c ON c.track_id = t.id
     LEFT JOIN (SELECT subject_id, count(DISTINCT actor_id) AS recount FROM likes l WHERE subject_id IS NOT NULL
-            AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= l.subject_id)
+            AND NOT EXISTS (SELECT FROM uncounted_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= l.subject_id)
         GROUP BY 1) r
         ON r.subject_id = t.id
     WHERE coalesce(c.like_count, 0) <> coalesce(r.recount, 0)";
@@ -188,7 +188,7 @@ pub async fn positions(pool: &PgPool) -> Vec<(String, String, i64)> {
 
 /// Of whom nothing is shown.
 pub async fn hidden(pool: &PgPool) -> BTreeSet<String> {
-    let hidden = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id WHERE h.is_hidden";
+    let hidden = "SELECT a.did FROM hidden_actors h JOIN actors a ON a.id = h.actor_id";
     rows(pool, hidden).await.into_iter().map(|row| row.get(0)).collect()
 }
 

@@ -48,9 +48,9 @@ impl Pump {
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
             recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
-            working: tokio::sync::watch::Sender::default(),
+            leading: tokio::sync::watch::Sender::default(),
             retention: plyr_likes::maintenance::Retention::default(),
-            proofs: ingest::Proofs::Off,
+            verify: ingest::VerifyCommits::Off,
         }
     }
 

@@ -105,9 +105,9 @@ impl World {
         // Small tables are emptied much faster row by row than by TRUNCATE, which makes new files.
         sqlx::raw_sql(
             "DELETE FROM likes; DELETE FROM track_counts; DELETE FROM tracks; DELETE FROM lists; DELETE FROM profiles;
-             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM hidden_actors;
-             DELETE FROM repo_chains; DELETE FROM gaps; DELETE FROM repos; DELETE FROM identities;
-             DELETE FROM hidden_tracks; DELETE FROM account_floors; DELETE FROM account_checks;
+             DELETE FROM subject_cids; DELETE FROM positions; DELETE FROM rejects; DELETE FROM uncounted_actors;
+             DELETE FROM commit_chains; DELETE FROM gaps; DELETE FROM repos; DELETE FROM identities;
+             DELETE FROM hidden_tracks; DELETE FROM account_tombstones; DELETE FROM account_checks;
              DELETE FROM bluesky_profiles; DELETE FROM actors",
         )
         .execute(&self.database.pool)

@@ -3,6 +3,7 @@
 use std::{path::Path, process::Output};
 
 use plyr_likes::store::server::refuse_old_server;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 
 use crate::support::{
     database::empty,
@@ -93,7 +94,7 @@ fn the_help_is_the_manual() {
         "PLYR_RELAY_URL",
         "PLYR_SECRET_KEY",
         "PLYR_SOURCES",
-        "PLYR_SPARE_SOURCES",
+        "PLYR_STANDBY_SOURCES",
         "PLYR_START",
         "PLYR_VERIFY",
         "PLYR_ZSTD_DICTIONARY",
@@ -205,6 +206,35 @@ async fn commands_on_an_empty_database_say_what_to_do() {
         assert_eq!(output.status.code(), Some(1), "{command}: {said}");
         assert!(said.contains("run `plyr-likes migrate`"), "{command}: {said}");
     }
+}
+
+/// The migrations of before the first release had the same numbers and another text.
+async fn mark_as_earlier(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let statements = "
+        CREATE TABLE _sqlx_migrations (version bigint PRIMARY KEY, description text NOT NULL,
+            installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL, checksum bytea NOT NULL,
+            execution_time bigint NOT NULL);
+        INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+            SELECT n, 'index', true, decode(repeat('5a', 48), 'hex'), 1 FROM generate_series(1, 14) AS n WHERE n <> 11";
+    connection.execute(statements).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_of_before_the_first_release_is_refused_in_one_sentence() {
+    let database = empty().await;
+    mark_as_earlier(&database.url).await;
+    let data = tempfile::tempdir().unwrap();
+    for arguments in [["migrate"].as_slice(), &["serve"], &["index"], &["backfill", "--discover"]] {
+        let output = command(data.path(), arguments).env("DATABASE_URL", &database.url).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let sentence = "the schema of the database is of an earlier version, which this program does not migrate: start with a \
+            new data folder (PLYR_DATA_DIR) or an empty database (DATABASE_URL); the index is filled again from the repos\n";
+        assert!(said.ends_with(sentence), "{arguments:?}: {said}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&database.pool).await.unwrap(), 1, "something was made");
 }
 
 #[test]

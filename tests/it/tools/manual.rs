@@ -31,8 +31,9 @@ fn words(text: &str, beginning: &str) -> BTreeSet<String> {
 /// The metrics that the program describes.
 fn metrics() -> BTreeSet<String> {
     let source = read("src/telemetry.rs");
-    let described = source.lines().filter_map(|line| line.trim().strip_prefix("describe_")?.split('"').nth(1));
-    described.map(str::to_owned).collect()
+    let calls = source.split("describe_").filter_map(|call| call.split_once("!("));
+    let described = calls.filter(|(kind, _)| ["counter", "gauge", "histogram"].contains(kind));
+    described.filter_map(|(_, rest)| rest.split('"').nth(1)).map(str::to_owned).collect()
 }
 
 /// A default as help and table may both write it.

@@ -133,7 +133,11 @@ async fn what_is_not_proven_is_never_shown_and_what_is_around_it_lands() {
     assert_eq!(found, expected);
     assert_eq!(marked(&pool).await, letters.into_iter().map(did).collect());
     let outcomes = outcomes(&program).await;
-    assert_eq!((outcomes["proven"], outcomes["signature"], outcomes.values().sum::<u64>()), (3, 3, 12), "{outcomes:?}");
+    assert_eq!(
+        (outcomes["verified"], outcomes["signature"], outcomes.values().sum::<u64>()),
+        (3, 3, 12),
+        "{outcomes:?}"
+    );
     assert_eq!(directory.asked(&did('z')), 0);
     let answer = program.get("/xrpc/fm.plyr.feed.getTrackLikes", &[("uri", TRACK)]).await.unwrap();
     assert_eq!(answer["count"], 1);
@@ -330,14 +334,14 @@ async fn s1_a_database_that_is_away_makes_no_key_unknown() {
 
 #[test]
 fn sources_without_proofs_stop_the_start() {
-    let settings = |sources: &str, spares: &str| {
+    let settings = |sources: &str, standbys: &str| {
         let settings = Settings::new().with("PLYR_VERIFY", "reject").with("PLYR_SOURCES", sources);
-        settings.with("PLYR_SPARE_SOURCES", spares)
+        settings.with("PLYR_STANDBY_SOURCES", standbys)
     };
     let (firehose, jetstream) = ("firehose+ws://127.0.0.1:9", "jetstream+ws://127.0.0.1:9");
-    for (sources, spares) in [(format!("{firehose},{jetstream}"), "none"), (firehose.to_owned(), jetstream)] {
+    for (sources, standbys) in [(format!("{firehose},{jetstream}"), "none"), (firehose.to_owned(), jetstream)] {
         for command in [&["serve"][..], &["index"], &[]] {
-            let output = settings(&sources, spares).try_run(command);
+            let output = settings(&sources, standbys).try_run(command);
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
             assert!(said.contains("PLYR_VERIFY") && said.contains(jetstream), "{said}");

@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "takeover_inside_a_transaction",
-        file: "migrations/0006_lease.sql",
+        file: "migrations/0004_sources.sql",
         find: "    PERFORM pg_advisory_xact_lock_shared(1886157170, held);\n",
         replace: "",
         models: "the lease changes hands inside a transaction of its holder, which then commits",
@@ -22,8 +22,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "lease_kept_at_the_end",
         file: "src/ingest/lease.rs",
-        find: "    keeper.leave().await;\n",
-        replace: "    drop(keeper);\n",
+        find: "    holder.leave().await;\n",
+        replace: "    drop(holder);\n",
         models: "each restart leaves the index alone until the lease has expired",
         tests: &["cases::lease::s4_the_other_takes_over_after_sigterm"],
     },
@@ -53,9 +53,9 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "batches_wait_until_full",
-        file: "src/ingest/pump/feed.rs",
-        find: "let due = pending.has_rows() || !open;",
-        replace: "let due = !pending.has_room() || !open;",
+        file: "src/ingest/pump/mod.rs",
+        find: "let is_due = batch.has_rows() || ",
+        replace: "let is_due = !batch.has_room() || ",
         models: "a quiet network's single like is not committed",
         tests: &["cases::transport::t18_a_single_event_is_committed_promptly"],
     },

@@ -6,8 +6,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "hidden_actors_keep_late_profiles",
         file: "src/store/actors/bluesky_profiles.rs",
-        find: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND h.is_hidden)",
-        replace: "AND NOT EXISTS (SELECT FROM hidden_actors h WHERE h.actor_id = b.actor_id AND NOT h.is_hidden)",
+        find: "AND EXISTS (SELECT FROM visible_actors a WHERE a.id = b.actor_id)",
+        replace: "AND EXISTS (SELECT FROM actors a WHERE a.id = b.actor_id)",
         models: "an answer that was under way when its owner was hidden is stored all the same",
         tests: &["pipeline::profiles::r5_whoever_is_hidden_is_neither_shown_nor_asked_about"],
     },

@@ -1,0 +1,114 @@
+-- Like counts, kept by the database: any statement that changes `likes` changes the counts with it, in its transaction.
+--
+-- A pair (actor, subject) counts once, however many records say it. After a statement, the pair has `now` live records; before
+-- it, it had `now` less those the statement wrote plus those it removed. The count moves by the difference of "has any". Pairs
+-- that `uncounted_to` excludes are left out; mostly no actor is hidden, so each statement first asks whether any is.
+--
+-- A statement must insert or update, not both at once (no ON CONFLICT DO UPDATE on `likes`): two triggers that each see
+-- the whole outcome could not tell which change was whose. Writers take the advisory lock of the apply floor, so that two
+-- transactions never count one pair at the same time.
+--
+-- `enable_seqscan` is off inside: the plans are kept, and one made while the tables were empty must not scan them later.
+
+-- Distinct actors with a live like, by subject. Narrow and apart from `tracks`, because it is written with every like: room is
+-- left on each page so that an update stays on it.
+CREATE TABLE track_counts (
+    track_id    bigint PRIMARY KEY,
+    like_count  bigint NOT NULL DEFAULT 0 CHECK (like_count >= 0)
+) WITH (fillfactor = 50);
+
+-- The counts as they are shown: what is kept, less the actors that are hidden and still counted, plus those that are shown and not
+-- yet counted again.
+CREATE VIEW visible_like_counts AS
+    SELECT c.track_id, c.like_count + (
+        SELECT coalesce(sum(CASE WHEN u.is_hidden THEN -1 ELSE 1 END), 0)::bigint FROM uncounted_actors u
+        WHERE NOT u.is_uncounted AND u.is_hidden = (u.uncounted_to < c.track_id)
+            AND EXISTS (SELECT FROM likes l WHERE l.actor_id = u.actor_id AND l.subject_id = c.track_id)
+    ) AS like_count FROM track_counts c;
+
+-- The likes that make up `track_counts`, for its standing check.
+CREATE VIEW counted_likes AS
+    SELECT l.actor_id, l.subject_id FROM likes l WHERE l.subject_id IS NOT NULL AND NOT EXISTS (
+        SELECT FROM uncounted_actors u WHERE u.actor_id = l.actor_id AND u.uncounted_to >= l.subject_id
+    );
+
+-- The standing check of the counts, one row: where it is, and what it has found.
+CREATE TABLE count_checks (
+    id            smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
+    track_id      bigint NOT NULL DEFAULT 0,
+    checked       bigint NOT NULL DEFAULT 0,
+    corrected     bigint NOT NULL DEFAULT 0,
+    checked_at    timestamptz,
+    corrected_at  timestamptz
+);
+INSERT INTO count_checks DEFAULT VALUES;
+
+CREATE FUNCTION count_inserted_likes() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    WITH marked AS (
+        SELECT a.actor_id, a.subject_id, o.is_shared FROM added a LEFT JOIN LATERAL (
+            SELECT true AS is_shared FROM likes l
+            WHERE l.actor_id = a.actor_id AND l.subject_id = a.subject_id AND l.rkey <> a.rkey LIMIT 1
+        ) AS o ON true
+        WHERE a.subject_id IS NOT NULL AND (NOT (SELECT EXISTS (SELECT FROM uncounted_actors)) OR NOT EXISTS (
+            SELECT FROM uncounted_actors u WHERE u.actor_id = a.actor_id AND u.uncounted_to >= a.subject_id
+        ))
+    ), shared AS (
+        SELECT actor_id, subject_id, count(*) AS records FROM marked WHERE is_shared GROUP BY 1, 2
+    ), moves AS (
+        SELECT subject_id, count(*) AS delta FROM (
+            SELECT subject_id FROM marked WHERE is_shared IS NULL
+            UNION ALL
+            SELECT subject_id FROM shared s WHERE s.records =
+                (SELECT count(*) FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = s.subject_id)
+        ) AS first GROUP BY 1
+    )
+    UPDATE track_counts c SET like_count = c.like_count + m.delta FROM moves m WHERE c.track_id = m.subject_id;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION count_updated_likes() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    WITH pairs AS (
+        SELECT actor_id, subject_id, sum(change) AS change FROM (
+            SELECT actor_id, subject_id, 1 AS change FROM added WHERE subject_id IS NOT NULL
+            UNION ALL
+            SELECT actor_id, subject_id, -1 FROM removed WHERE subject_id IS NOT NULL
+        ) AS changes GROUP BY 1, 2 HAVING sum(change) <> 0
+    ), counted AS (
+        SELECT p.subject_id, p.change,
+            (SELECT count(*) FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id) AS now
+        FROM pairs p
+        WHERE NOT (SELECT EXISTS (SELECT FROM uncounted_actors)) OR NOT EXISTS (
+            SELECT FROM uncounted_actors u WHERE u.actor_id = p.actor_id AND u.uncounted_to >= p.subject_id
+        )
+    ), moves AS (
+        SELECT subject_id, sum((now > 0)::int - (now - change > 0)::int) AS delta FROM counted GROUP BY 1
+    )
+    UPDATE track_counts c SET like_count = c.like_count + m.delta FROM moves m
+    WHERE c.track_id = m.subject_id AND m.delta <> 0;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION count_deleted_likes() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    WITH pairs AS (
+        SELECT DISTINCT actor_id, subject_id FROM removed WHERE subject_id IS NOT NULL
+    ), moves AS (
+        SELECT subject_id, count(*) AS delta FROM pairs p
+        WHERE NOT EXISTS (SELECT FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id)
+            AND (NOT (SELECT EXISTS (SELECT FROM uncounted_actors)) OR NOT EXISTS (
+                SELECT FROM uncounted_actors u WHERE u.actor_id = p.actor_id AND u.uncounted_to >= p.subject_id
+            ))
+        GROUP BY 1
+    )
+    UPDATE track_counts c SET like_count = c.like_count - m.delta FROM moves m WHERE c.track_id = m.subject_id;
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER count_inserted_likes AFTER INSERT ON likes
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_inserted_likes();
+CREATE TRIGGER count_updated_likes AFTER UPDATE ON likes
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_updated_likes();
+CREATE TRIGGER count_deleted_likes AFTER DELETE ON likes
+    REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_deleted_likes();

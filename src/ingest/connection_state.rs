@@ -1,0 +1,61 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::watch, time::timeout};
+
+use super::leader::Leader;
+use crate::{atproto::Timestamp, source::Connection, store};
+
+/// Between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Between two attempts to reach a database that is away.
+const DATABASE_RETRY: Duration = Duration::from_secs(1);
+
+/// Writes the state of a source's connection where `status` finds it, with a heartbeat that shows that it still holds.
+pub struct ConnectionStateWriter {
+    /// Who writes.
+    pub leader: Leader,
+    /// The source.
+    pub name: Arc<str>,
+}
+
+impl ConnectionStateWriter {
+    /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
+    pub async fn run(self, mut connection: watch::Receiver<Connection>) {
+        let mut changed_at = self.leader.clock.now();
+        loop {
+            let state = connection.borrow_and_update().clone();
+            let mut pause = HEARTBEAT;
+            if let Err(error) = self.write(&state, changed_at).await {
+                tracing::debug!(%error, source = %self.name, "the state of the source is not stored yet");
+                pause = DATABASE_RETRY;
+            }
+            match timeout(pause, connection.changed()).await {
+                Ok(Ok(())) => changed_at = self.leader.clock.now(),
+                Ok(Err(_)) => break,
+                Err(_) => {}
+            }
+        }
+        if let Ok(Err(error)) = timeout(DATABASE_RETRY, self.end_heartbeat()).await {
+            tracing::debug!(%error, source = %self.name, "the end is not stored: the missing heartbeat will show it");
+        }
+    }
+
+    async fn end_heartbeat(&self) -> sqlx::Result<()> {
+        let mut connection = self.leader.pool.acquire().await?;
+        store::sources::connections::silence(&mut connection, (&self.name, self.leader.token)).await
+    }
+
+    async fn write(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
+        let (word, reason) = match state {
+            Connection::Starting => ("starting", None),
+            Connection::Paused => ("paused", None),
+            Connection::Connected => ("connected", None),
+            Connection::Waiting { reason } => ("waiting", Some(reason.as_str())),
+            Connection::Refused { reason } => ("refused", Some(reason.as_str())),
+        };
+        let mut connection = self.leader.pool.acquire().await?;
+        let times = (changed_at.utc(), self.leader.clock.now().utc());
+        store::sources::connections::write(&mut connection, (&self.name, self.leader.token), (word, reason), times)
+            .await
+    }
+}
