@@ -67,7 +67,7 @@ pub(super) struct IndexSettings {
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
 
-    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_STANDBY_SOURCES`, default:
+    /// Upstreams to follow in the place of incomplete ones, comma-separated as the sources, or `none` (`PLYR_STANDBY_SOURCES`, default:
     /// the two other public hosts, jetstream2.us-east and jetstream1.us-west.bsky.network, unless sources are named; then none)
     #[arg(long, env = "PLYR_STANDBY_SOURCES", value_name = "SOURCES", value_parser = Standbys::parse, global = true,
         hide_env = true)]
