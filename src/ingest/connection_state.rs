@@ -2,8 +2,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::leader::Leader;
-use crate::{atproto::Timestamp, source::Connection, store};
+use crate::{
+    atproto::Timestamp,
+    source::Connection,
+    store::{self, Leader},
+};
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
