@@ -52,7 +52,7 @@ impl Retry {
         Self { what, backoff, failures: 0, failing_since: None }
     }
 
-    /// For a database that is away: it is back in a moment, or after somebody has seen to it.
+    /// For a database that is away: it is back in a moment, or after an operator has seen to it.
     pub const fn of_database(what: &'static str) -> Self {
         Self::new(what, Backoff::new(Duration::from_millis(200), Duration::from_secs(5)))
     }

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Settings, reading};
+use super::{Settings, resync::resync_due};
 use crate::{
     atproto::Did,
     clock::Clock,
@@ -48,7 +48,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             repos::enqueue(&mut connection, &dids, ResyncCause::Asked, now).await?;
         }
         drop(connection);
-        reading::read_due(database, context, resync).await
+        resync_due(database, context, resync).await
     })
     .await
 }
@@ -92,7 +92,7 @@ async fn differences(context: &Context, collections: &Collections, did: &Did) ->
         anyhow::bail!("the DID document names no PDS")
     };
     let server = Server::untrusted(context.identities.client(), url);
-    let theirs = read_listed(&server, collections, (did, &ours)).await?;
+    let theirs = read_listed(&server, collections, did, &ours).await?;
     let repair = plan(collections, did, &theirs, &ours);
     let name = |(collection, rkey)| format!("{}/{rkey}", collections.nsid(collection));
     Ok(repair.paths.into_iter().map(|(path, drift)| (name(path), drift)).collect())

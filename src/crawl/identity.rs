@@ -118,7 +118,7 @@ impl Queue for Lookups {
 /// to be left alone, if it does.
 async fn look(identities: &Identities, did: &Did) -> Option<Timestamp> {
     let begun_at = identities.now();
-    let (outcome, plc_away_until) = match identities.ask(did, Some(begun_at.plus(LEASE))).await {
+    let (outcome, plc_away_until) = match identities.look_up(did, Some(begun_at.plus(LEASE))).await {
         Ok(identity) => (confirm(identities, &identity, begun_at).await, None),
         Err(IdentityError::Unresolved { failure, .. }) if failure.is_definite() => {
             (hide_handle(identities, did).await, None)
@@ -147,14 +147,14 @@ async fn confirm(identities: &Identities, identity: &Identity, begun_at: Timesta
     let claimed = stored.handle.as_deref().and_then(|handle| Handle::parse(handle).ok());
     let answer = match &claimed {
         Some(handle) => identities.directory().fetch_handle_owner(handle, identity.pds.as_ref()).await,
-        None => HandleAnswer::Nobody,
+        None => HandleAnswer::NoAccount,
     };
     let (now, options) = (identities.now(), *identities.options());
     let is_kept = |at: &DateTime<Utc>| now < Timestamp::from_utc(*at).plus(options.handle_kept);
     let (confirmed_at, next) = match answer {
         HandleAnswer::Of(owner) if owner == *did => (Some(now.utc()), options.age_max),
-        HandleAnswer::Of(_) | HandleAnswer::Nobody if claimed.is_some() => (None, options.age_max / 4),
-        HandleAnswer::Of(_) | HandleAnswer::Nobody => (None, options.age_max),
+        HandleAnswer::Of(_) | HandleAnswer::NoAccount if claimed.is_some() => (None, options.age_max / 4),
+        HandleAnswer::Of(_) | HandleAnswer::NoAccount => (None, options.age_max),
         HandleAnswer::Unknown(_) => (stored.confirmed_at.filter(is_kept), options.age_max / 24),
     };
     let mut connection = identities.acquire().await?;
@@ -164,14 +164,14 @@ async fn confirm(identities: &Identities, identity: &Identity, begun_at: Timesta
     identities::write_confirmation(&mut connection, did, begun_at.utc(), confirmed_at, due_at).await
 }
 
-/// Whoever is not there any more has no handle.
+/// An account that is no more has no handle.
 async fn hide_handle(identities: &Identities, did: &Did) -> sqlx::Result<()> {
     let mut connection = identities.acquire().await?;
     identities::show_handle(&mut connection, did, None, identities.now().utc()).await?;
     identities::forget_confirmation(&mut connection, did).await
 }
 
-/// A handle that nobody could confirm for long is not shown any longer.
+/// A handle that could not be confirmed for long is not shown any longer.
 async fn hide_old_handle(identities: &Identities, did: &Did) -> sqlx::Result<()> {
     let mut connection = identities.acquire().await?;
     let Some(stored) = identities::find(&mut connection, did).await? else { return Ok(()) };

@@ -25,7 +25,7 @@ use crate::{
 pub struct IdentityOptions {
     /// A document is read again when it is this old.
     pub age_max: Duration,
-    /// What was read this lately is not asked for again, whoever wants to.
+    /// What was read this lately is not looked up again.
     pub age_min: Duration,
     /// A handle that was confirmed is shown for this long while its domain or its document cannot be asked.
     pub handle_kept: Duration,
@@ -35,8 +35,10 @@ pub struct IdentityOptions {
     pub parallel: usize,
     /// Pause between two that begin in the background.
     pub pace: Duration,
-    /// How often the table is asked who is due.
+    /// How often the table is asked which are due.
     pub tick: Duration,
+    /// Gives numbers from 0 to 1, so that what was looked up together is not looked up together again.
+    pub jitter: fn() -> f64,
 }
 
 impl Default for IdentityOptions {
@@ -49,14 +51,15 @@ impl Default for IdentityOptions {
             parallel: 8,
             pace: Duration::from_millis(50),
             tick: Duration::from_secs(1),
+            jitter: rand::random::<f64>,
         }
     }
 }
 
-/// What is known of somebody.
+/// What is known of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Who.
+    /// Which account.
     pub did: Did,
     /// The server of the repo; none where there is no repo.
     pub pds: Option<HostUrl>,
@@ -68,13 +71,13 @@ pub struct Identity {
     pub fetched_at: Timestamp,
 }
 
-/// Nothing is known of somebody.
+/// An account cannot be resolved.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum IdentityError {
-    /// Nobody could be asked, or there is nobody.
+    /// No host answered, or there is no such account.
     #[error("{did} cannot be resolved: {detail}")]
     Unresolved {
-        /// Who.
+        /// Which account.
         did: Did,
         /// In one word.
         failure: Failure,
@@ -82,11 +85,11 @@ pub enum IdentityError {
         detail: String,
         /// When asking again may help; before that, the same is answered without asking.
         retry_at: Timestamp,
-        /// The host asks for patience, whoever is asked for: it is not about this one.
+        /// The host throttles or is away: this is not about the account.
         is_host_away: bool,
     },
-    /// The database did not answer.
-    #[error("the database did not answer: {0}")]
+    /// The database does not answer, or refuses a statement.
+    #[error("the database: {0}")]
     Database(#[from] Arc<sqlx::Error>),
 }
 
@@ -98,7 +101,7 @@ impl From<sqlx::Error> for IdentityError {
 
 type Outcome = Result<Identity, IdentityError>;
 
-/// Who everybody is. Cheap to clone; all clones share what is under way.
+/// Identities of accounts. Cheap to clone; all clones share the look-ups in flight.
 #[derive(Clone)]
 pub struct Identities(Arc<Inner>);
 
@@ -106,25 +109,18 @@ struct Inner {
     pool: PgPool,
     directory: Directory,
     clock: Clock,
-    jitter: Box<dyn Fn() -> f64 + Send + Sync>,
     options: IdentityOptions,
-    /// What is asked for at this moment. Whoever wants the same waits for the same.
-    under_way: Mutex<HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>>,
+    /// Look-ups at this moment. Callers that want the same one wait for it together.
+    in_flight: Mutex<HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>>,
 }
 
 impl Identities {
-    /// Keeps what `directory` says in the table of `pool`. `jitter` gives numbers from 0 to 1.
-    pub fn new(
-        pool: PgPool,
-        directory: Directory,
-        clock: Clock,
-        (options, jitter): (IdentityOptions, impl Fn() -> f64 + Send + Sync + 'static),
-    ) -> Self {
-        let inner = Inner { pool, directory, clock, jitter: Box::new(jitter), options, under_way: Mutex::default() };
-        Self(Arc::new(inner))
+    /// Keeps what `directory` says in the table of `pool`.
+    pub fn new(pool: PgPool, directory: Directory, clock: Clock, options: IdentityOptions) -> Self {
+        Self(Arc::new(Inner { pool, directory, clock, options, in_flight: Mutex::default() }))
     }
 
-    /// Who somebody is: from the table while that is young enough, and otherwise from the network. When that does not answer, what
+    /// An identity: from the table while that is young enough, and otherwise from the network. When that does not answer, what
     /// was known serves, however old: see [`Identity::fetched_at`].
     pub async fn find(&self, did: &Did) -> Outcome {
         match self.load(did).await?.and_then(|stored| self.recall(did, &stored)) {
@@ -137,7 +133,7 @@ impl Identities {
         }
     }
 
-    /// Those of several whom [`Self::find`] would know without asking anybody.
+    /// Those of several that [`Self::find`] would know without a request.
     pub async fn find_known(&self, dids: &[&Did]) -> Result<HashMap<Did, Identity>, IdentityError> {
         let texts: Vec<&str> = dids.iter().map(|did| did.as_str()).collect();
         let mut connection = self.acquire().await?;
@@ -154,18 +150,18 @@ impl Identities {
         Some((known, is_young && !is_told))
     }
 
-    /// Who somebody is by now, from the network: for whoever has reason to doubt what the table says. What was read a few seconds
+    /// An identity as it is now, from the network: for callers with a reason to doubt what the table says. What was read a few seconds
     /// ago is not read again, and a failure is not repeated before its time.
     pub async fn refresh(&self, did: &Did) -> Outcome {
-        self.ask(did, None).await
+        self.look_up(did, None).await
     }
 
-    /// Likewise, however lately it was read or has failed: for a person who knows that it will be answered otherwise now.
-    pub async fn insist(&self, did: &Did) -> Outcome {
-        self.ask(did, Some(self.0.clock.now())).await
+    /// Likewise, however lately it was read or has failed: for an operator who knows that the answer is another by now.
+    pub async fn force_refresh(&self, did: &Did) -> Outcome {
+        self.look_up(did, Some(self.0.clock.now())).await
     }
 
-    /// What need not be asked for again: read or failed so lately. Looked up by whoever is the one to ask, so that those who come
+    /// What need not be asked for again: read or failed so lately. Checked inside the shared look-up, so that callers who come
     /// while the answer is being stored do not ask once more.
     async fn recent(&self, did: &Did) -> Result<Option<Outcome>, IdentityError> {
         let Some(stored) = self.load(did).await? else { return Ok(None) };
@@ -179,11 +175,11 @@ impl Identities {
         Ok(failure.map(Err))
     }
 
-    /// Asks the network, or waits for whoever asks already. `lease` is for the background: until when it sees to the rest.
-    pub(crate) async fn ask(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+    /// Asks the network, or waits for the look-up in flight. `lease` is for the crawler: until when it sees to the handle.
+    pub(crate) async fn look_up(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
         let shared = {
-            let mut under_way = self.under_way();
-            under_way.get(did).and_then(WeakShared::upgrade).unwrap_or_else(|| {
+            let mut in_flight = self.in_flight();
+            in_flight.get(did).and_then(WeakShared::upgrade).unwrap_or_else(|| {
                 let (this, asked) = (self.clone(), did.clone());
                 let future: BoxFuture<'static, Outcome> = Box::pin(async move {
                     let recent = if lease.is_none() { this.recent(&asked).await } else { Ok(None) };
@@ -192,25 +188,25 @@ impl Identities {
                         Ok(None) => this.fetch(&asked, lease).await,
                         Err(error) => Err(error),
                     };
-                    this.under_way().remove(&asked);
+                    this.in_flight().remove(&asked);
                     outcome
                 });
                 let shared = future.shared();
-                under_way.extend(shared.downgrade().map(|weak| (did.clone(), weak)));
+                in_flight.extend(shared.downgrade().map(|weak| (did.clone(), weak)));
                 shared
             })
         };
         shared.await
     }
 
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>> {
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<Did, WeakShared<BoxFuture<'static, Outcome>>>> {
         // The map is whole after each statement, so that a panic elsewhere spoils nothing.
-        let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of those that everybody has given up, nothing is left to wait for.
-        if under_way.len() > 1024 {
-            under_way.retain(|_, weak| weak.upgrade().is_some());
+        let mut in_flight = self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that all callers have given up have nothing left to wait for.
+        if in_flight.len() > 1024 {
+            in_flight.retain(|_, weak| weak.upgrade().is_some());
         }
-        under_way
+        in_flight
     }
 
     async fn fetch(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
@@ -218,38 +214,21 @@ impl Identities {
         let now = self.0.clock.now();
         let mut connection = self.acquire().await?;
         match fetched {
-            Ok(document) => self.keep_document(&mut connection, document, (now, lease)).await,
-            Err(error) => Err(self.keep_failure(&mut connection, did, (now, error)).await?),
+            Ok(document) => store_document(&mut connection, document, now, lease).await,
+            Err(error) => Err(self.store_failure(&mut connection, did, &error, now).await?),
         }
     }
 
-    async fn keep_document(
-        &self,
-        connection: &mut PgConnection,
-        document: DidDocument,
-        (now, lease): (Timestamp, Option<Timestamp>),
-    ) -> Outcome {
-        let DidDocument { did, pds, signing_key, handle } = document;
-        let row = NewDocument {
-            did: &did,
-            pds: pds.as_ref().map(ToString::to_string),
-            signing_key: signing_key.map(|key| key.to_string()),
-            handle: handle.as_ref(),
-        };
-        let lease = lease.map(Timestamp::utc);
-        let is_confirmed = identities::write_document(connection, &row, now.utc(), lease).await?;
-        Ok(Identity { did, pds, signing_key, handle: handle.filter(|_| is_confirmed), fetched_at: now })
-    }
-
-    /// Stores a failure, and says what is to be answered. A host that asks for patience is not held against the DID.
-    async fn keep_failure(
+    /// Stores a failure, and gives what is to be answered. That a host throttles does not count as a failure of the DID.
+    async fn store_failure(
         &self,
         connection: &mut PgConnection,
         did: &Did,
-        (now, error): (Timestamp, DirectoryError),
+        error: &DirectoryError,
+        now: Timestamp,
     ) -> Result<IdentityError, IdentityError> {
-        let (failure, detail) = (Failure::of(&error), error.to_string());
-        let patience = if let DirectoryError::Host(error) = &error { error.retry_at() } else { None };
+        let (failure, detail) = (Failure::of(error), error.to_string());
+        let patience = if let DirectoryError::Host(error) = error { error.retry_at() } else { None };
         let retry_at = if let Some(until) = patience {
             identities::postpone(connection, did, until.utc()).await?;
             until
@@ -271,12 +250,12 @@ impl Identities {
 
     /// How long to wait after so many failures before this one.
     fn retry_after(&self, tries: i32) -> Duration {
-        self.0.options.backoff.pause(u32::try_from(tries).unwrap_or(0), (self.0.jitter)())
+        self.0.options.backoff.pause(u32::try_from(tries).unwrap_or(0), (self.0.options.jitter)())
     }
 
     /// A period with jitter.
     pub(crate) fn spread(&self, period: Duration) -> Duration {
-        spread(period, (self.0.jitter)())
+        spread(period, (self.0.options.jitter)())
     }
 
     async fn load(&self, did: &Did) -> Result<Option<StoredIdentity>, IdentityError> {
@@ -317,7 +296,24 @@ impl fmt::Debug for Identities {
     }
 }
 
-/// What a row says of somebody whose document was read. What cannot be read back is as if it was not there.
+async fn store_document(
+    connection: &mut PgConnection,
+    document: DidDocument,
+    now: Timestamp,
+    lease: Option<Timestamp>,
+) -> Outcome {
+    let DidDocument { did, pds, signing_key, handle } = document;
+    let row = NewDocument {
+        did: &did,
+        pds: pds.as_ref().map(ToString::to_string),
+        signing_key: signing_key.map(|key| key.to_string()),
+        handle: handle.as_ref(),
+    };
+    let is_confirmed = identities::write_document(connection, &row, now.utc(), lease.map(Timestamp::utc)).await?;
+    Ok(Identity { did, pds, signing_key, handle: handle.filter(|_| is_confirmed), fetched_at: now })
+}
+
+/// What a row says of an account whose document was read. What cannot be read back is as if it was not there.
 fn read_stored(did: &Did, stored: &StoredIdentity) -> Option<Identity> {
     let fetched_at = Timestamp::from_utc(stored.fetched_at?);
     let failure = stored.failure.as_deref().and_then(Failure::parse);

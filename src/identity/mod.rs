@@ -1,4 +1,4 @@
-//! Who somebody is: from our table, or else from the network.
+//! Identities of accounts: from our table, or else from the network.
 //!
 //! Contract: [`Identities::find`] answers from the table while that is young enough, and asks the network otherwise, once for
 //! each DID however many want to know; what it learns is in the table before it answers. What no
@@ -13,7 +13,7 @@ use crate::pds::DirectoryError;
 /// Why a document could not be had, in one word of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Nobody has the DID.
+    /// No account has the DID.
     NotFound,
     /// The DID was given up for good.
     Tombstone,
@@ -53,7 +53,7 @@ impl Failure {
         }
     }
 
-    /// Whether it says that there is nobody, rather than that nothing was learnt.
+    /// Whether it says that there is no such account, rather than that nothing was learnt.
     pub fn is_definite(self) -> bool {
         matches!(self, Self::NotFound | Self::Tombstone | Self::Unsupported)
     }

@@ -107,7 +107,7 @@ impl Retry {
     /// An operator waits for this: a host that could not be reached a moment ago is asked once more.
     async fn verify(&self, did: &Did, message: &[u8]) -> VerifyOutcome {
         let Some(identities) = &self.identities else { return VerifyOutcome::NoKey };
-        let refreshed = || signing_key(identities.insist(did));
+        let refreshed = || signing_key(identities.force_refresh(did));
         let known = async {
             match signing_key(identities.find(did)).await {
                 Some(key) => Some(key),

@@ -16,14 +16,14 @@ use crate::{
     telemetry::sentence,
 };
 
-/// How long the owner of the private Postgres may take to start it, or a command to let go of it.
+/// How long the owner of the private Postgres may take to start it, or a command to close it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// Connections of the API at most. The private Postgres allows 50, shared with an `api` beside this and with commands.
 const API_CONNECTIONS_MAX: u32 = 16;
 /// One writes, and the sources tell of themselves now and then.
 const INDEX_CONNECTIONS_MAX: u32 = 4;
-/// Of those who look people up and read repos.
+/// Of all that is read from hosts.
 const REPO_CONNECTIONS_MAX: u32 = 6;
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -67,9 +67,9 @@ fn parse_address(text: &str) -> Result<DatabaseAddress, String> {
 pub enum Access {
     /// To be its owner, or nothing.
     Own,
-    /// To connect to it, whoever owns it; to own it for as long as the program runs if nobody does.
+    /// To connect to it, whichever process owns it; to own it for as long as the program runs if none does.
     Share,
-    /// Likewise for a moment: whoever wants to own it meanwhile waits.
+    /// Likewise for a moment: a process that wants to own it meanwhile waits.
     Visit,
 }
 
@@ -141,16 +141,16 @@ impl Database {
         }
     }
 
-    /// A pool for the API alone: however many requests wait, whoever indexes has connections of its own.
+    /// A pool for the API alone: however many requests wait, the pump has connections of its own.
     pub(super) fn open_api_pool(&mut self) -> PgPool {
         let pool = serve::connect(self.options.clone(), API_CONNECTIONS_MAX);
         self.others.push(pool.clone());
         pool
     }
 
-    /// A pool for reading repos, likewise: whoever reads many at a time does not keep the stream waiting.
+    /// A pool for reading repos, likewise: many readings at a time do not keep the stream waiting.
     pub(super) fn open_repo_pool(&mut self) -> PgPool {
-        // What is noted of people and repos may be lost in a crash of Postgres: it is asked for again. Records are not: their
+        // What is stored of identities and repos may be lost in a crash of Postgres: it is asked for again. Records are not: their
         // transactions wait for the disk, whatever the connection's default.
         let options = self.options.clone().options([("synchronous_commit", "off")]);
         let pool = open_pool(options, REPO_CONNECTIONS_MAX);

@@ -126,7 +126,7 @@ impl HostSettings {
     /// Likewise, kept in a database.
     pub fn identities(&self, pool: PgPool, clock: Clock) -> Result<Identities, ClientError> {
         let directory = self.directory(clock.clone())?;
-        Ok(Identities::new(pool, directory, clock, (IdentityOptions::default(), rand::random::<f64>)))
+        Ok(Identities::new(pool, directory, clock, IdentityOptions::default()))
     }
 
     /// Between two times that the relay is asked for all repos.

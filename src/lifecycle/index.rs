@@ -1,18 +1,8 @@
-use sqlx::PgPool;
-
-use super::{HostSettings, Verify, leader::WhileLeader, stages::Stage};
+use super::{Deps, HostSettings, Verify, leader::WhileLeader, stages::Stage};
 use crate::{
     crawl::{self, Context, accounts, bluesky_profiles, identity, resync},
     ingest::{self, VerifyCommits},
 };
-
-/// What the parts of this process share.
-pub(super) struct Deps {
-    /// Of the pump alone, so that no other part keeps the stream waiting.
-    pub(super) pool: PgPool,
-    /// Of all that reads from hosts.
-    pub(super) crawl: Context,
-}
 
 /// Starts the half that writes: the pump, and beside it, on connections of their own and only while this process holds the
 /// lease, all that is read from hosts.

@@ -17,6 +17,7 @@ mod stages;
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
+use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -25,13 +26,11 @@ use tokio::{
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
 pub use hosts::{HostSettings, Verify};
-use index::Deps;
-use stages::Stages;
+use stages::{Stage, Stages};
 
 use crate::{
     clock::Clock,
-    crawl::Context,
-    ingest,
+    crawl, ingest,
     serve::{self, ServeSettings},
     store::schema,
     telemetry::{Telemetry, sentence},
@@ -76,7 +75,7 @@ pub struct Plan {
     pub database: DatabaseSettings,
     /// Where the listeners are.
     pub listen: ListenSettings,
-    /// Who is asked about people and their repos.
+    /// Which hosts are asked about accounts and their repos.
     pub hosts: HostSettings,
     /// The half that follows the sources and writes the index.
     pub index: Option<ingest::Options>,
@@ -123,42 +122,59 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
 
     let access = if plan.index.is_some() { Access::Own } else { Access::Share };
     let mut database = Database::open(&plan.database, access).await?;
-    let pool = database.pool.clone();
-    let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
-    let repo_pool = database.open_repo_pool();
     let migrates = plan.index.is_some() || database.is_private();
+    let clock = Clock::system();
+    let deps = Deps::new(&mut database, &plan.hosts, &clock)?;
+    let api = api.map(|(listener, settings)| (listener, settings, database.open_api_pool()));
     stages.database.spawn("Postgres", |cancel| database.keep(cancel));
 
-    let clock = Clock::system();
-    // In every process: whoever writes to an account's PDS needs both as well.
-    let identities = plan.hosts.identities(repo_pool.clone(), clock.clone())?;
-    let crawl = Context { pool: repo_pool, identities, clock: clock.clone() };
-    let router = telemetry.admin_router();
-    stages.listeners.spawn("the admin listener", |cancel| async move { Ok(serve::run(admin, router, cancel).await?) });
-    let mut samples = vec![("index", pool.clone())];
+    let mut samples = vec![("index", deps.pool.clone())];
     samples.extend(api.iter().map(|(_, _, pool)| ("api", pool.clone())));
-    stages.listeners.spawn("sampling", |cancel| {
-        let sampling = telemetry.sample(samples, cancel);
+    spawn_admin(&stages.listeners, admin, telemetry, samples);
+    if let Some((listener, settings, pool)) = api {
+        let router = serve::router(pool, settings, clock);
+        stages.listeners.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
+    }
+    if migrates {
+        tokio::select! {
+            outcome = migrate(&deps.pool) => outcome?,
+            ended = stages.ended() => return Err(ended),
+        }
+    }
+    if let Some(options) = plan.index {
+        index::spawn(&stages.sources, &deps, options, &plan.hosts);
+    }
+    tracing::info!(admin = admin_url, api = api_url, "serving");
+    Ok(())
+}
+
+/// What the parts of this process share, whichever of them run here.
+struct Deps {
+    /// Of the pump alone, so that no other part keeps the stream waiting.
+    pool: PgPool,
+    /// Identities and the one outgoing client, on connections of their own.
+    crawl: crawl::Context,
+}
+
+impl Deps {
+    fn new(database: &mut Database, hosts: &HostSettings, clock: &Clock) -> anyhow::Result<Self> {
+        let pool = database.open_repo_pool();
+        let identities = hosts.identities(pool.clone(), clock.clone())?;
+        let crawl = crawl::Context { pool, identities, clock: clock.clone() };
+        Ok(Self { pool: database.pool.clone(), crawl })
+    }
+}
+
+fn spawn_admin(stage: &Stage, listener: TcpListener, telemetry: &Telemetry, pools: Vec<(&'static str, PgPool)>) {
+    let router = telemetry.admin_router();
+    stage.spawn("the admin listener", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
+    stage.spawn("sampling", |cancel| {
+        let sampling = telemetry.sample(pools, cancel);
         async move {
             sampling.await;
             Ok(())
         }
     });
-    if let Some((listener, settings, pool)) = api {
-        let router = serve::router(pool, settings, clock.clone());
-        stages.listeners.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
-    }
-    if migrates {
-        tokio::select! {
-            outcome = migrate(&pool) => outcome?,
-            ended = stages.ended() => return Err(ended),
-        }
-    }
-    if let Some(options) = plan.index {
-        index::spawn(&stages.sources, &Deps { pool, crawl }, options, &plan.hosts);
-    }
-    tracing::info!(admin = admin_url, api = api_url, "serving");
-    Ok(())
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {

@@ -38,7 +38,7 @@ impl Stage {
         let ends = self.ends.clone();
         self.tasks.spawn(async move {
             let outcome = part.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked")));
-            // Nobody listens only when the program is at its very end.
+            // There is no listener only when the program is at its very end.
             ends.send((name, outcome)).ok();
         });
     }
@@ -64,7 +64,7 @@ impl Default for Stages {
 }
 
 impl Stages {
-    /// Waits until a part ends though nobody has asked it to, and says which.
+    /// Waits until a part ends though it was not cancelled, and says which.
     pub(super) async fn ended(&mut self) -> anyhow::Error {
         match self.ended.recv().await {
             Some((name, Err(error))) => error.context(format!("{name} failed")),

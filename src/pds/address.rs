@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Whether an address is one of the public internet: what a stranger names must not lead to this machine, its neighbours, or
+/// Whether an address is one of the public internet: what an untrusted document names must not lead to this machine, its neighbours, or
 /// what they believe about who may ask them.
 pub fn is_public(address: IpAddr) -> bool {
     match address {

@@ -10,7 +10,7 @@ const WELL_KNOWN_BYTES_MAX: usize = 4 << 10;
 /// Top-level domains under which no handle may be, <https://atproto.com/specs/handle>. `.test` is for developers.
 const RESERVED: [&str; 8] = ["alt", "arpa", "example", "internal", "invalid", "local", "localhost", "onion"];
 
-/// Finds out who somebody is: DID documents, and whose a handle is.
+/// Looks up DID documents, and whose a handle is.
 #[derive(Debug, Clone)]
 pub struct Directory {
     client: Client,
@@ -21,8 +21,8 @@ pub struct Directory {
 /// There is no document to be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DirectoryError {
-    /// Nobody has this DID.
-    #[error("nobody has this DID")]
+    /// No account has this DID.
+    #[error("no account has this DID")]
     NotFound,
     /// The DID was given up for good.
     #[error("the DID was given up for good")]
@@ -43,14 +43,14 @@ pub enum DirectoryError {
 pub enum HandleAnswer {
     /// It is this DID's.
     Of(Did),
-    /// It is nobody's, or it says two things at once.
-    Nobody,
+    /// It is no account's, or it names two at once.
+    NoAccount,
     /// The domain gives no answer; it may give one later.
     Unknown(String),
 }
 
 impl Directory {
-    /// Asks this PLC directory about `did:plc`, and everybody else by their own names.
+    /// Asks this PLC directory about `did:plc`, and other DIDs at the hosts that they name.
     pub fn new(client: Client, names: Names, plc: HostUrl) -> Self {
         Self { client, names, plc }
     }
@@ -60,7 +60,7 @@ impl Directory {
         &self.client
     }
 
-    /// The DID document, from whoever the DID's method says.
+    /// The DID document, from the host that the DID's method says.
     pub async fn fetch_document(&self, did: &Did) -> Result<DidDocument, DirectoryError> {
         let mut request = self.request_of(did)?;
         request.bytes_max = DOCUMENT_BYTES_MAX;
@@ -102,12 +102,12 @@ impl Directory {
     pub async fn fetch_handle_owner(&self, handle: &Handle, pds: Option<&HostUrl>) -> HandleAnswer {
         let top = handle.as_str().rsplit('.').next().unwrap_or_default();
         if RESERVED.contains(&top) {
-            return HandleAnswer::Nobody;
+            return HandleAnswer::NoAccount;
         }
         if top == "test" {
             return match pds.filter(|_| self.client.allows_private_hosts()) {
                 Some(pds) => self.ask_domain(handle, Some(pds)).await,
-                None => HandleAnswer::Nobody,
+                None => HandleAnswer::NoAccount,
             };
         }
         let by_name = self.names.find_texts(&format!("_atproto.{handle}")).await;
@@ -126,7 +126,7 @@ impl Directory {
     async fn ask_domain(&self, handle: &Handle, server: Option<&HostUrl>) -> HandleAnswer {
         let Ok(url) = server.map_or_else(|| HostUrl::parse(&format!("https://{handle}")), |server| Ok(server.clone()))
         else {
-            return HandleAnswer::Nobody;
+            return HandleAnswer::NoAccount;
         };
         let mut request = Request::new(url.join("/.well-known/atproto-did"), Trust::Untrusted);
         request.bytes_max = WELL_KNOWN_BYTES_MAX;
@@ -138,10 +138,10 @@ impl Directory {
         match self.client.fetch(request).await {
             Ok(bytes) => {
                 let did = std::str::from_utf8(&bytes).ok().and_then(|text| Did::parse(text.trim()).ok());
-                did.map_or(HandleAnswer::Nobody, HandleAnswer::Of)
+                did.map_or(HandleAnswer::NoAccount, HandleAnswer::Of)
             }
             Err(error) if error.is_transient() => HandleAnswer::Unknown(error.to_string()),
-            Err(_) => HandleAnswer::Nobody,
+            Err(_) => HandleAnswer::NoAccount,
         }
     }
 }
@@ -153,7 +153,7 @@ fn owner_of_texts(texts: &[String]) -> Option<HandleAnswer> {
     dids.dedup();
     match dids.as_slice() {
         [] => None,
-        [did] => Some(Did::parse(did).map_or(HandleAnswer::Nobody, HandleAnswer::Of)),
-        _ => Some(HandleAnswer::Nobody),
+        [did] => Some(Did::parse(did).map_or(HandleAnswer::NoAccount, HandleAnswer::Of)),
+        _ => Some(HandleAnswer::NoAccount),
     }
 }

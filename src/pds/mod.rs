@@ -17,6 +17,7 @@ mod repos;
 mod request;
 mod resolver;
 mod retry_after;
+mod xrpc_error;
 
 pub use address::is_public;
 pub use answer::{Answer, Download};
@@ -27,6 +28,7 @@ pub use host_url::{HostUrl, HostUrlError};
 pub use identity::{Directory, DirectoryError, HandleAnswer};
 pub use names::{Looking, NameError, Names};
 pub use repos::{
-    Cursors, DidPage, LatestCommit, ListedRecord, RecordPage, RecordQuery, RepoBounds, RepoStatus, Server, XrpcError,
+    Cursors, DidPage, LatestCommit, ListedRecord, RecordPage, RecordQuery, RepoBounds, RepoStatus, Server,
 };
 pub use request::{Request, Trust};
+pub use xrpc_error::XrpcError;

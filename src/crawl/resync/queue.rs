@@ -52,7 +52,7 @@ impl Repos {
         Self { pool, identities, options, reader, audit: Pace::new(), failed: 0 }
     }
 
-    /// Whoever reads repos until cancelled is the only one who does so: what a predecessor took and did not read is free again.
+    /// Only the leader reads repos until cancelled: what a predecessor took and did not read is due again.
     pub(super) async fn take_back(&self) -> sqlx::Result<()> {
         repos::release_all(&mut *self.pool.acquire().await?).await
     }

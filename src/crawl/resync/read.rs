@@ -1,8 +1,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use serde_json::value::RawValue;
+
 use super::diff::{Ours, Path, Record, Theirs};
 use crate::{
-    atproto::{Did, PublicKey, RecordKey, Tid},
+    atproto::{Cid, Did, Nsid, PublicKey, RecordKey},
     decode::{
         RawFormat,
         repo::{VerifyError, read_repo},
@@ -20,15 +22,18 @@ pub enum ReadError {
     /// It changed each time that it was read.
     #[error("the repo changed {LISTINGS_MAX} times while it was read")]
     Restless,
-    /// It has more records of ours than anybody needs.
+    /// It has more records of ours than are read.
     #[error("the repo has more than {RECORDS_MAX} records of ours, or {BYTES_MAX} bytes of them")]
     TooLarge,
     /// The server listed something without a key or a CID, so that it is not known what else is there.
     #[error("the server listed {0} records without a key or a CID")]
     Malformed(usize),
     /// The repo as a whole is not what its owner signed.
-    #[error("the repo is not proven: {0}")]
+    #[error("the repo does not verify: {0}")]
     Unproven(#[from] VerifyError),
+    /// Our own code failed on it.
+    #[error("reading the repo panicked: this is a bug of plyr-likes")]
+    Panicked,
     /// It was given up in the middle.
     #[error("the repo was not read to its end")]
     Cancelled,
@@ -51,11 +56,17 @@ const PAGE: u8 = 100;
 pub async fn read_listed(
     server: &Server,
     collections: &Collections,
-    (did, ours): (&Did, &Ours),
+    did: &Did,
+    ours: &Ours,
 ) -> Result<Theirs, ReadError> {
     let mut before = server.fetch_latest_commit(did).await?.rev;
     for attempt in 1..=LISTINGS_MAX {
-        let theirs = list(server, collections, (did, before, ours)).await?;
+        let mut listing =
+            Listing { server, did, ours, theirs: Theirs { rev: before, records: BTreeMap::new() }, bytes: 0 };
+        for collection in Collection::ALL {
+            listing.add(collection, collections.nsid(collection)).await?;
+        }
+        let theirs = listing.theirs;
         let after = server.fetch_latest_commit(did).await?.rev;
         if after == before {
             return Ok(theirs);
@@ -66,48 +77,55 @@ pub async fn read_listed(
     Err(ReadError::Restless)
 }
 
-async fn list(
-    server: &Server,
-    collections: &Collections,
-    (did, rev, ours): (&Did, Tid, &Ours),
-) -> Result<Theirs, ReadError> {
-    let mut theirs = Theirs { rev, records: BTreeMap::new() };
-    let mut bytes = 0;
-    for collection in Collection::ALL {
-        let query = RecordQuery { did, collection: collections.nsid(collection), limit: PAGE, reverse: false };
+/// What was listed so far.
+struct Listing<'a> {
+    server: &'a Server,
+    did: &'a Did,
+    ours: &'a Ours,
+    theirs: Theirs,
+    /// Of the JSON that is kept.
+    bytes: usize,
+}
+
+impl Listing<'_> {
+    /// All records of a collection, page by page.
+    async fn add(&mut self, collection: Collection, nsid: &Nsid) -> Result<(), ReadError> {
+        let query = RecordQuery { did: self.did, collection: nsid, limit: PAGE, reverse: false };
         let mut cursors = Cursors::default();
         let mut cursor = None;
         loop {
-            let page = server.fetch_records(query, cursor.as_deref()).await?;
+            let page = self.server.fetch_records(query, cursor.as_deref()).await?;
             if page.malformed > 0 {
                 return Err(ReadError::Malformed(page.malformed));
             }
             for listed in page.records {
-                let path: Path = (collection, listed.rkey);
-                let is_known = ours.paths.get(&path).is_some_and(|held| held.head == Some(listed.cid.head()));
-                let json =
-                    if is_known { Vec::new() } else { Box::<str>::from(listed.value).into_string().into_bytes() };
-                bytes += json.len();
-                theirs.records.insert(path, Record { cid: listed.cid, format: RawFormat::RecordJson, bytes: json });
+                self.insert((collection, listed.rkey), listed.cid, listed.value);
             }
-            if theirs.records.len() > RECORDS_MAX || bytes > BYTES_MAX {
+            if self.theirs.records.len() > RECORDS_MAX || self.bytes > BYTES_MAX {
                 return Err(ReadError::TooLarge);
             }
             cursors.advance(page.cursor.as_deref())?;
             match page.cursor {
                 Some(next) => cursor = Some(next),
-                None => break,
+                None => return Ok(()),
             }
         }
     }
-    Ok(theirs)
+
+    fn insert(&mut self, path: Path, cid: Cid, json: Box<RawValue>) {
+        let is_known = self.ours.paths.get(&path).is_some_and(|held| held.head == Some(cid.head()));
+        let bytes = if is_known { Vec::new() } else { Box::<str>::from(json).into_string().into_bytes() };
+        self.bytes += bytes.len();
+        self.theirs.records.insert(path, Record { cid, format: RawFormat::RecordJson, bytes });
+    }
 }
 
-/// Reads a repo as a whole, proven by its owner's key: for one that is not to be had by listing. Its rev is its own.
-pub async fn read_archive(
+/// Reads a repo as a whole, verified by its owner's key: for one that is not to be had by listing. Its rev is its own.
+pub(super) async fn read_archive(
     server: &Server,
     collections: &Collections,
-    (did, key): (&Did, PublicKey),
+    did: &Did,
+    key: PublicKey,
 ) -> Result<Theirs, ReadError> {
     let mut download = server.fetch_repo(did, None, ARCHIVE).await?;
     let mut car = Vec::new();
@@ -115,12 +133,16 @@ pub async fn read_archive(
         car.extend_from_slice(&piece);
     }
     let (did, collections) = (did.clone(), collections.clone());
-    let read = tokio::task::spawn_blocking(move || prove(&car, &collections, (&did, &key)));
-    read.await.map_err(|_| ReadError::Cancelled)?
+    let read = tokio::task::spawn_blocking(move || verify(&car, &collections, &did, &key));
+    match read.await {
+        Ok(read) => read,
+        Err(error) if error.is_panic() => Err(ReadError::Panicked),
+        Err(_) => Err(ReadError::Cancelled),
+    }
 }
 
-/// The records of ours in a CAR.
-fn prove(car: &[u8], collections: &Collections, (did, key): (&Did, &PublicKey)) -> Result<Theirs, ReadError> {
+/// The records of ours in a CAR that its owner signed.
+fn verify(car: &[u8], collections: &Collections, did: &Did, key: &PublicKey) -> Result<Theirs, ReadError> {
     let repo = read_repo(car, did, key)?;
     let mut theirs = Theirs { rev: repo.rev, records: BTreeMap::new() };
     for record in repo.records {

@@ -65,8 +65,8 @@ enum Failure {
     Database(#[from] sqlx::Error),
 }
 
-/// What a host said of a repo.
-enum Said {
+/// What a host gives of a repo.
+enum Given {
     /// This is in it.
     Holds(Theirs),
     /// It does not give it to the public.
@@ -113,10 +113,10 @@ impl Reader {
         let (collections, did) = (&self.collections, &repo.did);
         let nothing = || Prepared::nothing(repo, Some(host.name()), began_at);
         let mut ours = self.load(did).await?;
-        let theirs = match self.ask(host, (did, &ours)).await? {
-            Said::Holds(theirs) => theirs,
+        let theirs = match self.list(host, did, &ours).await? {
+            Given::Holds(theirs) => theirs,
             // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
-            Said::Nothing => return Ok(nothing()),
+            Given::Nothing => return Ok(nothing()),
         };
         let mut repair = plan(collections, did, &theirs, &ours);
         if !repair.paths.is_empty() && !is_first(repo.cause) {
@@ -131,9 +131,11 @@ impl Reader {
             match self.refresh(host).await? {
                 Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
-                    let Said::Holds(proven) = self.ask_archive(host, &identity).await? else { return Ok(nothing()) };
-                    rev = proven.rev;
-                    repair = plan(collections, did, &proven, &ours);
+                    let Given::Holds(verified) = self.read_archive(host, &identity).await? else {
+                        return Ok(nothing());
+                    };
+                    rev = verified.rev;
+                    repair = plan(collections, did, &verified, &ours);
                 }
                 None => return Ok(nothing()),
             }
@@ -147,32 +149,32 @@ impl Reader {
     }
 
     /// Has the repo listed, and reads it as a whole where that does not do.
-    async fn ask(&self, host: &RepoHost, (did, ours): (&Did, &Ours)) -> Result<Said, Failure> {
-        match read_listed(&host.server, &self.collections, (did, ours)).await {
-            Ok(theirs) => Ok(Said::Holds(theirs)),
+    async fn list(&self, host: &RepoHost, did: &Did, ours: &Ours) -> Result<Given, Failure> {
+        match read_listed(&host.server, &self.collections, did, ours).await {
+            Ok(theirs) => Ok(Given::Holds(theirs)),
             Err(ReadError::Restless | ReadError::Malformed(_)) => match self.refresh(host).await? {
-                Some(identity) => self.ask_archive(host, &identity).await,
-                None => Ok(Said::Nothing),
+                Some(identity) => self.read_archive(host, &identity).await,
+                None => Ok(Given::Nothing),
             },
             Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// Reads the repo as a whole, as its owner signed it.
-    async fn ask_archive(&self, host: &RepoHost, identity: &Identity) -> Result<Said, Failure> {
+    async fn read_archive(&self, host: &RepoHost, identity: &Identity) -> Result<Given, Failure> {
         let key = identity.signing_key.ok_or(Failure::NoKey)?;
         // The semaphore is never closed; should it be, nothing is lost but its bound.
         let _one_at_a_time = self.archives.acquire().await.ok();
-        match read_archive(&host.server, &self.collections, (&identity.did, key)).await {
-            Ok(theirs) => Ok(Said::Holds(theirs)),
+        match read_archive(&host.server, &self.collections, &identity.did, key).await {
+            Ok(theirs) => Ok(Given::Holds(theirs)),
             Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// A host that no longer has the repo is believed when the document, as it is by now, still names it.
-    async fn interpret(&self, host: &RepoHost, error: ReadError) -> Result<Said, Failure> {
+    async fn interpret(&self, host: &RepoHost, error: ReadError) -> Result<Given, Failure> {
         match error {
-            ReadError::Xrpc(error) if error.is_unavailable() => self.refresh(host).await.map(|_| Said::Nothing),
+            ReadError::Xrpc(error) if error.is_unavailable() => self.refresh(host).await.map(|_| Given::Nothing),
             error => Err(error.into()),
         }
     }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
-use super::diff::{Drift, Held, Ours, Path, Theirs, compare};
+use super::diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
 use crate::{
     apply::{Batch, Origin},
     atproto::{Did, Tid},
@@ -59,7 +59,8 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
         if theirs.records.get(path).is_some_and(|record| record.bytes.is_empty()) {
             continue;
         }
-        match item((collections, did), theirs, path, rev_against(ours.paths.get(path), theirs.rev)) {
+        let place = RecordPlace { did, path, rev: rev_against(ours.paths.get(path), theirs.rev) };
+        match place.item(collections, theirs.records.get(path)) {
             Item::Event(event) => {
                 *drift.entry(*kind).or_default() += 1;
                 batch.events.push(event);
@@ -79,13 +80,22 @@ fn rev_against(held: Option<&Held>, read: Tid) -> Tid {
     next.unwrap_or(read)
 }
 
-/// What the repo says of a path, as of this rev.
-fn item((collections, did): (&Collections, &Did), theirs: &Theirs, path: &Path, rev: Tid) -> Item {
-    let (collection, rkey) = path.clone();
-    if let Some(record) = theirs.records.get(path) {
-        let path = RecordPath { did: did.clone(), collection, rkey, rev, cid: Some(record.cid) };
-        return decode::decode_read(collections, path, record.format, &record.bytes);
+/// A path of a repo, and the rev at which it is repaired.
+struct RecordPlace<'a> {
+    did: &'a Did,
+    path: &'a Path,
+    rev: Tid,
+}
+
+impl RecordPlace<'_> {
+    /// What the repo has there, or that it has nothing.
+    fn item(&self, collections: &Collections, record: Option<&Record>) -> Item {
+        let ((collection, rkey), rev, did) = (self.path.clone(), self.rev, self.did.clone());
+        if let Some(record) = record {
+            let path = RecordPath { did, collection, rkey, rev, cid: Some(record.cid) };
+            return decode::decode_read(collections, path, record.format, &record.bytes);
+        }
+        let commit = Commit { rev, collection, rkey, operation: Operation::Delete };
+        Item::Event(Event { did, body: EventBody::Commit(Box::new(commit)) })
     }
-    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };
-    Item::Event(Event { did: did.clone(), body: EventBody::Commit(Box::new(commit)) })
 }

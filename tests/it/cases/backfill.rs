@@ -162,7 +162,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
 }
 
 #[tokio::test]
-async fn b6_a_server_that_fails_or_has_nobody_deletes_nothing() {
+async fn b6_a_server_that_fails_or_has_no_repo_deletes_nothing() {
     let (network, database) = (Network::start().await, fresh().await);
     let accounts = people(&network, 2).await;
     let settings = of_network(&database, &network);

@@ -105,8 +105,8 @@ impl Doubt {
         let hands = Hands::new();
         let directory = Directory::new(open_client(&hands), names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         let world = World::new().await;
-        let options = IdentityOptions { pace: Duration::from_millis(1), ..IdentityOptions::default() };
-        let identities = Identities::new(world.database.pool.clone(), directory, hands.clock(), (options, || 1.0));
+        let options = IdentityOptions { pace: Duration::from_millis(1), jitter: || 1.0, ..IdentityOptions::default() };
+        let identities = Identities::new(world.database.pool.clone(), directory, hands.clock(), options);
         Self { world, net, pds, hands, identities, second: 0, _plc: plc }
     }
 

@@ -164,7 +164,7 @@ async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
 }
 
 #[tokio::test]
-async fn a_gap_of_a_source_stays_open_where_nobody_tells_of_all_repos() {
+async fn a_gap_of_a_source_stays_open_where_no_relay_lists_all_repos() {
     let (network, database) = (Network::start().await, fresh().await);
     people(&network, 1).await;
     said(&of_network(&database, &network), &["backfill", "--discover"]);

@@ -97,9 +97,10 @@ impl Case {
         let options = IdentityOptions {
             pace: Duration::from_millis(1),
             tick: Duration::from_millis(10),
+            jitter: || 1.0,
             ..IdentityOptions::default()
         };
-        let identities = Identities::new(database.pool.clone(), directory, hands.clock(), (options, || 1.0));
+        let identities = Identities::new(database.pool.clone(), directory, hands.clock(), options);
         Self { database, world, plc, domains, hands, identities, running: None }
     }
 

@@ -17,5 +17,6 @@ mod property;
 mod property_repos;
 mod reconcile;
 mod rejects;
+mod retry;
 mod source;
 mod wire;

@@ -22,7 +22,7 @@ use plyr_likes::{
     },
     decode::{Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
     retry::Backoff,
@@ -169,9 +169,10 @@ impl Case {
         let directory = Directory::new(client, names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         hosts.push(plc);
         let quick = (Duration::from_millis(1), Duration::from_millis(10));
-        let identity_options = IdentityOptions { pace: quick.0, tick: quick.1, ..IdentityOptions::default() };
+        let identity_options =
+            IdentityOptions { pace: quick.0, tick: quick.1, jitter: || 1.0, ..IdentityOptions::default() };
         let pool = world.database.pool.clone();
-        let identities = Identities::new(pool.clone(), directory, hands.clock(), (identity_options, || 1.0));
+        let identities = Identities::new(pool.clone(), directory, hands.clock(), identity_options);
         let context = Context { pool: pool.clone(), identities, clock: hands.clock() };
         let options = Options {
             pace: quick.0,
@@ -566,7 +567,7 @@ async fn a_broken_record_shows_nothing() {
 }
 
 #[tokio::test]
-async fn r5_whoever_is_hidden_is_neither_shown_nor_asked_about() {
+async fn r5_a_hidden_account_is_neither_shown_nor_asked_about() {
     let mut case = Case::with_a_song().await;
     case.tell_account(1, false, Some("deactivated")).await;
     let began = case.hands.now();
@@ -610,7 +611,7 @@ async fn a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back(
     case.tell_account(1, false, Some("deleted")).await;
     assert_eq!(case.answer_check(Answer::NotFound).await, Decision::Remove);
     let mut connection = case.pool().acquire().await.unwrap().detach();
-    settle_accounts(&mut connection, None).await.unwrap();
+    follow_accounts(&mut connection, None).await.unwrap();
     assert!(!case.outcomes().await.contains_key(&did(1)));
     // Not by a look at all actors either.
     case.stop().await;
@@ -644,7 +645,7 @@ async fn b4_a_host_that_hangs_delays_no_other() {
 }
 
 #[tokio::test]
-async fn b4_a_host_that_fails_is_asked_again_later_and_keeps_nobody() {
+async fn b4_a_host_that_fails_is_asked_again_later_and_delays_no_other() {
     let mut case = Case::with_a_song().await;
     case.add_likers_with(10..20, 1, |_| Page::Status(500)).await;
     let began = case.hands.now();
@@ -670,7 +671,7 @@ async fn b4_a_host_that_fails_is_asked_again_later_and_keeps_nobody() {
 }
 
 #[tokio::test]
-async fn b3_a_host_that_asks_for_patience_gets_it() {
+async fn b3_a_host_that_throttles_is_not_asked_before_its_time() {
     let mut case = Case::with_a_song().await;
     case.add_likers_with(10..13, 1, |_| Page::Throttled("840")).await;
     case.run();
@@ -690,7 +691,7 @@ async fn b3_a_host_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test]
-async fn b2_whoever_comes_back_goes_on_where_it_was() {
+async fn b2_a_process_that_died_or_stopped_is_continued() {
     let mut case = Case::with_a_song().await;
     case.add_likers(10..25, 1).await;
     case.add_likers_with(25..40, 1, |_| Page::Hang).await;
@@ -733,7 +734,7 @@ async fn b2_whoever_comes_back_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn everybody_is_listed_however_many_there_are() {
+async fn all_actors_are_enrolled_however_many_there_are() {
     let mut case = Case::with_a_song().await;
     sqlx::query("INSERT INTO actors (did) SELECT 'did:plc:number' || n FROM generate_series(1, 3000) AS n")
         .execute(case.pool())

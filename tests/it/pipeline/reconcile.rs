@@ -147,7 +147,7 @@ async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
 }
 
 async fn read(server: &Server) -> Result<Theirs, ReadError> {
-    read_listed(server, &collections(), (&did(), &Ours::default())).await
+    read_listed(server, &collections(), &did(), &Ours::default()).await
 }
 
 #[tokio::test]

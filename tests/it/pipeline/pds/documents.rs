@@ -114,7 +114,7 @@ async fn a8_a_directory_that_lies() {
 }
 
 #[tokio::test]
-async fn dids_that_nobody_is_asked_about() {
+async fn dids_that_no_host_is_asked_about() {
     let host = Host::start(|_| Reply::ok("{}")).await;
     let directory = directory_at(&host, names(&[], &[]));
     for text in [
@@ -171,15 +171,15 @@ async fn a8_whose_a_handle_is() {
     let owner = async |name: &str| directory.fetch_handle_owner(&handle(name), None).await;
     assert_eq!(owner("one.example.com").await, HandleAnswer::Of(did()));
     assert_eq!(owner("twice.example.com").await, HandleAnswer::Of(did()));
-    assert_eq!(owner("two.example.com").await, HandleAnswer::Nobody, "two DIDs are none");
+    assert_eq!(owner("two.example.com").await, HandleAnswer::NoAccount, "two DIDs are none");
     assert_eq!(owner("other.example.com").await, HandleAnswer::Of(Did::parse(other).unwrap()));
-    assert_eq!(owner("broken.example.com").await, HandleAnswer::Nobody);
+    assert_eq!(owner("broken.example.com").await, HandleAnswer::NoAccount);
     let failing = owner("failing.example.com").await;
     assert!(matches!(failing, HandleAnswer::Unknown(_)), "{failing:?}");
     let absent = owner("absent.example.com").await;
     assert!(matches!(absent, HandleAnswer::Unknown(_)), "nobody could be asked: {absent:?}");
     for reserved in ["alice.invalid", "alice.local", "alice.internal", "alice.onion", "alice.localhost", "alice.test"] {
-        assert_eq!(owner(reserved).await, HandleAnswer::Nobody, "{reserved}");
+        assert_eq!(owner(reserved).await, HandleAnswer::NoAccount, "{reserved}");
     }
     assert_eq!(host.connections(), 0);
 }
@@ -202,13 +202,13 @@ async fn a8_what_a_domain_serves() {
     let pds = HostUrl::parse(&host.url()).unwrap();
     let owner = async |name: &str| directory.fetch_handle_owner(&handle(name), Some(&pds)).await;
     assert_eq!(owner("alice.test").await, HandleAnswer::Of(did()));
-    assert_eq!(owner("html.test").await, HandleAnswer::Nobody);
-    assert_eq!(owner("huge.test").await, HandleAnswer::Nobody);
-    assert_eq!(owner("absent.test").await, HandleAnswer::Nobody);
+    assert_eq!(owner("html.test").await, HandleAnswer::NoAccount);
+    assert_eq!(owner("huge.test").await, HandleAnswer::NoAccount);
+    assert_eq!(owner("absent.test").await, HandleAnswer::NoAccount);
     let failing = owner("failing.test").await;
     assert!(matches!(failing, HandleAnswer::Unknown(_)), "{failing:?}");
     assert_eq!(host.asked().len(), 5);
     // Only a developer's PDS is believed about `.test`.
     let guarded = Directory::new(client(options(false), &names(&[], &[]), &Hands::new()), names(&[], &[]), pds.clone());
-    assert_eq!(guarded.fetch_handle_owner(&handle("alice.test"), Some(&pds)).await, HandleAnswer::Nobody);
+    assert_eq!(guarded.fetch_handle_owner(&handle("alice.test"), Some(&pds)).await, HandleAnswer::NoAccount);
 }

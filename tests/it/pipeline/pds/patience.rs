@@ -30,7 +30,7 @@ async fn patience(status: u16, headers: &[(&'static str, &str)]) -> Option<Durat
 }
 
 #[tokio::test]
-async fn b3_patience_as_it_is_asked_for() {
+async fn b3_retry_after_in_each_form() {
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     assert_eq!(patience(429, &[("Retry-After", "7")]).await, seconds(7));
     assert_eq!(patience(503, &[("Retry-After", "7")]).await, seconds(7));
@@ -44,7 +44,7 @@ async fn b3_patience_as_it_is_asked_for() {
 }
 
 #[tokio::test]
-async fn b3_patience_without_measure() {
+async fn b3_a_host_that_throttles_without_retry_after() {
     let cap = Some(Duration::from_mins(15));
     assert_eq!(patience(429, &[]).await, Some(Duration::from_secs(5)));
     for absurd in ["-1", "", "soon", "1e9", "99999999999999999999999999"] {
@@ -61,7 +61,7 @@ async fn b3_patience_without_measure() {
 
 /// Without a measure, patience doubles.
 #[tokio::test]
-async fn b3_patience_that_grows() {
+async fn b3_throttling_again_and_again_pauses_longer() {
     let host = Host::start(|asked| Reply::status(if asked.number < 12 { 429 } else { 200 })).await;
     let hands = Hands::new();
     let client = open_client(&hands);
@@ -74,7 +74,7 @@ async fn b3_patience_that_grows() {
 }
 
 #[tokio::test]
-async fn b3_a_host_that_fails_is_left_alone() {
+async fn b3_a_host_that_fails_is_not_asked_for_a_while() {
     let host = Host::start(|asked| Reply::status(if asked.number < 7 { 500 } else { 200 })).await;
     let hands = Hands::new();
     let client = open_client(&hands);

@@ -9,7 +9,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "AND EXISTS (SELECT FROM visible_actors a WHERE a.id = b.actor_id)",
         replace: "AND EXISTS (SELECT FROM actors a WHERE a.id = b.actor_id)",
         models: "an answer that was under way when its owner was hidden is stored all the same",
-        tests: &["pipeline::profiles::r5_whoever_is_hidden_is_neither_shown_nor_asked_about"],
+        tests: &["pipeline::profiles::r5_a_hidden_account_is_neither_shown_nor_asked_about"],
     },
     Edit {
         name: "profiles_survive_the_purge",

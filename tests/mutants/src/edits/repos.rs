@@ -38,8 +38,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "pages_in_a_circle",
         file: "src/pds/repos.rs",
-        find: "if self.0.insert(cursor.to_owned()) { Ok(()) } else {",
-        replace: "if self.0.insert(cursor.to_owned()) || self.0.len() > 1 { Ok(()) } else {",
+        find: "let is_new = self.0.insert(cursor.to_owned());",
+        replace: "let is_new = self.0.insert(cursor.to_owned()) || self.0.len() > 1;",
         models: "a host that gives the same pages for ever is read for ever",
         tests: &["pipeline::pds::repos::b3_pages_that_go_in_a_circle"],
     },
@@ -89,10 +89,10 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "unavailable_repo_is_empty",
         file: "src/crawl/resync/reader.rs",
-        find: "self.refresh(host).await.map(|_| Said::Nothing)",
-        replace: "self.refresh(host).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.context.clock.now());\n                Said::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
+        find: "self.refresh(host).await.map(|_| Given::Nothing)",
+        replace: "self.refresh(host).await.map(|_| {\n                let rev = crate::atproto::Tid::last_at(self.context.clock.now());\n                Given::Holds(Theirs { rev, records: std::collections::BTreeMap::new() })\n            })",
         models: "an account that is deactivated for a day loses all its likes",
-        tests: &["cases::backfill::b6_a_server_that_fails_or_has_nobody_deletes_nothing"],
+        tests: &["cases::backfill::b6_a_server_that_fails_or_has_no_repo_deletes_nothing"],
     },
     Edit {
         name: "empty_listing_believed",
@@ -130,7 +130,7 @@ pub(super) const EDITS: &[Edit] = &[
         name: "repair_at_the_greatest_rev",
         file: "src/crawl/resync/repo.rs",
         find: "let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
-        replace: "let rev = crate::atproto::Tid::last_at(crate::clock::Clock::system().now());\n    let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
+        replace: "let rev = crate::atproto::Tid::last_at(crate::clock::Clock::system().now());\n        let commit = Commit { rev, collection, rkey, operation: Operation::Delete };",
         models: "a repair overtakes what its owner has written since",
         tests: &["pipeline::reconcile::b5_what_differs_is_written_at_the_rev_of_the_reading"],
     },
