@@ -2,11 +2,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::leader::Leader;
 use crate::{
     atproto::Timestamp,
     source::Connection,
-    store::sources::connections::{self, ConnectionState},
+    store::{
+        Leader,
+        sources::connections::{self, ConnectionState},
+    },
 };
 
 /// Between two heartbeats.

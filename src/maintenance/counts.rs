@@ -3,16 +3,15 @@
 //!
 //! Each step is a short transaction under the lock of the batches, which are let in between.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use metrics::counter;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    store::{self, actors::accounts, counts::checks, sources::lease::Token},
+    store::{self, Leader, actors::accounts, counts::checks, sources::lease::Token},
 };
 
 /// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
@@ -39,7 +38,8 @@ pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>
 /// Counts the next tracks again, and corrects those whose count has drifted: then there is a bug, and it is logged.
 /// Returns how many.
 pub async fn check_counts(
-    (connection, token): (&mut PgConnection, Option<Token>),
+    connection: &mut PgConnection,
+    token: Option<Token>,
     tracks: i64,
     clock: &Clock,
 ) -> sqlx::Result<u64> {
@@ -64,18 +64,17 @@ pub async fn check_counts(
     Ok(corrected)
 }
 
-/// Does both until cancelled. A database that is away is asked again at the next turn.
-pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
+/// Does both, again and again. A database that is away is asked again at the next turn.
+pub(super) async fn keep(leader: &Leader, recounts_per_minute: u32) -> Infallible {
     let mut looks = ticks(LOOK_EVERY);
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {
         let outcome = tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = looks.tick() => follow_hidden(&pool, token).await,
-            () = next(&mut recounts) => recount(&pool, token, &clock).await,
+            _ = looks.tick() => follow_hidden(leader).await,
+            () = next(&mut recounts) => recount(leader).await,
         };
         if let Err(error) = outcome {
-            tracing::debug!(%error, "the counts are looked after later");
+            tracing::debug!(%error, "the counts are not maintained now");
         }
     }
 }
@@ -96,10 +95,10 @@ async fn next(ticks: &mut Option<Interval>) {
     }
 }
 
-async fn follow_hidden(pool: &PgPool, token: Token) -> sqlx::Result<()> {
-    follow_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
+async fn follow_hidden(leader: &Leader) -> sqlx::Result<()> {
+    follow_accounts(&mut *leader.pool.acquire().await?, Some(leader.token)).await.map(drop)
 }
 
-async fn recount(pool: &PgPool, token: Token, clock: &Clock) -> sqlx::Result<()> {
-    check_counts((&mut *pool.acquire().await?, Some(token)), 1, clock).await.map(drop)
+async fn recount(leader: &Leader) -> sqlx::Result<()> {
+    check_counts(&mut *leader.pool.acquire().await?, Some(leader.token), 1, &leader.clock).await.map(drop)
 }

@@ -8,6 +8,7 @@ mod availability;
 mod connect;
 pub mod counts;
 pub mod gaps;
+mod leader;
 pub mod records;
 pub mod rejects;
 pub mod repos;
@@ -21,6 +22,7 @@ pub mod views;
 
 pub use availability::is_unavailable;
 pub use connect::{open_pool, parse_database_url};
+pub use leader::Leader;
 pub use transaction::{analyze, begin_apply, begin_held};
 
 use chrono::{DateTime, Utc};

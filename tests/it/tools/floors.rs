@@ -20,7 +20,7 @@ const MODULES: [(&str, u8, &[&str]); 23] = [
     ("apply", 4, &[]),
     ("identity", 4, &[]),
     ("maintenance", 5, &[]),
-    ("ingest", 5, &["maintenance"]),
+    ("ingest", 5, &[]),
     ("crawl", 5, &[]),
     ("oauth", 5, &[]),
     ("publish", 5, &[]),
