@@ -25,6 +25,17 @@ pub use connect::{open_pool, parse_database_url};
 pub use leader::Leader;
 pub use transaction::{begin_apply, begin_held};
 
+use chrono::{DateTime, Utc};
+
+/// When due rows are taken, and until when they are leased to the process that takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseTimes {
+    /// What is due by then is taken.
+    pub now: DateTime<Utc>,
+    /// Rows that are not done by then are due again.
+    pub until: DateTime<Utc>,
+}
+
 /// What a guarded write did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Written {

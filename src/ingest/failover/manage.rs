@@ -214,7 +214,7 @@ impl Manager {
         let (name, at) = (&self.sources[place].name, self.clock.now().utc());
         let note = "read again from where it begins, the source delivered all that others had delivered";
         let close = async |connection: &mut PgConnection| {
-            gaps::prove(connection, Some(name), GapReason::Incomplete, (note, at)).await
+            gaps::close_by_source(connection, Some(name), GapReason::Incomplete, note, at).await
         };
         self.transaction(close).await?;
         tracing::info!(source = name, "no longer incomplete: it has delivered all that it had missed");
