@@ -196,8 +196,7 @@ pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result
     .await?;
     let Some(account) = next else { return Ok(false) };
     let repo = RepoUpTo { actor_id: account.actor_id.into(), rev: stored_tid(account.rev)? };
-    // Boxed: a statement for each collection makes a large future.
-    if !Box::pin(records::purge(connection, repo, rows_max)).await? {
+    if !records::purge(connection, repo, rows_max).await? {
         purge_others(connection, repo).await?;
     }
     Ok(true)
