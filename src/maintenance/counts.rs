@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
+    retry::Retry,
     store::{self, actors::accounts, counts::checks, sources::lease::Token},
 };
 
@@ -67,6 +68,7 @@ pub async fn check_counts(
 /// Does both until cancelled. A database that is away is asked again at the next turn.
 pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
     let mut looks = ticks(LOOK_EVERY);
+    let mut retry = Retry::of_database("the like counts are not kept right for now");
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {
         let outcome = tokio::select! {
@@ -74,8 +76,9 @@ pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, cloc
             _ = looks.tick() => settle(&pool, token).await,
             () = next(&mut recounts) => recount(&pool, token, &clock).await,
         };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "the counts are looked after later");
+        match outcome {
+            Ok(()) => retry.succeeded(),
+            Err(error) => drop(cancel.run_until_cancelled(tokio::time::sleep(retry.failed(&error))).await),
         }
     }
 }
