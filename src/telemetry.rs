@@ -1,4 +1,4 @@
-//! What the program tells of itself: log lines on stderr, traces to a collector, metrics for whoever asks.
+//! What the program reports of itself: log lines on stderr, traces to a collector, metrics to a scraper.
 //!
 //! Contract: no label and no attribute is a DID, a URI or a token. Every reason and outcome is registered at the start, so
 //! that a counter that never moved is seen as zero and not as missing.
@@ -24,7 +24,7 @@ use crate::{
     pds::HostError,
 };
 
-/// How often gauges that nobody pushes are read.
+/// How often gauges that are not pushed are read.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 /// How long the last spans may take to reach the collector.
 const FLUSH_MAX: Duration = Duration::from_secs(3);
@@ -34,9 +34,9 @@ const EVENTS: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 2000
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// For people; with colours on a terminal.
+    /// Readable text; with colours on a terminal.
     Auto,
-    /// For people, with colours.
+    /// Readable text, with colours.
     Pretty,
     /// One JSON object in each line.
     Json,
@@ -169,8 +169,11 @@ fn describe() {
     describe_counter!("plyr_count_drift_total", "Like counts that were not what counting says, and were corrected.");
     describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
-    describe_counter!("plyr_rejects_expired_total", "Rejects let go because they were too old or too many, by reason.");
-    describe_gauge!("plyr_index_working", "1 while this process indexes, 0 while it stands by.");
+    describe_counter!(
+        "plyr_rejects_expired_total",
+        "Rejects deleted because they were too old or too many, by reason."
+    );
+    describe_gauge!("plyr_index_leading", "1 while this process is the leader, 0 while it is a standby.");
     describe_counter!("plyr_lease_takeovers_total", "How often this process began to index, by whom it replaced.");
     describe_histogram!("plyr_batch_events", "Events in one transaction.");
     describe_histogram!("plyr_batch_commit_seconds", "Time of one transaction, begin to commit.");
@@ -193,7 +196,7 @@ fn describe() {
     );
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
-    describe_counter!("plyr_hosts_requests_total", "Requests to hosts that strangers name and to PLC, by outcome.");
+    describe_counter!("plyr_hosts_requests_total", "Requests to untrusted hosts and to PLC, by outcome.");
     describe_gauge!("plyr_hosts_broken", "Hosts that are left alone because they fail.");
     describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");
     describe_gauge!("plyr_repos", "Repos that we know of, by whether they have been read.");
@@ -206,14 +209,14 @@ fn describe() {
 }
 
 impl Telemetry {
-    /// What the admin listener answers: `/metrics` for Prometheus, `/health` for whoever watches the process.
+    /// What the admin listener answers: `/metrics` for Prometheus, `/health` for a process supervisor.
     pub fn admin_router(&self) -> Router {
         let metrics = self.metrics.clone();
         let render = move || async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()) };
         Router::new().route("/metrics", get(render)).route("/health", get(async || "ok\n"))
     }
 
-    /// Reads the named pools, about which nobody speaks up, every few seconds until cancelled.
+    /// Reads the named pools, which report nothing themselves, every few seconds until cancelled.
     pub fn sample(
         &self,
         pools: Vec<(&'static str, PgPool)>,
@@ -242,11 +245,11 @@ impl Telemetry {
     }
 }
 
-/// An error and its causes as one sentence, without a cause that its error has told already.
+/// An error and its causes as one sentence, without a cause that its error already contains.
 pub fn sentence(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     for cause in error.chain().map(ToString::to_string) {
-        if parts.last().is_none_or(|told| !told.ends_with(&cause)) {
+        if parts.last().is_none_or(|part| !part.ends_with(&cause)) {
             parts.push(cause);
         }
     }

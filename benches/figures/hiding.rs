@@ -13,7 +13,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     atproto::{Did, Timestamp},
     clock::Clock,
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::{AccountStatus, Collections, Event, EventBody},
 };
 use sqlx::PgPool;
@@ -47,7 +47,7 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
         let began = Instant::now();
         say(&pool, status, began_at(round)).await?;
         let mut connection = pool.acquire().await?;
-        let steps = settle_accounts(&mut connection, None).await?;
+        let steps = follow_accounts(&mut connection, None).await?;
         let took = began.elapsed();
         figures.push((stream.end().await?, steps, took));
     }

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Settings, reading};
+use super::{Settings, resync::resync_due};
 use crate::{
     atproto::Did,
     clock::Clock,
@@ -43,7 +43,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             let mut connection = database.pool.acquire().await?;
             repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
-        reading::read_due(database, context, settings.hosts.resync_options(collections)).await
+        resync_due(database, context, settings.hosts.resync_options(collections)).await
     })
     .await
 }

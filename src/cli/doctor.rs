@@ -67,7 +67,7 @@ fn check_settings(settings: &Settings, sources: usize) -> anyhow::Result<String>
     Ok(format!("{sources} sources, namespace {}", settings.index.namespace.namespace()))
 }
 
-/// Also tells the database's time, where it has a clock of its own.
+/// Also returns the database's time, where it has a clock of its own.
 async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let mut time = None;
     let outcome = lifecycle::with_database(&settings.database, async |database| {
@@ -113,7 +113,7 @@ async fn check_plc(hosts: &HostSettings) -> anyhow::Result<String> {
 
 fn check_clock(others: Option<DateTime<Utc>>) -> anyhow::Result<String> {
     let Some(others) = others else {
-        return Ok("nobody to compare it with".to_owned());
+        return Ok("nothing to compare it with".to_owned());
     };
     let off_s = (Clock::system().now().utc() - others).num_seconds();
     anyhow::ensure!(off_s.abs() <= CLOCK_OFF_MAX_S, "it is {off_s} s off: let NTP set it");

@@ -1,6 +1,6 @@
 //! The command line: a file per command; `--help` is the manual.
 //!
-//! Every setting is a flag and a variable. A setting that is malformed, or a `PLYR_` variable that nobody knows, stops the
+//! Every setting is a flag and a variable. A setting that is malformed, or a `PLYR_` variable that is unknown, stops the
 //! start with one sentence that names it, and exit code 2.
 
 mod api;
@@ -11,10 +11,10 @@ mod index;
 mod migrate;
 mod openapi;
 mod positions;
-mod reading;
 mod reconcile;
 mod rejects;
 mod replay;
+mod resync;
 mod secret_key;
 mod serve;
 mod settings;

@@ -35,7 +35,7 @@ enum Action {
     },
 }
 
-/// Whether somebody follows a source now; one that has crashed seems to for half a minute.
+/// Whether an indexer follows a source now; one that has crashed seems to for half a minute.
 async fn is_followed(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
     let now = Clock::system().now();
     let sources = list_sources(connection).await?;
@@ -49,10 +49,10 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         let mut connection = database.pool.acquire().await?;
         if let Some(Action::Set { source, value }) = options.action {
             let (name, kind) = (source.to_string(), source.dialect.position_kind().as_str());
-            // Whoever owns the private Postgres knows that nobody indexes, even after a crash.
+            // The owner of the private Postgres knows that no indexer runs, even after a crash.
             if !database.is_private() && is_followed(&mut connection, &name).await? {
                 anyhow::bail!(
-                    "{name} is being followed, and who follows it stores positions of its own: stop it first"
+                    "{name} is being followed by an indexer, which stores positions of its own: stop it first"
                 );
             }
             let position = NewPosition { source: &name, kind, value, event_at: None, ours_at: None, restarts: true };

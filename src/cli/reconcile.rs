@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Settings, reading};
+use super::{Settings, resync::resync_due};
 use crate::{
     atproto::Did,
     clock::Clock,
@@ -48,7 +48,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
         }
         drop(connection);
-        reading::read_due(database, context, resync).await
+        resync_due(database, context, resync).await
     })
     .await
 }

@@ -21,8 +21,8 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
     let collections = settings.index.namespace.clone();
     let summary = lifecycle::with_database(&settings.database, async |database| {
         lifecycle::migrate(&database.pool).await?;
-        let told = Arc::clone(&bar);
-        let progress = move |bytes| told.set_position(bytes);
+        let shown = Arc::clone(&bar);
+        let progress = move |bytes| shown.set_position(bytes);
         Ok(ingest::replay(database.pool.clone(), collections, Clock::system(), log.reader, progress).await?)
     })
     .await?;

@@ -67,7 +67,7 @@ pub(super) struct IndexSettings {
         value_parser = SourceSpec::parse, global = true, hide_env = true, hide_default_value = true)]
     pub(super) sources: Vec<SourceSpec>,
 
-    /// Upstreams to ask in the place of blind ones, comma-separated as the sources, or `none` (`PLYR_STANDBY_SOURCES`, default:
+    /// Upstreams to follow in the place of incomplete ones, comma-separated as the sources, or `none` (`PLYR_STANDBY_SOURCES`, default:
     /// the two other public hosts, jetstream2.us-east and jetstream1.us-west.bsky.network, unless sources are named; then none)
     #[arg(long, env = "PLYR_STANDBY_SOURCES", value_name = "SOURCES", value_parser = Standbys::parse, global = true,
         hide_env = true)]
@@ -119,7 +119,7 @@ pub(super) struct IndexSettings {
         value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
     rejects_days_max: u32,
 
-    /// Megabytes that rejects take on disk, above which the oldest are let go (`PLYR_REJECTS_MB_MAX`, default 512)
+    /// Megabytes that rejects take on disk, above which the oldest are deleted (`PLYR_REJECTS_MB_MAX`, default 512)
     #[arg(long, env = "PLYR_REJECTS_MB_MAX", value_name = "MEGABYTES", default_value_t = 512,
         value_parser = clap::value_parser!(u32).range(1..), global = true, hide_env = true, hide_default_value = true)]
     rejects_mb_max: u32,
@@ -168,7 +168,7 @@ impl IndexSettings {
 }
 
 impl super::Settings {
-    /// Refuses settings that contradict each other, for whoever follows the sources.
+    /// Refuses settings that contradict each other, for an indexer.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.hosts.verify != Verify::Reject {
             return Ok(());

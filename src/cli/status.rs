@@ -145,17 +145,17 @@ fn render_drift(drift: &[DriftCount]) -> String {
 
 fn render_rejects(rejects: &[(String, i64)]) -> String {
     if rejects.is_empty() {
-        return "nothing was refused\n".to_owned();
+        return "no rejects\n".to_owned();
     }
     let rows: Vec<Vec<String>> =
         rejects.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]).collect();
-    render(&["REFUSED", "COUNT"], &rows)
+    render(&["REJECTS", "COUNT"], &rows)
 }
 
-/// Which indexers there are; the one that works comes first.
+/// Which indexers there are; the leader comes first.
 fn render_indexers(indexers: &[IndexerView]) -> String {
     if indexers.is_empty() {
-        return "nobody indexes\n".to_owned();
+        return "no indexer runs\n".to_owned();
     }
     let now = Clock::system().now();
     let rows: Vec<Vec<String>> = indexers
@@ -163,26 +163,23 @@ fn render_indexers(indexers: &[IndexerView]) -> String {
         .map(|indexer| {
             vec![
                 format!("{} {}", indexer.host, indexer.process),
-                indexer.state.replace('_', " "),
-                or_dash(indexer.working_since.map(|at| ago(now, at))),
+                indexer.state.clone(),
+                or_dash(indexer.leading_since.map(|at| ago(now, at))),
                 ago(now, indexer.started_at),
                 ago(now, indexer.alive_at),
             ]
         })
         .collect();
-    render(&["INDEXER", "STATE", "WORKING FOR", "RUNNING FOR", "LAST SEEN"], &rows)
+    render(&["INDEXER", "STATE", "LEADING FOR", "RUNNING FOR", "LAST SEEN"], &rows)
 }
 
-/// What was let go: one line, or none.
+/// Expired rejects: one line, or none.
 pub(super) fn render_expired(expired: &[ExpiredRejects]) -> String {
     let total: i64 = expired.iter().map(|expired| expired.count).sum();
     let Some(last_at) = expired.iter().map(|expired| expired.last_at).max() else { return String::new() };
     let reasons: Vec<String> = expired.iter().map(|expired| format!("{} {}", expired.reason, expired.count)).collect();
     let last = ago(Clock::system().now(), last_at);
-    format!(
-        "{total} more were too old or too many and are kept no longer ({}), the last {last} ago\n",
-        reasons.join(", ")
-    )
+    format!("{total} more have expired: too old or too many ({}), the last {last} ago\n", reasons.join(", "))
 }
 
 fn render_counts(counts: Counts) -> String {
@@ -195,6 +192,6 @@ fn render_upkeep(upkeep: &Upkeep) -> String {
     let Upkeep { checked, drifted, drifted_at, hidden, checks, .. } = upkeep;
     let last = drifted_at.map_or(String::new(), |at| format!(", the last one {} ago", ago(Clock::system().now(), at)));
     format!(
-        "{checked} like counts checked, {drifted} were wrong{last}\n{hidden} accounts hidden, {checks} to be asked about\n"
+        "{checked} like counts checked, {drifted} were wrong{last}\n{hidden} accounts hidden, {checks} account checks pending\n"
     )
 }

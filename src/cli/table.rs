@@ -26,7 +26,7 @@ pub(super) fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
-/// How long ago, in the largest unit that tells it: `3s`, `5m`, `2h`, `4d`.
+/// How long ago, in the largest unit that fits: `3s`, `5m`, `2h`, `4d`.
 pub(super) fn ago(now: Timestamp, then: Timestamp) -> String {
     let seconds = (now.micros() - then.micros()) / 1_000_000;
     match seconds {

@@ -35,7 +35,7 @@ enum Action {
         #[arg(long)]
         name: Option<String>,
     },
-    /// All tokens, without their text, which nobody has
+    /// All tokens, without their text, which is not stored
     List,
     /// Refuse a token from now on
     Revoke {

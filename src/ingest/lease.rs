@@ -43,7 +43,7 @@ const TAKEN_OVER: &str = "another indexer has taken over";
 /// is not; until cancelled. Then what was received is committed, and the lease is given back.
 pub async fn run(pool: PgPool, options: Options, clock: Clock, cancel: CancellationToken) -> Result<(), IngestError> {
     let mut holder = LeaseHolder::new(&pool, &clock);
-    gauge!("plyr_index_working").set(0.0);
+    gauge!("plyr_index_leading").set(0.0);
     let lead = Lead { pool, options, clock, cancel };
     let outcome = take_leads(&mut holder, &lead).await;
     holder.leave().await;
@@ -68,11 +68,11 @@ enum Ended {
 
 async fn take_leads(holder: &mut LeaseHolder, lead: &Lead) -> Result<(), IngestError> {
     while let Some(token) = lead.cancel.run_until_cancelled(holder.win()).await {
-        gauge!("plyr_index_working").set(1.0);
+        gauge!("plyr_index_leading").set(1.0);
         lead.options.leading.send_replace(true);
         let ended = take_lead(holder, lead, token).await;
         lead.options.leading.send_replace(false);
-        gauge!("plyr_index_working").set(0.0);
+        gauge!("plyr_index_leading").set(0.0);
         match ended? {
             Ended::Cancelled => return Ok(()),
             Ended::Lost(why) => {

@@ -18,12 +18,12 @@ use crate::{
 
 /// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
 const STEP_ROWS: i64 = 500;
-/// How often it is looked whether anybody was hidden, shown or purged.
+/// How often to look for accounts that were hidden, shown or purged.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Lets the counts follow everybody who was hidden or shown, then removes what is left of deleted accounts. Answers the number of
+/// Moves the counts after accounts that were hidden or shown, then removes what is left of deleted accounts. Returns the number of
 /// steps that it took.
-pub async fn settle_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
+pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
     let mut steps = 0;
     while accounts::has_work(connection).await? {
         let mut transaction = store::begin_apply(connection, token).await?;
@@ -37,8 +37,8 @@ pub async fn settle_accounts(connection: &mut PgConnection, token: Option<Token>
     Ok(steps)
 }
 
-/// Counts the next tracks again, and corrects those whose count has drifted: there is a mistake of ours then, and it is logged.
-/// Answers how many.
+/// Counts the next tracks again, and corrects those whose count has drifted: then there is a bug, and it is logged.
+/// Returns how many.
 pub async fn check_counts(
     (connection, token): (&mut PgConnection, Option<Token>),
     tracks: i64,
@@ -48,7 +48,7 @@ pub async fn check_counts(
     let mut corrected = 0;
     for drift in drifts {
         let mut transaction = store::begin_apply(connection, token).await?;
-        // Counted once more, now that nobody writes.
+        // Counted once more, under the lock that keeps writers out.
         let drift = checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
         transaction.commit().await?;
         if let Some(drift) = drift {
@@ -73,7 +73,7 @@ pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, cloc
     loop {
         let outcome = tokio::select! {
             () = cancel.cancelled() => return,
-            _ = looks.tick() => settle(&pool, token).await,
+            _ = looks.tick() => follow_hidden(&pool, token).await,
             () = next(&mut recounts) => recount(&pool, token, &clock).await,
         };
         match outcome {
@@ -99,8 +99,8 @@ async fn next(ticks: &mut Option<Interval>) {
     }
 }
 
-async fn settle(pool: &PgPool, token: Token) -> sqlx::Result<()> {
-    settle_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
+async fn follow_hidden(pool: &PgPool, token: Token) -> sqlx::Result<()> {
+    follow_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
 }
 
 async fn recount(pool: &PgPool, token: Token, clock: &Clock) -> sqlx::Result<()> {

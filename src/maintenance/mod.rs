@@ -7,5 +7,5 @@
 mod counts;
 mod retention;
 
-pub use counts::{check_counts, keep, settle_accounts};
+pub use counts::{check_counts, follow_accounts, keep};
 pub use retention::{Retention, sweep_on};

@@ -9,9 +9,9 @@ use crate::store::rejects::expired;
 /// How long and how many rejects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Older ones are let go, in days.
+    /// Older ones are deleted, in days.
     pub days_max: u32,
-    /// What they take on disk, in megabytes; above it the oldest are let go.
+    /// What they take on disk, in megabytes; above it the oldest are deleted.
     pub megabytes_max: u32,
 }
 
@@ -25,14 +25,14 @@ impl Default for Retention {
 const SWEEP_EVERY: Duration = Duration::from_mins(2);
 const MEGABYTE: i64 = 1 << 20;
 
-/// Lets go of rejects that are too old or too many, now and every few minutes. What went stays counted.
+/// Deletes rejects that are too old or too many, now and every few minutes. Deleted ones stay counted.
 pub async fn sweep_on(pool: &PgPool, retention: &Retention) -> Infallible {
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if let Err(error) = sweep(pool, retention).await {
-            tracing::warn!(%error, "old rejects could not be let go: trying again later");
+            tracing::warn!(%error, "expired rejects could not be deleted: trying again later");
         }
     }
 }
@@ -58,7 +58,7 @@ async fn sweep(pool: &PgPool, retention: &Retention) -> sqlx::Result<()> {
     if !gone.is_empty() {
         let count: i64 = gone.values().sum();
         let reasons: Vec<String> = gone.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-        tracing::info!(count, reasons = reasons.join(", "), "let go of rejects that were too old or too many");
+        tracing::info!(count, reasons = reasons.join(", "), "deleted rejects that were too old or too many");
     }
     Ok(())
 }

@@ -104,7 +104,7 @@ impl Inflater {
     pub(super) fn inflate(&mut self, message: &[u8], bytes_max: usize) -> Inflated {
         match self.decompressor.decompress(message, bytes_max) {
             Ok(mut plain) => {
-                // Where the frame does not tell its size, much more than that was set aside.
+                // Where the frame does not state its size, much more than that was set aside.
                 plain.shrink_to_fit();
                 Inflated::Message(plain.into())
             }

@@ -22,11 +22,10 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    Delivery, Dialect, Opening,
+    Delivery, Dialect, Opening, Tuning,
     compression::{Inflated, Inflater},
-    ended::Ended,
-    first::{FirstLook, Seen},
-    follow::Tuning,
+    disconnect::Disconnect,
+    first_message::{FirstMessageCheck, Seen},
 };
 
 /// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
@@ -40,16 +39,20 @@ const DELIVERY_BYTES_MAX: usize = 1 << 20;
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Names the only provider of cryptography that is compiled in, which keeps rustls from panicking should a dependency bring
-/// another. If somebody has chosen one already, that one stays.
+/// another. One that the process has chosen already stays.
 pub(super) fn choose_cryptography() {
     static TLS: Once = Once::new();
     TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 }
 
 /// Connects: name resolution, TCP, TLS and upgrade within one time-out.
-pub(super) async fn open(url: &str, subprotocol: Option<&'static str>, timeout: Duration) -> Result<Socket, Ended> {
+pub(super) async fn open(
+    url: &str,
+    subprotocol: Option<&'static str>,
+    timeout: Duration,
+) -> Result<Socket, Disconnect> {
     choose_cryptography();
-    let mut request = url.into_client_request().map_err(|error| Ended::of_error(&error))?;
+    let mut request = url.into_client_request().map_err(|error| Disconnect::of_error(&error))?;
     if let Some(subprotocol) = subprotocol {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
@@ -57,21 +60,21 @@ pub(super) async fn open(url: &str, subprotocol: Option<&'static str>, timeout: 
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
     match time::timeout(timeout, connect_async_with_config(request, Some(config), true)).await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(Ended::of_error(&error)),
-        Err(_) => Err(Ended::Broken(format!("no connection within {timeout:?}"))),
+        Ok(Err(error)) => Err(Disconnect::of_error(&error)),
+        Err(_) => Err(Disconnect::Broken(format!("no connection within {timeout:?}"))),
     }
 }
 
 /// Counts what a connection brings.
 #[derive(Debug)]
-pub(super) struct Meters {
+pub(super) struct ConnectionMetrics {
     pub(super) connected: metrics::Gauge,
     pub(super) reconnects: metrics::Counter,
     messages: metrics::Counter,
     bytes: metrics::Counter,
 }
 
-impl Meters {
+impl ConnectionMetrics {
     pub(super) fn of_source(name: &str) -> Self {
         let name = name.to_owned();
         Self {
@@ -85,11 +88,11 @@ impl Meters {
 
 /// Where what was read goes.
 #[derive(Debug)]
-pub(super) struct Outlet<'a> {
+pub(super) struct Sink<'a> {
     pub(super) source: usize,
     pub(super) dialect: Dialect,
     pub(super) deliveries: &'a mpsc::Sender<Delivery>,
-    pub(super) meters: &'a Meters,
+    pub(super) metrics: &'a ConnectionMetrics,
 }
 
 /// What one connection is to be read by.
@@ -100,58 +103,58 @@ pub(super) struct Session<'a> {
     /// Reads what comes compressed.
     pub(super) inflater: Option<Inflater>,
     /// Until a message has shown where the upstream begins.
-    pub(super) first_look: Option<FirstLook<'a>>,
+    pub(super) first_message: Option<FirstMessageCheck<'a>>,
 }
 
 /// Reads one open connection to its end.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     socket: Socket,
-    outlet: Outlet<'a>,
+    sink: Sink<'a>,
     opening: Option<Opening>,
     tuning: &'a Tuning,
     inflater: Option<Inflater>,
-    first_look: Option<FirstLook<'a>>,
+    first_message: Option<FirstMessageCheck<'a>>,
     pending: Vec<Bytes>,
     pending_bytes: usize,
     received_at: Instant,
-    heard_at: time::Instant,
+    received_any_at: time::Instant,
     messages: u64,
     /// How many messages there had been at the last ping.
     messages_at_ping: u64,
     /// Nothing came between the last two pings.
-    quiet: bool,
-    /// An answer to a ping has come in the quiet, which is to be told.
-    rests: bool,
+    was_quiet: bool,
+    /// A pong has come while nothing else did, which is to be delivered.
+    is_quiet: bool,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(socket: Socket, outlet: Outlet<'a>, session: Session<'a>) -> Self {
+    pub(super) fn new(socket: Socket, sink: Sink<'a>, session: Session<'a>) -> Self {
         Self {
             socket,
-            outlet,
+            sink,
             opening: Some(session.opening),
             tuning: session.tuning,
             inflater: session.inflater,
-            first_look: session.first_look,
+            first_message: session.first_message,
             pending: Vec::new(),
             pending_bytes: 0,
             received_at: Instant::now(),
-            heard_at: time::Instant::now(),
+            received_any_at: time::Instant::now(),
             messages: 0,
             messages_at_ping: 0,
-            quiet: false,
-            rests: false,
+            was_quiet: false,
+            is_quiet: false,
         }
     }
 
     /// Reads until the connection ends, and hands over all that it brought. Gives the end and the number of messages.
-    pub(super) async fn run(mut self) -> (Ended, u64) {
+    pub(super) async fn run(mut self) -> (Disconnect, u64) {
         let ended = self.read().await;
         if !self.pending.is_empty() {
             let rest = self.take_delivery();
-            if self.outlet.deliveries.send(rest).await.is_err() {
-                return (Ended::Unwanted, self.messages);
+            if self.sink.deliveries.send(rest).await.is_err() {
+                return (Disconnect::ReceiverGone, self.messages);
             }
         }
         (ended, self.messages)
@@ -160,11 +163,11 @@ impl<'a> Reader<'a> {
     /// The order of the branches matters. What can be read at once is read first, so that a delivery holds all of it; when
     /// nothing is left to read at once, the delivery goes, be it of one message. While the queue is full, reading goes on
     /// until the delivery is full too; after that the upstream has to wait. The watchdog comes last: what lies ready after
-    /// such a wait, at least the answers to our pings, is heard before silence is.
-    async fn read(&mut self) -> Ended {
+    /// such a wait, at least the answers to our pings, is read before silence is noticed.
+    async fn read(&mut self) -> Disconnect {
         let mut pings = time::interval_at(time::Instant::now() + self.tuning.ping_interval, self.tuning.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let deliveries = self.outlet.deliveries;
+        let deliveries = self.sink.deliveries;
         loop {
             let has_room = self.pending.len() < DELIVERY_MESSAGES_MAX && self.pending_bytes < DELIVERY_BYTES_MAX;
             tokio::select! {
@@ -179,12 +182,12 @@ impl<'a> Reader<'a> {
                         return ended;
                     }
                 }
-                permit = deliveries.reserve(), if !self.pending.is_empty() || self.rests || self.knows_of_a_loss() => match permit {
+                permit = deliveries.reserve(), if !self.pending.is_empty() || self.is_quiet || self.has_loss() => match permit {
                     Ok(permit) => permit.send(self.take_delivery()),
-                    Err(_) => return Ended::Unwanted,
+                    Err(_) => return Disconnect::ReceiverGone,
                 },
-                () = time::sleep_until(self.heard_at + self.tuning.silence_max), if has_room => {
-                    return Ended::Broken(format!("nothing was heard for {:?}", self.tuning.silence_max));
+                () = time::sleep_until(self.received_any_at + self.tuning.silence_max), if has_room => {
+                    return Disconnect::Broken(format!("nothing was received for {:?}", self.tuning.silence_max));
                 }
             }
         }
@@ -193,8 +196,8 @@ impl<'a> Reader<'a> {
     fn take_message(
         &mut self,
         message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>,
-    ) -> Result<(), Ended> {
-        self.heard_at = time::Instant::now();
+    ) -> Result<(), Disconnect> {
+        self.received_any_at = time::Instant::now();
         let bytes: Bytes = match message {
             // The dialect says which of the two it should be; the decoder is the one to refuse the other.
             Some(Ok(Message::Text(text))) => self.count(text.into()),
@@ -205,19 +208,19 @@ impl<'a> Reader<'a> {
             Some(Ok(Message::Close(frame))) => {
                 // The answer to the close is six bytes and needs no waiting.
                 let _ = self.socket.flush().now_or_never();
-                return Err(Ended::of_close(frame.as_ref()));
+                return Err(Disconnect::of_close(frame.as_ref()));
             }
             Some(Ok(Message::Pong(_))) => {
-                self.take_answer();
+                self.on_pong();
                 return Ok(());
             }
             Some(Ok(_)) => return Ok(()),
-            Some(Err(error)) => return Err(Ended::of_error(&error)),
-            None => return Err(Ended::Broken("the connection ended".to_owned())),
+            Some(Err(error)) => return Err(Disconnect::of_error(&error)),
+            None => return Err(Disconnect::Broken("the connection ended".to_owned())),
         };
-        match self.first_look.as_ref().map(|look| look.see(&bytes)) {
-            Some(Seen::Ahead(lost)) => return Err(Ended::Ahead(lost)),
-            Some(Seen::Fits) => self.first_look = None,
+        match self.first_message.as_ref().map(|look| look.see(&bytes)) {
+            Some(Seen::Ahead(lost)) => return Err(Disconnect::Ahead(lost)),
+            Some(Seen::Fits) => self.first_message = None,
             Some(Seen::Nothing) | None => {}
         }
         if self.pending.is_empty() {
@@ -230,50 +233,52 @@ impl<'a> Reader<'a> {
 
     fn count(&mut self, bytes: Bytes) -> Bytes {
         self.messages += 1;
-        self.outlet.meters.messages.increment(1);
-        self.outlet.meters.bytes.increment(bytes.len() as u64);
+        self.sink.metrics.messages.increment(1);
+        self.sink.metrics.bytes.increment(bytes.len() as u64);
         bytes
     }
 
     /// What would be too large to hold is handed over as it came, for the decoder to refuse.
-    fn inflate(&mut self, bytes: Bytes) -> Result<Bytes, Ended> {
+    fn inflate(&mut self, bytes: Bytes) -> Result<Bytes, Disconnect> {
         let Some(inflater) = &mut self.inflater else { return Ok(bytes) };
         match inflater.inflate(&bytes, MESSAGE_BYTES_MAX) {
             Inflated::Message(plain) => Ok(plain),
             Inflated::TooLarge => Ok(bytes),
-            Inflated::Broken(why) => Err(Ended::Undecodable(format!("a compressed message cannot be read: {why}"))),
+            Inflated::Broken(why) => {
+                Err(Disconnect::Undecodable(format!("a compressed message cannot be read: {why}")))
+            }
         }
     }
 
-    /// An answer to a ping: whatever the upstream had sent before has been read.
-    fn take_answer(&mut self) {
-        if self.quiet && self.messages == self.messages_at_ping && self.pending.is_empty() {
+    /// All that the upstream had sent before this pong has been read.
+    fn on_pong(&mut self) {
+        if self.was_quiet && self.messages == self.messages_at_ping && self.pending.is_empty() {
             self.received_at = Instant::now();
-            self.rests = true;
+            self.is_quiet = true;
         }
     }
 
-    /// A loss is told at once, and not with the first message, which may be hours away.
-    fn knows_of_a_loss(&self) -> bool {
+    /// A loss is delivered at once, and not with the first message, which may be hours away.
+    fn has_loss(&self) -> bool {
         self.opening.as_ref().is_some_and(|opening| opening.lost.is_some())
     }
 
-    async fn send_ping(&mut self) -> Result<(), Ended> {
-        self.quiet = self.messages == self.messages_at_ping;
+    async fn send_ping(&mut self) -> Result<(), Disconnect> {
+        self.was_quiet = self.messages == self.messages_at_ping;
         self.messages_at_ping = self.messages;
         match time::timeout(self.tuning.silence_max, self.socket.send(Message::Ping(Bytes::new()))).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Ended::of_error(&error)),
-            Err(_) => Err(Ended::Broken("it takes no pings".to_owned())),
+            Ok(Err(error)) => Err(Disconnect::of_error(&error)),
+            Err(_) => Err(Disconnect::Broken("it takes no pings".to_owned())),
         }
     }
 
     fn take_delivery(&mut self) -> Delivery {
         self.pending_bytes = 0;
-        self.rests = false;
+        self.is_quiet = false;
         Delivery {
-            source: self.outlet.source,
-            dialect: self.outlet.dialect,
+            source: self.sink.source,
+            dialect: self.sink.dialect,
             opening: self.opening.take(),
             rewound_to: None,
             messages: std::mem::take(&mut self.pending),

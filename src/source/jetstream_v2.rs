@@ -33,7 +33,7 @@ impl<'s> JetstreamSeq<'s> {
     }
 
     /// The oldest that the host keeps, by its own words.
-    pub(super) fn told(source: &'s SourceSpec, seq: i64) -> Self {
+    pub(super) fn announced(source: &'s SourceSpec, seq: i64) -> Self {
         Self { source, seq: seq.clamp(0, Self::END - 1) }
     }
 

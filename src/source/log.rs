@@ -21,7 +21,7 @@ pub const LINE_BYTES_MAX: usize = 5 << 20;
 /// How much is read at a time. Large enough that the cost of a chunk is spread over hundreds of lines, small enough that a
 /// queue of chunks is little memory.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The greatest window that a compressed log may ask for, as a power of two: what the zstd tool accepts without being told.
+/// The greatest window that a compressed log may ask for, as a power of two: what the zstd tool accepts by default.
 const WINDOW_LOG_MAX: u32 = 27;
 
 /// What was read.
@@ -103,7 +103,7 @@ pub fn open_log(path: Option<&Path>) -> Result<OpenLog, LogError> {
 }
 
 /// Reads a log to its end and hands over its lines as messages, waiting whenever the queue is full. What the input is, plain or
-/// zstd, is seen from its first bytes. `progress` is told how many bytes of the input were read so far. On an error, the
+/// zstd, is seen from its first bytes. `progress` gets how many bytes of the input were read so far. On an error, the
 /// whole lines before it have been handed over.
 pub fn read_log(
     reader: impl Read + Send,

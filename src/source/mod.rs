@@ -5,26 +5,28 @@
 //! database exists, nor what the messages mean, but for the
 //! first of a connection, which shows whether it began where it was asked to.
 
-mod approach;
 mod compression;
 mod connection;
-mod ended;
+mod cursor_strategy;
+mod disconnect;
 mod firehose;
-mod first;
+mod first_message;
 mod follow;
 mod jetstream_v1;
 mod jetstream_v2;
 mod log;
 mod outage;
 mod spec;
+mod tuning;
 
 pub use compression::{Compression, Dictionary, NoDictionary};
 pub use firehose::FirehoseSeq;
-pub use follow::{Follow, Start, Tuning, follow};
+pub use follow::{Follow, follow};
 pub use jetstream_v1::JetstreamMicros;
 pub use jetstream_v2::JetstreamSeq;
 pub use log::{LINE_BYTES_MAX, LogError, LogSummary, OpenLog, open_log, read_log};
 pub use spec::{Dialect, SourceSpec, SpecError};
+pub use tuning::{Start, Tuning};
 
 use std::sync::Arc;
 
@@ -54,8 +56,8 @@ pub struct Delivery {
     /// From here on the source is read again from this position of its own, behind what has been read of it. Such a delivery
     /// holds nothing else.
     pub rewound_to: Option<i64>,
-    /// May be empty where there is an opening to tell. Without one, that it is empty tells that nothing had come for a while
-    /// when the upstream answered a ping.
+    /// May be empty where there is an opening. Without one, an empty delivery means that nothing had come for a while when the
+    /// upstream answered a ping.
     pub messages: Vec<Bytes>,
     /// When the first of them, or the answer, arrived.
     pub received_at: std::time::Instant,
@@ -92,11 +94,11 @@ pub enum Lost {
     Future,
     /// The stored position is of another number space or host.
     Mismatch,
-    /// The upstream counts anew: it began below the number that it was asked for.
+    /// The upstream started a new sequence: it began below the number that it was asked for.
     Reset,
 }
 
-/// What a source tells of itself, besides what it delivers.
+/// The state of a source's connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Connection {
     /// Not yet tried.

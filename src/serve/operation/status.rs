@@ -77,11 +77,11 @@ pub struct IndexerStatus {
     pub host: String,
     /// Its number there.
     pub process: i32,
-    /// `working`; `standing_by`; or `silent`, when it has given no sign of life for a quarter of a minute.
+    /// `leading`; `standby`; or `silent`, when it has given no sign of life for a quarter of a minute.
     pub state: String,
     /// Since when it has been the one that works.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub working_since: Option<Timestamp>,
+    pub leading_since: Option<Timestamp>,
     /// Since when it runs.
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
@@ -175,6 +175,6 @@ fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
 }
 
 fn indexer_status(indexer: IndexerView) -> IndexerStatus {
-    let IndexerView { host, process, state, working_since, started_at, alive_at } = indexer;
-    IndexerStatus { host, process, state, working_since, started_at, alive_at }
+    let IndexerView { host, process, state, leading_since, started_at, alive_at } = indexer;
+    IndexerStatus { host, process, state, leading_since, started_at, alive_at }
 }

@@ -103,7 +103,7 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
         vec![
             format!("{} {}", indexer.host, indexer.process),
             indexer.state.replace('_', " "),
-            or_dash(indexer.working_since),
+            or_dash(indexer.leading_since),
             indexer.alive_at.to_string(),
         ]
     });
@@ -115,7 +115,7 @@ pub fn status_page(status: &Status, now: Timestamp) -> String {
          <h2>Open gaps</h2>{}<h2>Repos</h2>{}<h2>Rejects</h2>{}{}",
         status.version,
         table(&["source", "state", "position", "lag", "last event", "last of ours"], sources),
-        table(&["process", "state", "working since", "alive at"], indexers),
+        table(&["process", "state", "leading since", "alive at"], indexers),
         if counts.exact { "Counted." } else { "Estimated by the database." },
         table(&["what", "rows"], rows.map(|(name, count)| vec![name.to_owned(), count.to_string()])),
         status.drift.checked,

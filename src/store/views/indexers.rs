@@ -11,10 +11,10 @@ pub struct IndexerView {
     pub host: String,
     /// Its number there.
     pub process: i32,
-    /// `working`; `standing_by`; or `silent`, when it has given no sign of life for a quarter of a minute.
+    /// `leading`; `standby`; or `silent`, when it has given no sign of life for a quarter of a minute.
     pub state: String,
     /// Since when it has held the lease, if it does.
-    pub working_since: Option<Timestamp>,
+    pub leading_since: Option<Timestamp>,
     /// Since when it runs.
     pub started_at: Timestamp,
     /// When it last gave a sign of life, which is every five seconds.
@@ -24,10 +24,10 @@ pub struct IndexerView {
 /// Those that have given a sign of life within a day: the holder of the lease first, then by age.
 pub async fn list_indexers(connection: &mut PgConnection) -> sqlx::Result<Vec<IndexerView>> {
     let rows = sqlx::query!(
-        r#"SELECT i.host, i.process, i.started_at, i.alive_at, l.taken_at AS "working_since?",
-            CASE WHEN l.expires_at >= clock_timestamp() THEN 'working'
+        r#"SELECT i.host, i.process, i.started_at, i.alive_at, l.taken_at AS "leading_since?",
+            CASE WHEN l.expires_at >= clock_timestamp() THEN 'leading'
                 WHEN i.alive_at < clock_timestamp() - interval '15 s' THEN 'silent'
-                ELSE 'standing_by' END AS "state!"
+                ELSE 'standby' END AS "state!"
         FROM indexers i LEFT JOIN lease l ON l.indexer_id = i.id
         WHERE i.alive_at > clock_timestamp() - interval '1 day' ORDER BY l.token, i.started_at, i.id LIMIT 100"#
     )
@@ -38,7 +38,7 @@ pub async fn list_indexers(connection: &mut PgConnection) -> sqlx::Result<Vec<In
         .map(|row| IndexerView {
             host: row.host,
             process: row.process,
-            working_since: row.working_since.filter(|_| row.state == "working").map(Timestamp::from_utc),
+            leading_since: row.leading_since.filter(|_| row.state == "leading").map(Timestamp::from_utc),
             state: row.state,
             started_at: Timestamp::from_utc(row.started_at),
             alive_at: Timestamp::from_utc(row.alive_at),

@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Applier, Batch},
     clock::Clock,
     decode::{Item, jetstream_v1},
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::Collections,
 };
 use reqwest::StatusCode;
@@ -135,7 +135,7 @@ async fn r5_hidden_actors_in_every_view() {
         }
         assert_views_of(&api, &viewer, &as_viewer, [&track, &other]).await;
         assert_nothing_is_own(&api, &as_hidden, [&track, &other]).await;
-        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
+        follow_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
     take(api.pool(), &account_message("did:plc:hidden", (true, None), 2)).await;
     for _ in 0..2 {
@@ -148,7 +148,7 @@ async fn r5_hidden_actors_in_every_view() {
             without_status(answers(&api, &about, Some(&as_viewer)).await),
             without_status(viewed_before.clone())
         );
-        settle_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
+        follow_accounts(&mut api.pool().acquire().await.unwrap(), None).await.unwrap();
     }
 }
 

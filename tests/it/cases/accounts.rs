@@ -13,7 +13,7 @@ use plyr_likes::{
     apply::{Answer, Decision, decide},
     atproto::{Did, Tid},
     clock::Clock,
-    maintenance::{check_counts, settle_accounts},
+    maintenance::{check_counts, follow_accounts},
     model::AccountStatus,
     store::actors::{account_checks::AccountCheck, accounts},
 };
@@ -458,7 +458,7 @@ async fn a2_twenty_thousand_likes_are_hidden_and_shown_while_the_stream_flows() 
         stage.say(1, word, 10 + round).await;
         let flipped = started.elapsed();
         let mut connection = stage.connection().await;
-        let following = tokio::spawn(async move { settle_accounts(&mut connection, None).await.expect("it follows") });
+        let following = tokio::spawn(async move { follow_accounts(&mut connection, None).await.expect("it follows") });
         let mut looks = 0;
         while !following.is_finished() {
             for uri in &ends {

@@ -166,8 +166,8 @@ async fn s4_two_daemons_one_works() {
     scene.upstream.go();
     scene.ends_well().await;
     assert_eq!(scene.upstream.requests().len(), 1, "a standby has connected to the upstream");
-    assert_eq!(metric(&first, "plyr_index_working"), "plyr_index_working 1");
-    assert_eq!(metric(&second, "plyr_index_working"), "plyr_index_working 0");
+    assert_eq!(metric(&first, "plyr_index_leading"), "plyr_index_leading 1");
+    assert_eq!(metric(&second, "plyr_index_leading"), "plyr_index_leading 0");
     assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"free\"} 1");
 
     until(scene.pool(), "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
@@ -179,10 +179,10 @@ async fn s4_two_daemons_one_works() {
         let status: serde_json::Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
         let states: Vec<&str> =
             status["indexers"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
-        assert_eq!(states, ["working", "standing_by"], "{status}");
+        assert_eq!(states, ["leading", "standby"], "{status}");
     }
     let shown = status_of(&scene.database.url);
-    assert!(shown.contains("  working  ") && shown.contains("  standing by  "), "{shown}");
+    assert!(shown.contains("  leading  ") && shown.contains("  standby  "), "{shown}");
     assert!(first.terminate().0.success());
     second.wait_for(LEADS);
 }
@@ -254,7 +254,7 @@ async fn s4_a_holder_that_wakes_up_with_a_batch_writes_nothing() {
     first.wait_for(STANDS_DOWN);
     until(scene.pool(), ONE_WAS_REFUSED).await;
     first.wait_for(STANDS_BY);
-    assert_eq!(metric(&first, "plyr_index_working"), "plyr_index_working 0");
+    assert_eq!(metric(&first, "plyr_index_leading"), "plyr_index_leading 0");
     assert_eq!(positions, dump::positions(scene.pool()).await, "the woken one has written");
     scene.ends_well().await;
     // And back again: what was dropped was dropped in order.

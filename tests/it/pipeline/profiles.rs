@@ -22,7 +22,7 @@ use plyr_likes::{
     },
     decode::{Item, jetstream_v1},
     identity::{Identities, IdentityOptions},
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::Collections,
     pds::{Client, ClientOptions, Directory, HostUrl},
     retry::Backoff,
@@ -611,7 +611,7 @@ async fn a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back(
     case.tell_account(1, false, Some("deleted")).await;
     assert_eq!(case.answer_check(Answer::NotFound).await, Decision::Remove);
     let mut connection = case.pool().acquire().await.unwrap().detach();
-    settle_accounts(&mut connection, None).await.unwrap();
+    follow_accounts(&mut connection, None).await.unwrap();
     assert!(!case.outcomes().await.contains_key(&did(1)));
     // Not by a look at all actors either.
     case.stop().await;

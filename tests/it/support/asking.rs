@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::{Did, Tid, Timestamp},
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::AccountStatus,
     store::actors::{
         account_checks::{self, AccountCheck},
@@ -103,7 +103,7 @@ impl World {
 
     /// The counts follow, and what deletions have made void is removed.
     pub async fn follow(&mut self) {
-        settle_accounts(&mut self.connection, None).await.expect("the database answers");
+        follow_accounts(&mut self.connection, None).await.expect("the database answers");
         self.fates.purge(&mut self.model);
     }
 

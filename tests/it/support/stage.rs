@@ -6,7 +6,7 @@ use plyr_likes::{
     apply::{Answer, Decision, settle},
     atproto::Timestamp,
     clock::Clock,
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     store::actors::account_checks::{self, AccountCheck},
 };
 use reqwest::StatusCode;
@@ -149,7 +149,7 @@ impl Stage {
     }
 
     pub async fn settle_counts(&self) {
-        settle_accounts(&mut self.connection().await, None).await.expect("the database answers");
+        follow_accounts(&mut self.connection().await, None).await.expect("the database answers");
     }
 
     /// Reasons of the checks that wait.

@@ -64,7 +64,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "first_number_is_not_looked_at",
-        file: "src/source/first.rs",
+        file: "src/source/first_message.rs",
         find: "Some(number) if number < self.least => Seen::Ahead(Lost::Reset),",
         replace: "Some(number) if number < 0 => Seen::Ahead(Lost::Reset),",
         models: "a host that counts anew tells what happens now, and what it still has from before is never asked for",
@@ -72,9 +72,9 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "too_old_is_no_loss",
-        file: "src/source/approach.rs",
-        find: "ours.is_some_and(|ours| ours.saturating_add(1) < told)",
-        replace: "ours.is_some_and(|ours| ours.saturating_add(1) > told)",
+        file: "src/source/cursor_strategy.rs",
+        find: "ours.is_some_and(|ours| ours.saturating_add(1) < announced)",
+        replace: "ours.is_some_and(|ours| ours.saturating_add(1) > announced)",
         models: "a host no longer has what follows our position, and nobody is told",
         tests: &["pipeline::source::jetstream_v2::t6_too_old_is_told_and_what_is_left_is_taken"],
     },

@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "jetstream_without_a_margin",
-        file: "src/source/approach.rs",
+        file: "src/source/cursor_strategy.rs",
         find: "let cursor = cursor.rewound(rewind);\n",
         replace: "let cursor = cursor.rewound(rewind / 1_000_000);\n",
         models: "events with the time of the last one, or stamped a little before it, are skipped",
@@ -21,7 +21,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "jetstream2_without_a_margin",
-        file: "src/source/approach.rs",
+        file: "src/source/cursor_strategy.rs",
         find: "(Cursor::At(cursor), None) => return from(cursor.rewound(rewind), None),",
         replace: "(Cursor::At(cursor), None) => return from(cursor, None),",
         models: "what a host gives the numbers of the lost ones after its crash is skipped",

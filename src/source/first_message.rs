@@ -4,10 +4,10 @@ use crate::{
     model::Collections,
 };
 
-/// Holds the first messages of a connection against what was asked for. Nothing of a connection that begins elsewhere is
+/// Compares the first messages of a connection with what was asked for. Nothing of a connection that begins elsewhere is
 /// handed over: a position of it would hide what was missed.
 #[derive(Debug)]
-pub(super) struct FirstLook<'a> {
+pub(super) struct FirstMessageCheck<'a> {
     pub(super) dialect: Dialect,
     pub(super) collections: &'a Collections,
     /// The number below which the upstream was asked not to begin.
@@ -25,7 +25,7 @@ pub(super) enum Seen {
     Ahead(Lost),
 }
 
-impl FirstLook<'_> {
+impl FirstMessageCheck<'_> {
     pub(super) fn see(&self, message: &[u8]) -> Seen {
         let read = match self.dialect {
             // Moments are not in order, and say nothing.

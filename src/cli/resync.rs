@@ -19,7 +19,7 @@ use crate::{
 const FAILURES_SHOWN: i64 = 5;
 
 /// Reads all repos that are due. The exit code is 0 when none is left to be read, 3 when some failed or wait.
-pub(super) async fn read_due(database: &Database, context: Context, options: Options) -> anyhow::Result<ExitCode> {
+pub(super) async fn resync_due(database: &Database, context: Context, options: Options) -> anyhow::Result<ExitCode> {
     let before = count(database).await?;
     let bar = progress_bar(u64::try_from(before.pending + before.failed).unwrap_or_default());
     let shown = bar.clone();

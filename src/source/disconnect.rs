@@ -11,7 +11,7 @@ use super::Lost;
 
 /// Why there is no connection, or no more.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum Disconnect {
     /// Trying again as we are is in vain.
     Refused(String),
     /// The upstream asks for patience, perhaps for how long.
@@ -32,11 +32,11 @@ pub(super) enum Ended {
     Undecodable(String),
     /// The upstream does not say which subprotocol it speaks, which it need not when it is not asked.
     NoSubprotocol,
-    /// Nobody wants the deliveries any more.
-    Unwanted,
+    /// The receiver of the deliveries is gone.
+    ReceiverGone,
 }
 
-impl Ended {
+impl Disconnect {
     /// Reads an error before or after the upgrade.
     pub(super) fn of_error(error: &Error) -> Self {
         match error {
@@ -60,20 +60,20 @@ impl Ended {
         let Some(frame) = frame else { return Self::Broken("it closed the connection without a code".to_owned()) };
         let code = u16::from(frame.code);
         let reason = match plain_text(&frame.reason) {
-            said if said.is_empty() => format!("it closed the connection with code {code}"),
-            said => format!("it closed the connection with code {code}: {said}"),
+            message if message.is_empty() => format!("it closed the connection with code {code}"),
+            message => format!("it closed the connection with code {code}: {message}"),
         };
         if matches!(code, 1000 | 1001) { Self::Closed(reason) } else { Self::Broken(reason) }
     }
 
     fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let problem = Problem::read(body);
-        let said = match &problem {
+        let message = match &problem {
             Some(Problem { error, message: Some(message) }) => format!(" {error}: {message}"),
             Some(Problem { error, message: None }) => format!(" {error}"),
             None => String::new(),
         };
-        let reason = plain_text(&format!("it answered HTTP {}{said}", status.as_u16()));
+        let reason = plain_text(&format!("it answered HTTP {}{message}", status.as_u16()));
         let name = problem.as_ref().map(|problem| problem.error.as_str());
         match (status.as_u16(), name) {
             (400, Some("InvalidRequest")) => Self::Refused(reason),
@@ -126,7 +126,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// What a stranger said, fit for a log line and an operator's screen.
+/// What an untrusted host message, fit for a log line and an operator's screen.
 fn plain_text(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
