@@ -3,7 +3,7 @@
 # Only `sqlx` and the SQL checks ask a database while compiling.
 export SQLX_OFFLINE = true
 
-.PHONY: help up demo sim soak test checks bench mutants doctor sqlx
+.PHONY: help up demo sim soak test checks contract bench mutants doctor sqlx
 
 help:
 	@echo 'make up      build and run: private Postgres, sources, API on 127.0.0.1:8080, admin on 127.0.0.1:9090'
@@ -11,6 +11,7 @@ help:
 	@echo 'make sim     a fake network on ports of its own, with faults; SIM=--help says which'
 	@echo 'make soak    SEEDS=1000: short runs in which everything goes wrong; MINUTES=30 RATE=2000: a long one'
 	@echo 'make test    formatting, SQL, lints, documents, and all tests, also against a real PDS and PLC'
+	@echo 'make contract the API against its OpenAPI document, by schemathesis; SEED=1 EXAMPLES=20'
 	@echo 'make bench   measure and print the figures; FIGURES=backfill: one group of them'
 	@echo 'make mutants apply plausible bugs to a copy, one by one, and see whether the tests notice'
 	@echo 'make doctor  check settings, database, upstreams and clock'
@@ -52,7 +53,13 @@ checks:
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --quiet --no-deps
 	cargo test --locked --lib --bins --tests
+	@sh .ci/contract.sh
 	@sh .ci/mutants.sh --sample 1
+
+contract:
+	@sh .ci/install.sh test
+	cargo build --locked
+	@sh .ci/with_postgres.sh sh .ci/contract.sh
 
 bench:
 	@sh .ci/install.sh test

@@ -39,3 +39,14 @@ if [ -f "$network/package-lock.json" ] &&
     (cd "$network" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
     cp "$network/package-lock.json" "$network/node_modules/.installed-lock.json"
 fi
+
+has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3 python3-venv ||
+    fail "there is no Python with venv: install python3 (3.10 or newer) and its venv module"
+wanted=tests/contract/requirements.txt venv=target/schemathesis
+if ! cmp -s "$wanted" "$venv/requirements.txt"; then
+    printf 'make: installing schemathesis\n' >&2
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --requirement "$wanted" >&2
+    cp "$wanted" "$venv/requirements.txt"
+fi

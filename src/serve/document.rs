@@ -1,34 +1,25 @@
-//! The OpenAPI document: made from the routes' own descriptions.
+//! The OpenAPI document: what the routes declare of themselves, and what goes for all of them.
 
+use serde_json::Value;
 use utoipa::{
     Modify, OpenApi,
     openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
+use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    operation::health,
-    pages,
-    rest::{artists, likes, lists, tracks, writes},
-    xrpc,
+    http::{
+        app::App,
+        error::{Detail, XrpcError},
+    },
+    operation, pages, rest, xrpc,
 };
 use crate::model::Collections;
-
-/// The namespace under which the routes describe themselves.
-const NAMESPACE_WRITTEN: &str = "/xrpc/fm.plyr.";
 
 #[derive(OpenApi)]
 #[openapi(
     info(title = "plyr-likes", description = "Who likes what on plyr.fm: an index of public records on atproto."),
-    paths(
-        tracks::list_tracks, tracks::show_track, tracks::show_track_by_uri,
-        likes::list_own_likes, likes::answer_batch, likes::list_track_likers, likes::list_user_likes,
-        artists::show_me, artists::show_artist, tracks::list_artist_tracks,
-        lists::list_actor_lists, lists::show_list_by_uri, lists::show_liked_list,
-        writes::like, writes::unlike, writes::reorder, writes::prefer,
-        xrpc::feed::get_like_statuses, xrpc::feed::get_track_likes, xrpc::feed::get_actor_likes, xrpc::feed::get_tracks,
-        xrpc::graph::get_actor_lists, xrpc::graph::get_list, xrpc::health,
-        health::health, health::ready, pages::status::status,
-    ),
+    components(schemas(Detail, XrpcError)),
     modifiers(&Credentials)
 )]
 struct Document;
@@ -46,17 +37,28 @@ impl Modify for Credentials {
     }
 }
 
-/// The document of what [`super::router`] answers, with the XRPC methods in the namespace of `collections`.
-pub fn openapi(collections: &Collections) -> utoipa::openapi::OpenApi {
-    let mut document = Document::openapi();
-    let ours = format!("/xrpc/{}.", collections.namespace());
-    let paths = std::mem::take(&mut document.paths.paths);
-    document.paths.paths = paths
-        .into_iter()
-        .map(|(path, item)| match path.strip_prefix(NAMESPACE_WRITTEN) {
-            Some(method) => (format!("{ours}{method}"), item),
-            None => (path, item),
-        })
-        .collect();
+/// Every route with its description; the XRPC methods are in the namespace of `collections`.
+pub fn documented_routes(collections: &Collections) -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(rest::routes())
+        .merge(xrpc::routes(collections.namespace()))
+        .merge(operation::health::routes())
+        .merge(pages::status::routes())
+}
+
+/// The document of what [`super::router`] answers.
+pub fn openapi(collections: &Collections) -> Value {
+    complete(documented_routes(collections).into_openapi())
+}
+
+/// The document with the one thing that utoipa has no word for: an optional parameter may be left empty.
+pub fn complete(document: utoipa::openapi::OpenApi) -> Value {
+    let mut document = serde_json::to_value(document).expect("a document of strings and maps is JSON");
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = items.filter_map(|(_, item)| item.as_object_mut()).flatten();
+    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters")?.as_array_mut()).flatten();
+    for parameter in parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == false) {
+        parameter["allowEmptyValue"] = true.into();
+    }
     document
 }

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Router,
     extract::DefaultBodyLimit,
     http::{Method, header},
     middleware::from_fn_with_state,
-    response::Html,
-    routing::{any, get, post, put},
 };
 use sqlx::PgPool;
 use tower_http::{
@@ -22,12 +20,9 @@ use tower_http::{
 };
 
 use super::{
-    document::openapi,
+    document::{complete, documented_routes},
     http::{app::App, error, observe, settings::ServeSettings},
-    operation::health,
-    pages::{docs::docs_page, status},
-    rest::{artists, likes, lists, tracks, writes},
-    xrpc,
+    pages, xrpc,
 };
 use crate::clock::Clock;
 
@@ -38,17 +33,15 @@ const COMPRESSED_LENGTH_MIN: u16 = 1400;
 
 /// All routes over the index behind `pool`.
 pub fn router(pool: PgPool, settings: ServeSettings, clock: Clock) -> Router {
-    let document = openapi(&settings.collections);
+    let (routes, document) = documented_routes(&settings.collections).split_for_parts();
     let cors = cors(&settings);
-    let namespace = settings.collections.namespace().to_owned();
     let app = App::new(pool, settings, clock);
     let not_images = NotForContentType::const_new("image/");
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Fastest)
         .compress_when(SizeAbove::new(COMPRESSED_LENGTH_MIN).and(not_images));
-    rest_routes()
-        .merge(xrpc_routes(&namespace))
-        .merge(document_routes(document))
+    routes
+        .merge(pages::docs::routes(&complete(document)))
         .fallback(error::refuse_path)
         .method_not_allowed_fallback(error::refuse_method)
         .layer(CatchPanicLayer::custom(observe::answer_panic))
@@ -57,52 +50,6 @@ pub fn router(pool: PgPool, settings: ServeSettings, clock: Clock) -> Router {
         .layer(from_fn_with_state(app.clone(), observe::observe))
         .layer(cors)
         .with_state(app)
-}
-
-fn rest_routes() -> Router<App> {
-    Router::new()
-        .route("/tracks/", get(tracks::list_tracks))
-        .route("/tracks", get(tracks::list_tracks))
-        .route("/tracks/{track_id}", get(tracks::show_track))
-        .route("/tracks/by-uri", get(tracks::show_track_by_uri))
-        .route("/tracks/liked", get(likes::list_own_likes))
-        .route("/tracks/likes/batch", post(likes::answer_batch))
-        .route("/tracks/{track_id}/likes", get(likes::list_track_likers))
-        .route("/tracks/{track_id}/like", post(writes::like).delete(writes::unlike))
-        .route("/artists/me", get(artists::show_me))
-        .route("/artists/{did}", get(artists::show_artist))
-        .route("/artists/{did}/tracks", get(tracks::list_artist_tracks))
-        .route("/users/{handle_or_did}/likes", get(likes::list_user_likes))
-        .route("/lists", get(lists::list_actor_lists))
-        .route("/lists/", get(lists::list_actor_lists))
-        .route("/lists/by-uri", get(lists::show_list_by_uri))
-        .route("/lists/liked", get(lists::show_liked_list))
-        .route("/lists/liked/reorder", put(writes::reorder))
-        .route("/preferences/", post(writes::prefer))
-        .route("/health", get(health::health))
-        .route("/ready", get(health::ready))
-        .route("/status", get(status::status))
-}
-
-fn xrpc_routes(namespace: &str) -> Router<App> {
-    let path = |method: &str| format!("/xrpc/{namespace}.{method}");
-    Router::new()
-        .route(&path("feed.getLikeStatuses"), get(xrpc::feed::get_like_statuses))
-        .route(&path("feed.getTrackLikes"), get(xrpc::feed::get_track_likes))
-        .route(&path("feed.getActorLikes"), get(xrpc::feed::get_actor_likes))
-        .route(&path("feed.getTracks"), get(xrpc::feed::get_tracks))
-        .route(&path("graph.getActorLists"), get(xrpc::graph::get_actor_lists))
-        .route(&path("graph.getList"), get(xrpc::graph::get_list))
-        .route("/xrpc/_health", get(xrpc::health))
-        .route("/xrpc/{method}", any(xrpc::refuse_method))
-}
-
-fn document_routes(document: utoipa::openapi::OpenApi) -> Router<App> {
-    let document = serde_json::to_value(document).expect("a document of strings and maps is JSON");
-    let page = docs_page(&document);
-    Router::new()
-        .route("/openapi.json", get(async move || Json(document.clone())))
-        .route("/docs", get(async move || Html(page.clone())))
 }
 
 fn cors(settings: &ServeSettings) -> CorsLayer {

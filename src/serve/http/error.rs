@@ -57,7 +57,7 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{what} not found"))
     }
 
-    /// Nobody said who asks.
+    /// Neither a token nor a session.
     pub fn anonymous() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "AuthMissing", "this needs a bearer token or a session")
     }

@@ -3,6 +3,8 @@
 //! Contract: what a client sends is parsed here once, into types that cannot be wrong, or refused with the parameter's name.
 //! Does not know any route.
 
+#![expect(unused_qualifications, reason = "utoipa writes the whole path of a type of parameters")]
+
 pub mod app;
 pub mod connections;
 pub mod credentials;
@@ -11,6 +13,8 @@ pub mod error;
 pub mod observe;
 pub mod pagination;
 pub mod params;
+pub mod query;
+pub mod responses;
 pub mod settings;
 pub mod token;
 pub mod transaction;

@@ -70,8 +70,8 @@ pub fn answer_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response 
     ApiError::broken(format_args!("a route panicked: {}", text.unwrap_or("without a word"))).into_response()
 }
 
-/// An answer to nobody in particular may be shared for a second, which takes the weight off a crowd's; any other is for one
-/// pair of eyes.
+/// An answer without a viewer may be shared for a second, which takes off the load of many clients that ask the same; any
+/// other is for its viewer alone.
 fn allow_caching(headers: &mut HeaderMap, is_public: bool) {
     headers.append(header::VARY, HeaderValue::from_static("authorization, cookie"));
     let policy = if is_public { "public, max-age=1" } else { "private, no-store" };
@@ -96,7 +96,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(&id).expect("hexadecimal digits are a header's characters")
 }
 
-/// A label of a metric has few values: methods that nobody has are one.
+/// A label of a metric has few values: unknown methods are one.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

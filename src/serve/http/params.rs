@@ -1,91 +1,88 @@
-//! The query string, as pairs that may repeat.
+//! What a client may write in a parameter: each kind parsed once, and described for the OpenAPI document by the same rule.
 
-use axum::{
-    extract::{FromRequestParts, Query},
-    http::request::Parts,
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ArrayBuilder, ObjectBuilder, Schema, SchemaType, Type},
+    },
 };
 
-use super::{
-    cursor::{CursorPlace, Cursors},
-    error::ApiError,
-    pagination::{LIMIT_DEFAULT, LIMIT_MAX},
-};
 use crate::{
-    atproto::{AtUri, Did, Handle},
-    store::views::{Page, actors::ActorName},
+    atproto::{AtUri, Did, Handle, SyntaxError},
+    store::views::actors::ActorName,
 };
 
-/// The pairs of the query string, decoded. A parameter left empty counts as left out; names that we do not know are ignored.
-#[derive(Debug)]
-pub struct Parameters(Vec<(String, String)>);
+/// URIs in one question at most.
+const URIS_MAX: usize = 100;
+/// Characters of a free text at most.
+const TEXT_LENGTH_MAX: usize = 640;
 
-impl Parameters {
-    /// The first value under a name.
-    pub fn one(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, value)| given == name && !value.is_empty()).map(|(_, value)| value.as_str())
-    }
+// What `atproto` takes, as patterns. Lengths of the parts are left to their `maxLength` as a whole.
+macro_rules! did {
+    () => {
+        "did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]"
+    };
+}
+macro_rules! label {
+    () => {
+        "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    };
+}
+macro_rules! handle {
+    () => {
+        concat!("(", label!(), "\\.)+[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
+    };
+}
+macro_rules! nsid {
+    () => {
+        concat!("[a-zA-Z]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\\.", label!(), ")+\\.[a-zA-Z][a-zA-Z0-9]{0,62}")
+    };
+}
+macro_rules! record_key {
+    () => {
+        "([a-zA-Z0-9_:~-][a-zA-Z0-9._:~-]{0,511}|\\.[a-zA-Z0-9_:~-][a-zA-Z0-9._:~-]{0,510}|\\.\\.[a-zA-Z0-9._:~-]{1,510})"
+    };
+}
 
-    /// All values under a name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(given, value)| given == name && !value.is_empty()).map(|(_, value)| value.as_str())
-    }
+/// The schema of a text; the length is in characters.
+fn text_schema(pattern: &str, length_max: usize) -> RefOr<Schema> {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .pattern(Some(pattern))
+        .max_length(Some(length_max))
+        .into()
+}
 
-    /// The value under a name that must be there.
-    pub fn required(&self, name: &str) -> Result<&str, ApiError> {
-        self.one(name).ok_or_else(|| ApiError::parameter(name, "is missing"))
-    }
+/// An actor: a DID as it is, or a handle in any case, with or without `@`.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ActorParam(pub ActorName);
 
-    /// How many rows the client wants: 1 to [`LIMIT_MAX`].
-    pub fn limit(&self) -> Result<i64, ApiError> {
-        let Some(text) = self.one("limit") else { return Ok(LIMIT_DEFAULT) };
-        match text.parse() {
-            Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
-            _ => Err(ApiError::parameter("limit", format_args!("must be a whole number from 1 to {LIMIT_MAX}"))),
-        }
-    }
+impl TryFrom<String> for ActorParam {
+    type Error = SyntaxError;
 
-    /// The page that the client wants of `query`, with room for one row more, which tells whether there is another.
-    pub fn page<P: CursorPlace>(&self, cursors: &Cursors, query: &str) -> Result<Page<P>, ApiError> {
-        let limit = self.limit()? + 1;
-        let after = self.one("cursor").map(|cursor| cursors.open(query, cursor)).transpose()?;
-        Ok(Page { after, limit })
-    }
-
-    /// The actor named, by DID or by handle.
-    pub fn actor(&self, name: &str) -> Result<ActorName, ApiError> {
-        actor_name(self.required(name)?).map_err(|why| ApiError::parameter(name, why))
-    }
-
-    /// 1 to 100 AT-URIs under a name that repeats.
-    pub fn uris(&self, name: &str) -> Result<Vec<String>, ApiError> {
-        let uris: Vec<String> = self.all(name).map(str::to_owned).collect();
-        match uris.len() {
-            1..=100 => Ok(uris),
-            count => Err(ApiError::parameter(name, format_args!("must be given 1 to 100 times, not {count}"))),
-        }
+    fn try_from(text: String) -> Result<Self, SyntaxError> {
+        let name = if text.starts_with("did:") {
+            Did::parse(&text).map(ActorName::Did)
+        } else {
+            Handle::parse_any_case(&text).map(ActorName::Handle)
+        };
+        name.map(Self)
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Parameters {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(pairs)) => Ok(Self(pairs)),
-            Err(why) => Err(ApiError::parameter("query string", why)),
-        }
+impl ToSchema for ActorParam {}
+impl PartialSchema for ActorParam {
+    fn schema() -> RefOr<Schema> {
+        text_schema(concat!("^(", did!(), "|@?", handle!(), ")$"), 2048)
     }
 }
 
-/// An actor as people name them: a DID as it is, or a handle in any case, with or without `@`.
-pub fn actor_name(text: &str) -> Result<ActorName, crate::atproto::SyntaxError> {
-    if text.starts_with("did:") {
-        return Did::parse(text).map(ActorName::Did);
-    }
-    Handle::parse_any_case(text).map(ActorName::Handle)
-}
-
-/// An AT-URI whose authority may still be a handle.
+/// An AT-URI of a record whose authority may still be a handle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamedUri {
     /// Complete.
@@ -94,14 +91,115 @@ pub enum NamedUri {
     OfHandle(Handle, String),
 }
 
-/// Reads an AT-URI of a record.
-pub fn named_uri(text: &str) -> Result<NamedUri, crate::atproto::SyntaxError> {
+/// The AT-URI of a record, with a DID or a handle.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UriParam {
+    /// As the client wrote it.
+    pub text: String,
+    /// What it says.
+    pub uri: NamedUri,
+}
+
+impl TryFrom<String> for UriParam {
+    type Error = SyntaxError;
+
+    fn try_from(text: String) -> Result<Self, SyntaxError> {
+        let uri = named_uri(&text)?;
+        Ok(Self { text, uri })
+    }
+}
+
+fn named_uri(text: &str) -> Result<NamedUri, SyntaxError> {
     let Some(rest) = text.strip_prefix("at://").filter(|rest| !rest.starts_with("did:")) else {
         return AtUri::parse(text).map(NamedUri::Uri);
     };
     let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let handle = Handle::parse_any_case(authority)?;
-    // The rest is held against the syntax with a DID in the handle's place.
+    // The syntax of the rest is checked with a DID in the handle's place.
     AtUri::parse(&format!("at://did:web:handle{path}"))?;
     Ok(NamedUri::OfHandle(handle, path.to_owned()))
+}
+
+impl ToSchema for UriParam {}
+impl PartialSchema for UriParam {
+    fn schema() -> RefOr<Schema> {
+        text_schema(concat!("^at://(", did!(), "|@?", handle!(), ")/", nsid!(), "/", record_key!(), "$"), 2884)
+    }
+}
+
+/// AT-URIs of records, 1 to 100: the parameter repeats.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "Vec<String>")]
+pub struct UrisParam(pub Vec<UriParam>);
+
+impl TryFrom<Vec<String>> for UrisParam {
+    type Error = Cow<'static, str>;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, Self::Error> {
+        if texts.len() > URIS_MAX {
+            return Err(format!("must be given 1 to {URIS_MAX} times, not {}", texts.len()).into());
+        }
+        let uris: Result<Vec<_>, SyntaxError> = texts.into_iter().map(UriParam::try_from).collect();
+        uris.map(Self).map_err(|why| why.to_string().into())
+    }
+}
+
+impl ToSchema for UrisParam {}
+impl PartialSchema for UrisParam {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new().items(UriParam::schema()).min_items(Some(1)).max_items(Some(URIS_MAX)).into()
+    }
+}
+
+/// The number of a track: a whole number of 64 bits.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TrackIdParam(pub i64);
+
+impl TryFrom<String> for TrackIdParam {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self).map_err(|_| "must be a whole number of 64 bits")
+    }
+}
+
+impl ToSchema for TrackIdParam {}
+impl PartialSchema for TrackIdParam {
+    fn schema() -> RefOr<Schema> {
+        i64::schema()
+    }
+}
+
+/// A text that no rule of ours bounds: at most 640 characters, and none of them U+0000, which the database cannot hold.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FreeText(String);
+
+impl FreeText {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for FreeText {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.contains('\0') {
+            return Err("must not hold U+0000");
+        }
+        if text.chars().count() > TEXT_LENGTH_MAX {
+            return Err("must be at most 640 characters");
+        }
+        Ok(Self(text))
+    }
+}
+
+impl ToSchema for FreeText {}
+impl PartialSchema for FreeText {
+    fn schema() -> RefOr<Schema> {
+        text_schema("^[^\\u0000]*$", TEXT_LENGTH_MAX)
+    }
 }

@@ -11,11 +11,11 @@ use crate::{
     },
 };
 
-/// The database at one moment, and who asks.
+/// The database at one moment, and the viewer.
 #[derive(Debug)]
 pub struct ReadTransaction {
     pub(super) transaction: Transaction<'static, Postgres>,
-    /// Who asks, if known.
+    /// The account that the request's token or session belongs to.
     pub viewer: Option<SessionOwner>,
 }
 
@@ -25,17 +25,17 @@ impl ReadTransaction {
         &mut self.transaction
     }
 
-    /// The id of whoever asks, if known.
+    /// The viewer's id, if there is a viewer.
     pub fn viewer_id(&self) -> Option<i64> {
         self.viewer.as_ref().map(|viewer| viewer.actor_id)
     }
 
-    /// Who asks; refused where nobody does.
+    /// The viewer; refused without one.
     pub fn require_viewer(&self) -> Result<SessionOwner, ApiError> {
         self.viewer.clone().ok_or_else(ApiError::anonymous)
     }
 
-    /// The URI with a DID in front; `None` when nobody is known to have the handle.
+    /// The URI with a DID in front; `None` when no account is known to have the handle.
     pub async fn resolve_uri(&mut self, uri: NamedUri) -> Result<Option<AtUri>, ApiError> {
         let (handle, path) = match uri {
             NamedUri::Uri(uri) => return Ok(Some(uri)),

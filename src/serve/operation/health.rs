@@ -3,6 +3,7 @@
 use axum::{Json, extract::State, response::Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::sources::least_lag_s;
 use crate::{
@@ -14,6 +15,10 @@ use crate::{
     },
     store::{schema, views::operation::list_sources},
 };
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(health)).routes(routes!(ready))
+}
 
 /// Alive.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,18 +39,18 @@ pub struct Readiness {
 }
 
 /// The program is alive. Asks nothing of the database.
-#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health)))]
-pub async fn health() -> Response {
+#[utoipa::path(get, path = "/health", tag = "operation", responses((status = 200, body = Health, description = "Alive.")))]
+async fn health() -> Response {
     fresh(Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") }))
 }
 
 /// The database answers, its schema is current, and the index is not further behind than the limit. An index to which no source
-/// has delivered anything yet is ready: it knows of nothing that it is behind.
+/// has delivered anything yet is ready: there is nothing yet that it could be behind.
 #[utoipa::path(get, path = "/ready", tag = "operation", responses(
-    (status = 200, body = Readiness),
-    (status = 503, body = Detail, description = "Not ready, and why."),
+    (status = 200, body = Readiness, description = "Ready to answer."),
+    (status = 503, body = Detail, description = "Not ready, and why.")
 ))]
-pub async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
+async fn ready(State(app): State<App>) -> Result<Response, ApiError> {
     let mut transaction = app.read(&Credentials::None).await?;
     if !schema::is_current(transaction.connection()).await? {
         return Err(ApiError::unavailable("the schema of the database is not current", "migrations are missing"));

@@ -14,8 +14,8 @@ pub struct SourceStatus {
     /// Its name.
     pub source: String,
     /// `starting`, `connected`, `waiting`, `refused`, or `paused` for a standby and for one that stayed incomplete; `incomplete` while
-    /// it is connected and does not deliver what others do; `silent` when whoever follows it has given no sign of life for half a
-    /// minute; null when it never told.
+    /// it is connected and does not deliver what others do; `silent` when the process that follows it has given no sign of life for half a
+    /// minute; null when it has not been recorded.
     pub state: Option<String>,
     /// Why it waits or was refused.
     pub reason: Option<String>,

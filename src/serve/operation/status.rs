@@ -34,7 +34,7 @@ pub struct Status {
     pub indexers: Vec<IndexerStatus>,
     /// By reason.
     pub rejects: std::collections::BTreeMap<String, i64>,
-    /// By reason: those that were let go because they were too old or too many.
+    /// By reason: those that are kept no longer, because they were too old or too many.
     pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
     /// Rows.
     pub counts: RowCounts,

@@ -1,52 +1,54 @@
-//! The OpenAPI document, for people.
+//! The page that shows the OpenAPI document, and the document itself.
+//!
+//! The page is Swagger UI, whose files are in the program: it loads nothing from elsewhere.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
-use serde_json::Value;
+use axum::{
+    Router,
+    body::Bytes,
+    extract::Path,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
+use utoipa_swagger_ui::Config;
 
-use super::html::{escape, page, table};
+use crate::serve::http::error::{ApiError, refuse_path};
 
-/// The OpenAPI document, for a person.
-pub fn docs_page(document: &Value) -> String {
-    let mut body = String::from("<p>The document itself: <a href=\"/openapi.json\">openapi.json</a>.</p>");
-    let nothing = serde_json::Map::new();
-    for (path, methods) in document["paths"].as_object().unwrap_or(&nothing) {
-        for (method, operation) in methods.as_object().unwrap_or(&nothing) {
-            body += &operation_section(path, method, operation);
-        }
-    }
-    body += "<h2>Schemas</h2>";
-    for (name, schema) in document["components"]["schemas"].as_object().unwrap_or(&nothing) {
-        let _ = write!(
-            body,
-            "<details id=\"{0}\"><summary><code>{0}</code> {1}</summary><pre>{2}</pre></details>",
-            escape(name),
-            escape(schema["description"].as_str().unwrap_or_default()),
-            escape(&serde_json::to_string_pretty(schema).unwrap_or_default())
-        );
-    }
-    page("plyr-likes: what can be asked", &body)
+/// What the page may load and run: its own files. Swagger UI writes styles into its elements and has its pictures as `data:`.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The files change with the program alone.
+const FILE_CACHING: &str = "public, max-age=3600";
+
+/// `/openapi.json` and `/docs`, which are not in the document themselves.
+pub fn routes<S: Clone + Send + Sync + 'static>(document: &serde_json::Value) -> Router<S> {
+    let json = Bytes::from(document.to_string());
+    // Addresses are relative, so that the page also works behind a proxy that puts a folder in front.
+    let config = Arc::new(Config::from("../openapi.json").validator_url("none"));
+    let index = config.clone();
+    Router::new()
+        .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], json.clone())))
+        .route("/docs", get(async || Redirect::permanent("docs/")))
+        .route("/docs/", get(move || file("index.html".to_owned(), index.clone())))
+        .route("/docs/{file}", get(move |Path(name): Path<String>| file(name, config.clone())))
 }
 
-fn operation_section(path: &str, method: &str, operation: &Value) -> String {
-    let no_parameters = Vec::new();
-    let parameters = operation["parameters"].as_array().unwrap_or(&no_parameters).iter().map(|parameter| {
-        ["name", "in", "description"].map(|key| parameter[key].as_str().unwrap_or_default().to_owned()).to_vec()
-    });
-    let no_responses = serde_json::Map::new();
-    let responses = operation["responses"].as_object().unwrap_or(&no_responses).iter().map(|(status, response)| {
-        let schema = &response["content"]["application/json"]["schema"]["$ref"];
-        let schema = schema.as_str().and_then(|link| link.rsplit('/').next()).unwrap_or_default();
-        vec![status.clone(), schema.to_owned(), response["description"].as_str().unwrap_or_default().to_owned()]
-    });
-    let text = |key: &str| escape(operation[key].as_str().unwrap_or_default());
-    format!(
-        "<details><summary><code>{} {}</code> {}</summary><p>{}</p>{}{}</details>",
-        method.to_uppercase(),
-        escape(path),
-        text("summary"),
-        text("description"),
-        table(&["parameter", "in", "meaning"], parameters),
-        table(&["status", "schema", "meaning"], responses)
-    )
+/// One of the page's files.
+async fn file(name: String, config: Arc<Config<'static>>) -> Result<Response, ApiError> {
+    let found = utoipa_swagger_ui::serve(&name, config).map_err(ApiError::broken)?;
+    let Some(file) = found else { return Err(refuse_path().await) };
+    let content_type = HeaderValue::from_str(&file.content_type).map_err(ApiError::broken)?;
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::CACHE_CONTROL, HeaderValue::from_static(FILE_CACHING)),
+    ];
+    let bytes = match file.bytes {
+        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        std::borrow::Cow::Owned(bytes) => bytes.into(),
+    };
+    Ok((headers, bytes).into_response())
 }

@@ -9,16 +9,13 @@ use axum::{
     response::{Html, Response},
 };
 
+use utoipa_axum::{router::OpenApiRouter, routes};
+
 use super::html::{or_dash, page, seconds, table};
 use crate::{
     atproto::Timestamp,
     serve::{
-        http::{
-            app::App,
-            credentials::Credentials,
-            error::{ApiError, Detail},
-            observe::fresh,
-        },
+        http::{app::App, credentials::Credentials, error::ApiError, observe::fresh, responses::ServerErrors},
         operation::{
             repos::{RepoDrift, ReposStatus},
             status::{RejectsExpired, Status},
@@ -26,12 +23,16 @@ use crate::{
     },
 };
 
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(status))
+}
+
 /// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
-    (status = 200, content((Status = "application/json"), (String = "text/html"))),
-    (status = 503, body = Detail, description = "The database does not answer."),
+    (status = 200, description = "How it stands.", content((Status = "application/json"), (String = "text/html"))),
+    ServerErrors
 ))]
-pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
     let mut transaction = app.read(&Credentials::None).await?;
     let now = app.now();
     let status = Status::read(transaction.connection(), now).await?;
@@ -41,7 +42,7 @@ pub async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Respon
     Ok(response)
 }
 
-/// Whether HTML comes before JSON in what the client accepts. Whoever accepts anything gets JSON.
+/// Whether HTML comes before JSON in what the client accepts. A client that accepts anything gets JSON.
 fn prefers_html(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     match (accept.find("text/html"), accept.find("application/json")) {
@@ -63,19 +64,20 @@ fn by_reason(what: &str, counts: &BTreeMap<String, i64>, oldest_at: Option<Times
 fn repos(status: &ReposStatus) -> String {
     let oldest =
         status.oldest_at.map(|at| format!(" The one not read for the longest was read at {at}.")).unwrap_or_default();
-    let told = format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
+    let counts =
+        format!("<p>{} read, {} to be read, {} failed.{oldest}</p>", status.done, status.pending, status.failed);
     if status.drift.is_empty() {
-        return told;
+        return counts;
     }
     let row = |found: &RepoDrift| {
         let RepoDrift { cause, kind, host, count, last_at } = found;
         vec![cause.clone(), kind.clone(), host.clone(), count.to_string(), last_at.to_string()]
     };
-    told + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
+    counts + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
 }
 
 /// How it stands, for a person.
-pub fn status_page(status: &Status, now: Timestamp) -> String {
+fn status_page(status: &Status, now: Timestamp) -> String {
     let lag = match status.lag_s {
         Some(lag_s) => format!("{lag_s:.1} s behind."),
         None => "No source has delivered anything yet.".to_owned(),

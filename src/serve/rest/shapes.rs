@@ -51,7 +51,7 @@ pub struct Track {
     pub created_at: Option<Timestamp>,
     /// Distinct actors who like it.
     pub like_count: i64,
-    /// Whether the viewer likes it; false for nobody.
+    /// Whether the viewer likes it; false without a viewer.
     pub liked: bool,
 }
 
@@ -193,6 +193,13 @@ pub struct ListPage {
     pub next_cursor: Option<String>,
     /// Whether anything follows.
     pub has_more: bool,
+}
+
+impl TrackPage {
+    /// A page, with the cursor of the one that follows, if one does.
+    pub fn new(tracks: Vec<Track>, next_cursor: Option<String>) -> Self {
+        Self { tracks, has_more: next_cursor.is_some(), next_cursor }
+    }
 }
 
 impl From<TrackView> for Track {

@@ -1,28 +1,44 @@
-//! Tracks, and pages of them.
+//! Tracks: one, by number or by URI, and pages of them.
 
-use axum::{
-    Json,
-    extract::{Path, State, rejection::PathRejection},
-};
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::shapes::{Track, TrackPage};
-use crate::serve::http::{
-    app::App,
-    credentials::Credentials,
-    error::{ApiError, Detail},
-    pagination::split_page,
-    params::{Parameters, actor_name, named_uri},
-    transaction::ReadTransaction,
+use super::{
+    artists::ArtistPath,
+    shapes::{Track, TrackPage},
 };
-use crate::store::views::{
-    Page,
-    actors::{ActorName, find_actor},
-    tracks::{
-        PopularKey, find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks,
+use crate::{
+    serve::http::{
+        app::App,
+        credentials::Credentials,
+        error::{ApiError, Detail},
+        pagination::PageParams,
+        params::{ActorParam, TrackIdParam, UriParam},
+        query::{Path, Query},
+        responses::{AnyoneErrors, CursorErrors, ParameterErrors, ServerErrors},
+        transaction::ReadTransaction,
+    },
+    store::views::{
+        Page,
+        actors::{ActorName, find_actor},
+        tracks::{
+            PopularKey, find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks,
+        },
     },
 };
 
 type Answer<T> = Result<Json<T>, ApiError>;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list_tracks))
+        .route("/tracks", axum::routing::get(list_tracks))
+        .routes(routes!(show_track))
+        .routes(routes!(show_track_by_uri))
+        .routes(routes!(list_artist_tracks))
+}
 
 /// The tracks behind keys, as this viewer sees them.
 pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[i64]) -> Result<Vec<Track>, ApiError> {
@@ -31,104 +47,101 @@ pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[i64]) -> Result
     Ok(views.into_iter().map(Track::from).collect())
 }
 
-/// The number in a path.
-pub fn track_id(path: Result<Path<i64>, PathRejection>) -> Result<i64, ApiError> {
-    path.map(|Path(id)| id).map_err(|_| ApiError::parameter("track_id", "must be a whole number of 64 bits"))
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListTracksQuery {
+    /// Which tracks come first.
+    #[serde(default)]
+    #[param(inline)]
+    sort: Sort,
+    /// Of this artist alone: a DID or a handle.
+    #[param(inline)]
+    artist_did: Option<ActorParam>,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "recent")]
+enum Sort {
+    /// Newest first.
+    #[default]
+    Recent,
+    /// Most liked first.
+    Popular,
 }
 
 /// Tracks, newest or most liked first.
-#[utoipa::path(get, path = "/tracks/", tag = "tracks", params(
-    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Tracks on a page, 50 unless given."),
-    ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-    ("sort" = Option<String>, Query, description = "`recent` (unless given) or `popular`."),
-    ("artist_did" = Option<String>, Query, description = "Of this artist alone: a DID or a handle."),
-), responses(
-    (status = 200, body = TrackPage),
-    (status = 400, body = Detail, description = "The cursor is not one that was given for this query."),
-    (status = 401, body = Detail, description = "A token was given and is not valid."),
-    (status = 422, body = Detail, description = "A parameter breaks its rule."),
-))]
-pub async fn list_tracks(
+#[utoipa::path(get, path = "/tracks/", tag = "tracks", params(ListTracksQuery, PageParams), responses(
+    (status = 200, body = TrackPage, description = "A page of tracks."),
+    CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn list_tracks(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(ListTracksQuery { sort, artist_did }): Query<ListTracksQuery>,
+    Query(page): Query<PageParams>,
 ) -> Answer<TrackPage> {
-    let artist = match parameters.one("artist_did") {
-        Some(_) => Some(parameters.actor("artist_did")?),
-        None => None,
-    };
-    match parameters.one("sort").unwrap_or("recent") {
-        "recent" => answer_recent(&app, &credentials, &parameters, artist).await,
-        "popular" => answer_popular(&app, &credentials, &parameters, artist).await,
-        _ => Err(ApiError::parameter("sort", "must be recent or popular")),
+    let artist = artist_did.map(|artist| artist.0);
+    match sort {
+        Sort::Recent => list_newest(app, credentials, artist, page).await,
+        Sort::Popular => list_most_liked(app, credentials, artist, page).await,
     }
 }
 
 /// One artist's tracks, newest first. Empty for an actor without tracks or never seen.
-#[utoipa::path(get, path = "/artists/{did}/tracks", tag = "artists", params(
-    ("did" = String, Path, description = "A DID or a handle."),
-    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Tracks on a page, 50 unless given."),
-    ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-), responses(
-    (status = 200, body = TrackPage),
-    (status = 400, body = Detail, description = "The cursor is not one that was given for this query."),
-    (status = 401, body = Detail, description = "A token was given and is not valid."),
-    (status = 422, body = Detail, description = "A parameter breaks its rule."),
-))]
-pub async fn list_artist_tracks(
+#[utoipa::path(get, path = "/artists/{did}/tracks", tag = "artists", params(ArtistPath, PageParams), responses(
+    (status = 200, body = TrackPage, description = "A page of tracks."),
+    CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn list_artist_tracks(
     State(app): State<App>,
     credentials: Credentials,
-    Path(artist): Path<String>,
-    parameters: Parameters,
+    Path(ArtistPath { did }): Path<ArtistPath>,
+    Query(page): Query<PageParams>,
 ) -> Answer<TrackPage> {
-    let artist = actor_name(&artist).map_err(|why| ApiError::parameter("did", why))?;
-    answer_recent(&app, &credentials, &parameters, Some(artist)).await
+    list_newest(app, credentials, Some(did.0), page).await
 }
 
-async fn answer_recent(
-    app: &App,
-    credentials: &Credentials,
-    parameters: &Parameters,
+async fn list_newest(
+    app: App,
+    credentials: Credentials,
     artist: Option<ActorName>,
+    page: PageParams,
 ) -> Answer<TrackPage> {
     let query = format!("tracks recent {}", artist.as_ref().map_or("", ActorName::as_str));
-    let page = parameters.page(&app.cursors, &query)?;
-    let mut transaction = app.read(credentials).await?;
+    let pager = page.open(&app.cursors, query)?;
+    let mut transaction = app.read(&credentials).await?;
     let keys = match artist {
-        None => list_recent(transaction.connection(), &page).await?,
+        None => list_recent(transaction.connection(), &pager.wanted).await?,
         Some(artist) => match find_actor(transaction.connection(), &artist).await? {
-            Some(artist) => list_of_artist(transaction.connection(), artist.id, &page).await?,
+            Some(artist) => list_of_artist(transaction.connection(), artist.id, &pager.wanted).await?,
             None => Vec::new(),
         },
     };
-    let (keys, last) = split_page(keys, page.limit);
+    let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
     let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
-    let tracks = tracks_of(&mut transaction, &ids).await?;
-    let next_cursor = last.map(|key| app.cursors.seal(&query, &key.place));
-    Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
+    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
 }
 
-async fn answer_popular(
-    app: &App,
-    credentials: &Credentials,
-    parameters: &Parameters,
+async fn list_most_liked(
+    app: App,
+    credentials: Credentials,
     artist: Option<ActorName>,
+    page: PageParams,
 ) -> Answer<TrackPage> {
     let query = format!("tracks popular {}", artist.as_ref().map_or("", ActorName::as_str));
-    let page = parameters.page(&app.cursors, &query)?;
-    let mut transaction = app.read(credentials).await?;
+    let pager = page.open(&app.cursors, query)?;
+    let mut transaction = app.read(&credentials).await?;
     let keys = match artist {
-        None => popular_keys(&mut transaction, &page).await?,
+        None => popular_keys(&mut transaction, &pager.wanted).await?,
         Some(artist) => match find_actor(transaction.connection(), &artist).await? {
-            Some(artist) => list_popular_of_artist(transaction.connection(), artist.id, &page).await?,
+            Some(artist) => list_popular_of_artist(transaction.connection(), artist.id, &pager.wanted).await?,
             None => Vec::new(),
         },
     };
-    let (keys, last) = split_page(keys, page.limit);
+    let (keys, next_cursor) = pager.close(keys, |last| *last);
     let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
-    let tracks = tracks_of(&mut transaction, &ids).await?;
-    let next_cursor = last.map(|key| app.cursors.seal(&query, &key));
-    Ok(Json(TrackPage { tracks, has_more: next_cursor.is_some(), next_cursor }))
+    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
 }
 
 /// The keys of a page among all tracks. Those whose record is not there are few, and are passed over.
@@ -148,42 +161,52 @@ async fn popular_keys(transaction: &mut ReadTransaction, page: &Page<PopularKey>
     }
 }
 
+/// The track in a path.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct TrackPath {
+    /// The track's number.
+    #[param(inline)]
+    pub track_id: TrackIdParam,
+}
+
 /// A track by its number.
-#[utoipa::path(get, path = "/tracks/{track_id}", tag = "tracks", params(
-    ("track_id" = i64, Path, description = "The track's number."),
-), responses(
-    (status = 200, body = Track),
-    (status = 401, body = Detail, description = "A token was given and is not valid."),
+#[utoipa::path(get, path = "/tracks/{track_id}", tag = "tracks", params(TrackPath), responses(
+    (status = 200, body = Track, description = "The track."),
     (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
-    (status = 422, body = Detail, description = "Not a number."),
-))]
-pub async fn show_track(
+    AnyoneErrors, ParameterErrors, ServerErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn show_track(
     State(app): State<App>,
     credentials: Credentials,
-    path: Result<Path<i64>, PathRejection>,
+    Path(TrackPath { track_id }): Path<TrackPath>,
 ) -> Answer<Track> {
-    let id = track_id(path)?;
     let mut transaction = app.read(&credentials).await?;
-    show(&mut transaction, id).await
+    show(&mut transaction, track_id.0).await
+}
+
+/// The record in a query.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct UriQuery {
+    /// The AT-URI of the record, with a DID or a handle.
+    #[param(inline)]
+    pub uri: UriParam,
 }
 
 /// A track by its URI.
-#[utoipa::path(get, path = "/tracks/by-uri", tag = "tracks", params(
-    ("uri" = String, Query, description = "The AT-URI of the record, with a DID or a handle."),
-), responses(
-    (status = 200, body = Track),
-    (status = 401, body = Detail, description = "A token was given and is not valid."),
+#[utoipa::path(get, path = "/tracks/by-uri", tag = "tracks", params(UriQuery), responses(
+    (status = 200, body = Track, description = "The track."),
     (status = 404, body = Detail, description = "No such track, or its record is gone or has not come yet."),
-    (status = 422, body = Detail, description = "Not an AT-URI."),
-))]
-pub async fn show_track_by_uri(
+    AnyoneErrors, ParameterErrors, ServerErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn show_track_by_uri(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(UriQuery { uri }): Query<UriQuery>,
 ) -> Answer<Track> {
-    let uri = named_uri(parameters.required("uri")?).map_err(|why| ApiError::parameter("uri", why))?;
     let mut transaction = app.read(&credentials).await?;
-    let uri = transaction.resolve_uri(uri).await?.ok_or_else(|| ApiError::not_found("track"))?;
+    let uri = transaction.resolve_uri(uri.uri).await?.ok_or_else(|| ApiError::not_found("track"))?;
     let id = find_track_id(transaction.connection(), &uri).await?.ok_or_else(|| ApiError::not_found("track"))?;
     show(&mut transaction, id).await
 }

@@ -6,20 +6,36 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::{
-    serve::http::{error::ApiError, params::NamedUri, transaction::ReadTransaction},
+    serve::http::{app::App, error::ApiError, params::NamedUri, transaction::ReadTransaction},
     store::views::actors::{ActorName, ActorView, find_actor, find_newest_rev},
 };
 
 /// Tells a viewer how new the answer is.
 pub const REPO_REV: HeaderName = HeaderName::from_static("atproto-repo-rev");
 
-pub fn actor_not_found() -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, "ActorNotFound", "nobody is known to have this handle")
+/// The namespace in which the methods are declared.
+const DECLARED: &str = "/xrpc/fm.plyr.";
+
+/// A method as it is declared, moved to the namespace that is served.
+pub fn in_namespace(namespace: &str, declared: UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
+    let (schemas, mut paths, methods) = declared;
+    let served = |(path, item): (String, _)| {
+        let method = path.strip_prefix(DECLARED).expect("a method is declared in the namespace fm.plyr");
+        (format!("/xrpc/{namespace}.{method}"), item)
+    };
+    paths.paths = paths.paths.into_iter().map(served).collect();
+    (schemas, paths, methods)
 }
 
-/// The actor of a name; `None` for a DID never seen, refused for a handle that nobody is known to have.
+/// A handle that no account is known to have.
+pub fn actor_not_found() -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "ActorNotFound", "no account is known to have this handle")
+}
+
+/// The actor of a name; `None` for a DID never seen, refused for a handle that no account is known to have.
 pub async fn find_named(transaction: &mut ReadTransaction, name: &ActorName) -> Result<Option<ActorView>, ApiError> {
     match (find_actor(transaction.connection(), name).await?, name) {
         (None, ActorName::Handle(_)) => Err(actor_not_found()),
@@ -27,7 +43,7 @@ pub async fn find_named(transaction: &mut ReadTransaction, name: &ActorName) -> 
     }
 }
 
-/// URIs with a DID in front, in the order given; empty, which is nobody's, where nobody is known to have the handle.
+/// URIs with a DID in front, in the order given; empty, which is no record's, where no account is known to have the handle.
 pub async fn resolve_uris(transaction: &mut ReadTransaction, uris: Vec<NamedUri>) -> Result<Vec<String>, ApiError> {
     let mut resolved = Vec::with_capacity(uris.len());
     for uri in uris {

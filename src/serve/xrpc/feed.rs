@@ -5,9 +5,12 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    answer::{actor_not_found, answer_viewer, find_named, resolve_uris},
+    answer::{actor_not_found, answer_viewer, find_named, in_namespace, resolve_uris},
     shapes::{
         ActorLike, ActorLikesAnswer, LikeStatus, LikeStatusesAnswer, StrongRef, TrackLike, TrackLikesAnswer,
         TracksAnswer, XrpcTrack, actor_basic,
@@ -20,9 +23,11 @@ use crate::{
             app::App,
             connections::Connection,
             credentials::Credentials,
-            error::{ApiError, XrpcError},
-            pagination::split_page,
-            params::{NamedUri, Parameters, named_uri},
+            error::ApiError,
+            pagination::PageParams,
+            params::{ActorParam, NamedUri, UriParam, UrisParam},
+            query::Query,
+            responses::XrpcErrors,
         },
         record_uris::uri_of,
     },
@@ -34,26 +39,38 @@ use crate::{
     },
 };
 
+pub fn routes(namespace: &str) -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(in_namespace(namespace, routes!(get_like_statuses)))
+        .routes(in_namespace(namespace, routes!(get_track_likes)))
+        .routes(in_namespace(namespace, routes!(get_actor_likes)))
+        .routes(in_namespace(namespace, routes!(get_tracks)))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LikeStatusesQuery {
+    /// A DID, or a handle in any case.
+    #[param(inline)]
+    actor: Option<ActorParam>,
+    /// AT-URIs of tracks, 1 to 100: the parameter repeats.
+    #[param(inline)]
+    uris: UrisParam,
+}
+
 /// Whether an actor likes tracks, in the order asked. Of an actor never seen: no. The actor may be left out by those whom
 /// their token names.
-#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getLikeStatuses", tag = "xrpc", params(
-    ("actor" = Option<String>, Query, description = "A DID, or a handle in any case."),
-    ("uris" = Vec<String>, Query, description = "AT-URIs of tracks, 1 to 100: the parameter repeats."),
-), responses(
-    (status = 200, body = LikeStatusesAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, or `ActorNotFound`: nobody is known to have the handle."),
-    (status = 401, body = XrpcError, description = "`AuthMissing`, `InvalidToken`"),
-))]
-pub async fn get_like_statuses(
+#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getLikeStatuses", tag = "xrpc", params(LikeStatusesQuery), responses(
+    (status = 200, body = LikeStatusesAnswer, description = "One status for each URI."), XrpcErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn get_like_statuses(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(LikeStatusesQuery { actor, uris }): Query<LikeStatusesQuery>,
 ) -> Result<Response, ApiError> {
-    let named = parameters.one("actor").map(|_| parameters.actor("actor")).transpose()?;
-    let asked = parameters.uris("uris")?;
-    let uris = asked.iter().map(|uri| named_uri(uri)).collect::<Result<Vec<_>, _>>();
-    let uris = uris.map_err(|why| ApiError::parameter("uris", why))?;
-    let are_complete = uris.iter().all(|uri| matches!(uri, NamedUri::Uri(_)));
+    let named = actor.map(|actor| actor.0);
+    let are_complete = uris.0.iter().all(|uri| matches!(uri.uri, NamedUri::Uri(_)));
+    let (asked, uris): (Vec<String>, Vec<NamedUri>) = uris.0.into_iter().map(|uri| (uri.text, uri.uri)).unzip();
     if let (Some(actor), Credentials::None, true) = (&named, &credentials, are_complete) {
         let uris = asked.as_slice();
         let ask = |mut connection: Connection| async move {
@@ -96,73 +113,72 @@ fn statuses_answer(
     Ok(LikeStatusesAnswer { actor: found.did.to_string(), statuses })
 }
 
-/// Who likes a track. A track never mentioned is liked by nobody.
-#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTrackLikes", tag = "xrpc", params(
-    ("uri" = String, Query, description = "The AT-URI of the track."),
-    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Likes on a page, 50 unless given."),
-    ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
-), responses(
-    (status = 200, body = TrackLikesAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ActorNotFound`: nobody is known to have the handle."),
-    (status = 401, body = XrpcError, description = "`InvalidToken`"),
-))]
-pub async fn get_track_likes(
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TrackLikesQuery {
+    /// The AT-URI of the track, with a DID or a handle.
+    #[param(inline)]
+    uri: UriParam,
+}
+
+/// Who likes a track. A track never mentioned is liked by no account.
+#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTrackLikes", tag = "xrpc", params(TrackLikesQuery, PageParams), responses(
+    (status = 200, body = TrackLikesAnswer, description = "A page of likes."), XrpcErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn get_track_likes(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(TrackLikesQuery { uri }): Query<TrackLikesQuery>,
+    Query(page): Query<PageParams>,
 ) -> Result<Response, ApiError> {
-    let uri = named_uri(parameters.required("uri")?).map_err(|why| ApiError::parameter("uri", why))?;
-    let query = format!("xrpc likers {}", parameters.required("uri")?);
-    let page = parameters.page(&app.cursors, &query)?;
+    let pager = page.open(&app.cursors, format!("xrpc likers {}", uri.text))?;
     let mut transaction = app.read(&credentials).await?;
-    let uri = transaction.resolve_uri(uri).await?.ok_or_else(actor_not_found)?;
+    let uri = transaction.resolve_uri(uri.uri).await?.ok_or_else(actor_not_found)?;
     let (likers, count) = match find_track_id(transaction.connection(), &uri).await? {
         Some(id) => {
-            let likers = list_likers(transaction.connection(), id, &page).await?;
+            let likers = list_likers(transaction.connection(), id, &pager.wanted).await?;
             (likers, find_like_count(transaction.connection(), id).await?)
         }
         None => (Vec::new(), 0),
     };
-    let (likers, last) = split_page(likers, page.limit);
-    let cursor = last.map(|last| {
-        let key = (last.did.to_string(), last.rkey.number());
-        app.cursors.seal(&query, &Place { sort_at: last.sort_at, key })
-    });
+    let (likers, cursor) =
+        pager.close(likers, |last| Place { sort_at: last.sort_at, key: (last.did.to_string(), last.rkey.number()) });
     let like = |liker: LikerView| TrackLike {
         uri: uri_of(&app.settings.collections, &liker.did, Collection::Like, liker.rkey).to_string(),
         actor: actor_basic(&liker.did, liker.handle.as_ref()),
         created_at: liker.created_at,
         indexed_at: liker.indexed_at,
     };
-    let answer =
-        TrackLikesAnswer { uri: uri.to_string(), count, cursor, likes: likers.into_iter().map(like).collect() };
+    let likes = likers.into_iter().map(like).collect();
+    let answer = TrackLikesAnswer { uri: uri.to_string(), count, cursor, likes };
     answer_viewer(transaction, answer).await
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ActorLikesQuery {
+    /// A DID, or a handle in any case.
+    #[param(inline)]
+    actor: ActorParam,
+}
+
 /// An actor's like records, also those of tracks that are not known. Of an actor never seen: none.
-#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getActorLikes", tag = "xrpc", params(
-    ("actor" = String, Query, description = "A DID, or a handle in any case."),
-    ("limit" = Option<i64>, Query, minimum = 1, maximum = 100, description = "Likes on a page, 50 unless given."),
-    ("cursor" = Option<String>, Query, description = "`cursor` of the page before."),
-), responses(
-    (status = 200, body = ActorLikesAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`, `InvalidCursor`, or `ActorNotFound`: nobody is known to have the handle."),
-    (status = 401, body = XrpcError, description = "`InvalidToken`"),
-))]
-pub async fn get_actor_likes(
+#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getActorLikes", tag = "xrpc", params(ActorLikesQuery, PageParams), responses(
+    (status = 200, body = ActorLikesAnswer, description = "A page of likes."), XrpcErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn get_actor_likes(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(ActorLikesQuery { actor: ActorParam(name) }): Query<ActorLikesQuery>,
+    Query(page): Query<PageParams>,
 ) -> Result<Response, ApiError> {
-    let name = parameters.actor("actor")?;
-    let query = format!("xrpc likes of {}", name.as_str());
-    let page = parameters.page(&app.cursors, &query)?;
+    let pager = page.open(&app.cursors, format!("xrpc likes of {}", name.as_str()))?;
     let mut transaction = app.read(&credentials).await?;
     let Some(actor) = find_named(&mut transaction, &name).await? else {
         return answer_viewer(transaction, ActorLikesAnswer { cursor: None, likes: Vec::new() }).await;
     };
-    let (likes, last) = split_page(list_likes(transaction.connection(), actor.id, &page).await?, page.limit);
-    let cursor = last.map(|last| app.cursors.seal(&query, &Place { sort_at: last.sort_at, key: last.rkey.number() }));
+    let likes = list_likes(transaction.connection(), actor.id, &pager.wanted).await?;
+    let (likes, cursor) = pager.close(likes, |last| Place { sort_at: last.sort_at, key: last.rkey.number() });
     let like = |like: LikeView| ActorLike {
         uri: uri_of(&app.settings.collections, &actor.did, Collection::Like, like.rkey).to_string(),
         subject: StrongRef {
@@ -176,22 +192,24 @@ pub async fn get_actor_likes(
     answer_viewer(transaction, ActorLikesAnswer { cursor, likes }).await
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct TracksQuery {
+    /// AT-URIs of tracks, 1 to 100: the parameter repeats.
+    #[param(inline)]
+    uris: UrisParam,
+}
+
 /// Tracks by their URIs.
-#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTracks", tag = "xrpc", params(
-    ("uris" = Vec<String>, Query, description = "AT-URIs of tracks, 1 to 100: the parameter repeats."),
-), responses(
-    (status = 200, body = TracksAnswer),
-    (status = 400, body = XrpcError, description = "`InvalidRequest`"),
-    (status = 401, body = XrpcError, description = "`InvalidToken`"),
-))]
-pub async fn get_tracks(
+#[utoipa::path(get, path = "/xrpc/fm.plyr.feed.getTracks", tag = "xrpc", params(TracksQuery), responses(
+    (status = 200, body = TracksAnswer, description = "Those that are known."), XrpcErrors
+), security((), ("bearer" = []), ("session" = [])))]
+async fn get_tracks(
     State(app): State<App>,
     credentials: Credentials,
-    parameters: Parameters,
+    Query(TracksQuery { uris }): Query<TracksQuery>,
 ) -> Result<Response, ApiError> {
-    let asked = parameters.uris("uris")?;
-    let uris = asked.iter().map(|uri| named_uri(uri)).collect::<Result<Vec<_>, _>>();
-    let uris = uris.map_err(|why| ApiError::parameter("uris", why))?;
+    let uris = uris.0.into_iter().map(|uri| uri.uri).collect();
     let mut transaction = app.read(&credentials).await?;
     let uris = resolve_uris(&mut transaction, uris).await?;
     let ids = load_track_ids(transaction.connection(), &uris).await?;

@@ -29,7 +29,7 @@ async fn take(pool: &PgPool, message: &[u8]) {
     Applier::new(collections, Clock::system()).apply(&mut connection, &batch).await.expect("the database takes it");
 }
 
-/// Somebody with a track, a list and likes: there, or not.
+/// An actor with a track, a list and likes: there, or not.
 struct Subject {
     name: &'static str,
     track_id: i64,
@@ -54,7 +54,7 @@ impl Subject {
     }
 }
 
-/// Every question that the document knows and that only reads, about somebody.
+/// Every question that the document knows and that only reads, about an actor.
 fn questions(document: &Value, about: &Subject) -> Vec<String> {
     let mut questions = Vec::new();
     for (path, methods) in document["paths"].as_object().expect("paths") {
@@ -96,7 +96,7 @@ async fn answers(api: &Api, questions: &[String], token: Option<&str>) -> Vec<(S
     answers
 }
 
-/// Whether an answer shows somebody: by DID or handle, or by what their track is called.
+/// Whether an answer shows the hidden actor: by DID or handle, or by the title of their track.
 fn shows_hidden(text: &str) -> bool {
     ["did:plc:hidden", "hidden.test", "Track 77\""].iter().any(|trace| text.contains(trace))
 }
@@ -123,7 +123,7 @@ async fn r5_hidden_actors_in_every_view() {
 
     take(api.pool(), &account_message("did:plc:hidden", (false, Some("takendown")), 1)).await;
     for settled in [false, true] {
-        // Whoever asks for what is hidden is told what would be told of somebody who never was.
+        // A question about what is hidden is answered as one about an actor never seen.
         let found = answers(&api, &about, None).await;
         let nothing = answers(&api, &about_nobody, None).await;
         for ((question, hidden), nobody) in about.iter().zip(&found).zip(&nothing) {
@@ -152,7 +152,7 @@ async fn r5_hidden_actors_in_every_view() {
     }
 }
 
-/// What somebody sees who likes a track of the hidden actor, and one that the hidden actor likes.
+/// What an actor sees who likes a track of the hidden actor, and one that the hidden actor likes.
 async fn assert_views_of(api: &Api, viewer: &Known, token: &str, [track, other]: [&Known; 2]) {
     let both = format!("{{\"track_ids\":[{},{}]}}", track.id, other.id);
     let batch: Value = api.batch(token, &both).await.json().await.unwrap();

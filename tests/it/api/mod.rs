@@ -1,8 +1,10 @@
 //! What a client sees: routes, pages, bounds, errors.
 
 mod hidden_views;
+mod odd_input;
 mod operation;
 mod pages;
 mod rest;
 mod size;
+mod snapshots;
 mod xrpc;

@@ -1,6 +1,7 @@
 //! Around the answers: health, status, documents, caching, origins, compression, ids; and a database that is away.
 
 use std::{
+    collections::BTreeSet,
     str::FromStr,
     sync::Arc,
     sync::atomic::{AtomicBool, Ordering},
@@ -81,7 +82,7 @@ async fn an_indexer_that_gives_no_sign_of_life_is_not_believed() {
 }
 
 #[tokio::test]
-async fn status_for_programs_and_people() {
+async fn status_for_programs_and_browsers() {
     let api = Api::start().await;
     let artist = api.actor("artist").await;
     let track = api.track(&artist, 1).await;
@@ -111,7 +112,7 @@ async fn status_for_programs_and_people() {
 }
 
 #[tokio::test]
-async fn r6_what_nobody_sees_may_be_shared_and_what_a_viewer_sees_not() {
+async fn r6_public_answers_may_be_shared_and_a_viewers_not() {
     let api = Api::start().await;
     let artist = api.actor("artist").await;
     let track = api.track(&artist, 1).await;
@@ -253,7 +254,7 @@ async fn s6_a_stop_ends_what_has_begun() {
         WHERE datname = current_database())";
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&database.pool).await.unwrap() == 0 {}
     stop.cancel();
-    // Nobody new is let in while the old are answered.
+    // No new connection is taken while the open requests are answered.
     while client.get(format!("http://{address}/health")).send().await.is_ok() {}
     lock.rollback().await.unwrap();
     json_of(asked.await.unwrap().unwrap(), StatusCode::OK).await;
@@ -370,6 +371,35 @@ async fn openapi_tells_the_truth() {
         }
     }
     assert_eq!(asked, 27);
-    let docs = api.get("/docs").await.text().await.unwrap();
-    assert!(docs.contains("/tracks/likes/batch") && !docs.contains("<script"));
+    let ids: BTreeSet<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|methods| methods.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    assert_eq!(ids.len(), asked, "an operation's id names it alone");
+}
+
+#[tokio::test]
+async fn the_page_of_the_document_loads_nothing_from_elsewhere() {
+    let api = Api::start().await;
+    let page = api.get("/docs").await;
+    assert!(page.url().path() == "/docs/" && page.status() == StatusCode::OK, "{page:?}");
+    let page = page.text().await.unwrap();
+    let addresses =
+        page.split("src=\"").skip(1).chain(page.split("href=\"").skip(1)).filter_map(|rest| rest.split_once('"'));
+    let files: Vec<&str> = addresses.map(|(file, _)| file.trim_start_matches("./")).collect();
+    assert!(files.len() >= 4 && !page.contains("://"), "{page}");
+    for file in files {
+        let answer = api.get(&format!("/docs/{file}")).await;
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.contains("default-src 'none'") && policy.contains("script-src 'self';"), "{policy}");
+        assert_eq!(answer.headers()["cache-control"], "public, max-age=3600");
+        assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        assert!(answer.status() == StatusCode::OK && !answer.text().await.unwrap().is_empty(), "{file}");
+    }
+    let start = api.get("/docs/swagger-initializer.js").await.text().await.unwrap();
+    assert!(start.contains("\"../openapi.json\"") && start.contains("\"validatorUrl\": \"none\""), "{start}");
+    api.refused("/docs/nothing.js", 404).await;
 }

@@ -289,13 +289,13 @@ async fn lists_in_the_owners_order() {
     let owner = api.actor("owner").await;
     let tracks = tracks(&api, &owner, 0..3).await;
     let unknown = api.unknown_track(&owner, 9).await;
-    let stranger = Known { id: 0, name: "at://did:plc:other/app.bsky.feed.post/self".into() };
-    api.list(&owner, 5, "playlist", &[&tracks[2], &unknown, &stranger, &tracks[0], &tracks[2]]).await;
+    let foreign = Known { id: 0, name: "at://did:plc:other/app.bsky.feed.post/self".into() };
+    api.list(&owner, 5, "playlist", &[&tracks[2], &unknown, &foreign, &tracks[0], &tracks[2]]).await;
     api.list(&owner, 6, "album", &[]).await;
     let uri = format!("at://{}/fm.plyr.list/{}", owner.name, tid(5));
     let list = api.ok(&format!("/lists/by-uri?uri={uri}")).await;
     let uris: Vec<&str> = list["items"].as_array().unwrap().iter().map(|item| item["uri"].as_str().unwrap()).collect();
-    assert_eq!(uris, [&tracks[2].name, &unknown.name, &stranger.name, &tracks[0].name, &tracks[2].name]);
+    assert_eq!(uris, [&tracks[2].name, &unknown.name, &foreign.name, &tracks[0].name, &tracks[2].name]);
     assert_eq!(list["items"][0]["cid"], CID);
     assert_eq!(list["items"][4]["track"]["id"], tracks[2].id);
     assert_eq!((&list["items"][1]["track"], &list["items"][2]["track"]), (&Value::Null, &Value::Null));

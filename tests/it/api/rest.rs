@@ -76,7 +76,11 @@ async fn r1_batch_bounds() {
     assert_eq!(api.batch(&token, "{\"track_ids\":[]}").await.text().await.unwrap(), "{}");
     assert_eq!(json_of(api.batch(&token, &many(101)).await, StatusCode::OK).await.as_object().unwrap().len(), 101);
     assert_eq!(json_of(api.batch(&token, &many(500)).await, StatusCode::OK).await.as_object().unwrap().len(), 500);
+    // A number without a fraction is whole, however it is written.
+    let floats = api.batch(&token, "{\"track_ids\":[1.0,-2e3,9.007199254740992e15]}").await;
+    assert_eq!(floats.text().await.unwrap(), "{\"1\":true,\"-2000\":false,\"9007199254740992\":false}");
     for (body, status) in [
+        ("{\"track_ids\":[1e300]}", 422),
         (many(501).as_str(), 422),
         ("{\"track_ids\":[9223372036854775808]}", 422),
         ("{\"track_ids\":[1e400]}", 400),
@@ -107,18 +111,18 @@ async fn sessions_that_do_not_stand_are_refused() {
     assert!(!plyr_likes::store::sessions::revoke_session(&mut connection, session, now).await.unwrap());
     for bad in [expired.as_str(), revoked.as_str(), "unknown", ""] {
         assert_eq!(api.batch(bad, "{\"track_ids\":[]}").await.status(), StatusCode::UNAUTHORIZED, "{bad}");
-        // Also where nobody need ask: a client that says who it is shall learn that it is mistaken.
+        // Also where no viewer is needed: a client with a bad token learns that it is bad.
         for path in ["/tracks/", "/tracks/liked", "/artists/me", "/lists/liked"] {
             let answer = api.request(Method::GET, path).bearer_auth(bad).send().await.unwrap();
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
             json_of(answer, StatusCode::UNAUTHORIZED).await;
         }
     }
-    let nobody = api.request(Method::POST, "/tracks/likes/batch").body("{\"track_ids\":[1]}").send().await.unwrap();
-    json_of(nobody, StatusCode::UNAUTHORIZED).await;
+    let anonymous = api.request(Method::POST, "/tracks/likes/batch").body("{\"track_ids\":[1]}").send().await.unwrap();
+    json_of(anonymous, StatusCode::UNAUTHORIZED).await;
     let basic = api.request(Method::GET, "/tracks/").basic_auth("liker", Some("x")).send().await.unwrap();
     json_of(basic, StatusCode::UNAUTHORIZED).await;
-    // A browser's stale cookie is nobody; a good one is its owner.
+    // A browser's stale cookie is no viewer; a good one is its owner.
     let cookie = |value: &str| format!("a=b; session_id={value}; c=d");
     let stale = api.request(Method::GET, "/tracks/").header("cookie", cookie(&expired)).send().await.unwrap();
     assert_eq!(json_of(stale, StatusCode::OK).await["tracks"][1]["liked"], false);
@@ -143,8 +147,8 @@ async fn writes_need_more_than_a_reading_token() {
         (Method::PUT, "/lists/liked/reorder"),
         (Method::POST, "/preferences/"),
     ] {
-        let nobody = api.request(method.clone(), path).send().await.unwrap();
-        json_of(nobody, StatusCode::UNAUTHORIZED).await;
+        let anonymous = api.request(method.clone(), path).send().await.unwrap();
+        json_of(anonymous, StatusCode::UNAUTHORIZED).await;
         let reader = api.request(method, path).bearer_auth(&token).send().await.unwrap();
         assert_eq!(json_of(reader, StatusCode::FORBIDDEN).await, json!({"detail": "this token may only read"}));
     }

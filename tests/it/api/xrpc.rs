@@ -53,7 +53,7 @@ async fn r1_statuses_in_the_order_asked() {
         api.ok(&format!("{STATUSES}?actor=liker.test{}", uris(&[&by_handle, "at://no.test/fm.plyr.track/a"]))).await;
     assert_eq!(handled["statuses"][0], json!({"uri": by_handle, "liked": true, "like": like(10)}));
     assert_eq!(handled["statuses"][1]["liked"], false);
-    // Nobody is unknown: of a DID never seen the answer is no.
+    // Of a DID never seen the answer is no.
     let nobody = api.ok(&format!("{STATUSES}?actor=did:plc:nobody{}", uris(&[a]))).await;
     assert_eq!(nobody, json!({"actor": "did:plc:nobody", "statuses": [{"uri": a, "liked": false}]}));
     api.unlike(&liker, 12).await;

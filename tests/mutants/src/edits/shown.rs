@@ -51,7 +51,7 @@ pub(super) const EDITS: &[Edit] = &[
         models: "a host that is gone for hours shows no lag",
         tests: &[
             "api::operation::ready_when_schema_and_lag_allow",
-            "api::operation::status_for_programs_and_people",
+            "api::operation::status_for_programs_and_browsers",
             "api::operation::an_indexer_that_gives_no_sign_of_life_is_not_believed",
         ],
     },

@@ -1,0 +1,115 @@
+//! What the viewer likes, in the viewer's own order or newest first.
+
+use axum::{Json, extract::State};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{shapes::TrackPage, tracks::tracks_of};
+use crate::{
+    serve::http::{
+        app::App,
+        credentials::Credentials,
+        cursor::CustomPlace,
+        error::ApiError,
+        pagination::PageParams,
+        query::Query,
+        responses::{CursorErrors, ParameterErrors, ServerErrors, ViewerErrors},
+        transaction::ReadTransaction,
+    },
+    store::views::{
+        Page,
+        likes::list_liked,
+        lists::{find_liked_list, list_liked_items},
+    },
+};
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list_own_likes))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LikedQuery {
+    /// `custom`: likes that the liked list does not name, newest first, and then the list's order. `recent`: newest like first.
+    #[serde(default)]
+    #[param(inline)]
+    order: Order,
+}
+
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(default = "custom")]
+enum Order {
+    #[default]
+    Custom,
+    Recent,
+}
+
+/// What the viewer likes: in the order of the viewer's liked list with likes newer than it first, or newest first.
+#[utoipa::path(get, path = "/tracks/liked", tag = "likes", params(LikedQuery, PageParams), responses(
+    (status = 200, body = TrackPage, description = "A page of tracks."),
+    CursorErrors, ViewerErrors, ParameterErrors, ServerErrors
+), security(("bearer" = []), ("session" = [])))]
+async fn list_own_likes(
+    State(app): State<App>,
+    credentials: Credentials,
+    Query(LikedQuery { order }): Query<LikedQuery>,
+    Query(page): Query<PageParams>,
+) -> Result<Json<TrackPage>, ApiError> {
+    let mut transaction = app.read(&credentials).await?;
+    let viewer = transaction.require_viewer()?;
+    let (ids, next_cursor): (Vec<i64>, _) = match order {
+        Order::Recent => {
+            let pager = page.open(&app.cursors, format!("liked recent {}", viewer.did))?;
+            let keys = list_liked(transaction.connection(), viewer.actor_id, &[], &pager.wanted).await?;
+            let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
+            (keys.iter().map(|key| key.track_id).collect(), next_cursor)
+        }
+        Order::Custom => {
+            let pager = page.open(&app.cursors, format!("liked custom {}", viewer.did))?;
+            let keys = list_custom(&mut transaction, viewer.actor_id, &pager.wanted).await?;
+            let (keys, next_cursor) = pager.close(keys, CustomPlace::clone);
+            (keys.iter().map(custom_track).collect(), next_cursor)
+        }
+    };
+    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
+}
+
+fn custom_track(place: &CustomPlace) -> i64 {
+    match place {
+        CustomPlace::New { track_id, .. } | CustomPlace::Listed { track_id, .. } => *track_id,
+    }
+}
+
+/// Liked tracks in the owner's order: likes that the liked list does not name, newest first, and then the list's.
+///
+/// The last track shown is looked up where it stands now, so that a page goes on behind it also when the list has changed
+/// in between; its old index serves when it is liked no more.
+async fn list_custom(
+    transaction: &mut ReadTransaction,
+    actor_id: i64,
+    page: &Page<CustomPlace>,
+) -> Result<Vec<CustomPlace>, ApiError> {
+    let listed = match find_liked_list(transaction.connection(), actor_id).await? {
+        Some(list) => list_liked_items(transaction.connection(), actor_id, list).await?,
+        None => Vec::new(),
+    };
+    let place_now = page.after.as_ref().and_then(|after| listed.iter().position(|id| *id == custom_track(after)));
+    let (new_after, listed_from) = match (&page.after, place_now) {
+        (None, _) => (Some(None), 0),
+        (Some(_), Some(index)) => (None, index + 1),
+        (Some(CustomPlace::New { place, .. }), None) => (Some(Some(place.clone())), 0),
+        (Some(CustomPlace::Listed { index, .. }), None) => (None, usize::try_from(*index).unwrap_or_default()),
+    };
+    let mut places = Vec::new();
+    if let Some(after) = new_after {
+        let page = Page { after, limit: page.limit };
+        let keys = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
+        places.extend(keys.into_iter().map(|key| CustomPlace::New { track_id: key.track_id, place: key.place }));
+    }
+    let listed = (0_i64..).zip(&listed).skip(listed_from);
+    places.extend(listed.map(|(index, track_id)| CustomPlace::Listed { track_id: *track_id, index }));
+    places.truncate(usize::try_from(page.limit).unwrap_or_default());
+    Ok(places)
+}
