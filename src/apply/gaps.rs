@@ -29,10 +29,10 @@ pub async fn write(
                 gaps::end(connection, source, *reason, *to).await?;
             }
             GapChange::Proves { reason, note } => {
-                gaps::prove(connection, Some(source), *reason, (note, now)).await?;
+                gaps::close_by_source(connection, Some(source), *reason, note, now).await?;
             }
             GapChange::ProvesAll { reason, note } => {
-                gaps::prove(connection, None, *reason, (note, now)).await?;
+                gaps::close_by_source(connection, None, *reason, note, now).await?;
             }
             GapChange::Syncs { .. } | GapChange::Unproven { .. } => {}
         }

@@ -41,7 +41,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         if !dids.is_empty() {
             let now = clock.now().utc();
             let mut connection = database.pool.acquire().await?;
-            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, now).await?;
         }
         resync_due(database, context, settings.hosts.resync_options(collections)).await
     })

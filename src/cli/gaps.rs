@@ -57,7 +57,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             },
             Action::Close { id, note } => {
                 let now = Clock::system().now().utc();
-                if close(&mut connection, id, By::Operator, (Some(&note), now)).await? {
+                if close(&mut connection, id, By::Operator, Some(&note), now).await? {
                     return Ok(format!("gap {id} is closed\n"));
                 }
                 match list(&mut connection, Which::Number(id), 1).await?.pop() {

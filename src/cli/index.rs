@@ -6,7 +6,7 @@ use crate::{
 
 /// The half that writes.
 pub(super) async fn run(settings: Settings, telemetry: &Telemetry) -> anyhow::Result<()> {
-    let index = Some(settings.ingest_options());
+    let index = Some(settings.index_plan());
     lifecycle::run(
         Plan { database: settings.database, listen: settings.listen, hosts: settings.hosts, index, api: None },
         telemetry,

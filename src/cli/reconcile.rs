@@ -45,7 +45,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         if dids.is_empty() {
             repos::enqueue_all(&mut connection, ResyncCause::Asked, now).await?;
         } else {
-            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, (now, now)).await?;
+            repos::enqueue(&mut connection, &dids, ResyncCause::Asked, now).await?;
         }
         drop(connection);
         resync_due(database, context, resync).await

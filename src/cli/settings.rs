@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     ingest::{self, VerifyCommits, failover::Patience},
-    lifecycle::{DatabaseSettings, Verify},
-    maintenance::Retention,
+    lifecycle::{DatabaseSettings, IndexPlan, Verify},
+    maintenance::{self, Retention},
     model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
@@ -184,7 +184,7 @@ impl super::Settings {
     }
 
     /// What the index half needs.
-    pub(super) fn ingest_options(&self) -> ingest::Options {
+    pub(super) fn index_plan(&self) -> IndexPlan {
         let start = match self.index.start {
             StartFrom::Oldest => Start::Oldest,
             StartFrom::Live => Start::Live,
@@ -193,7 +193,7 @@ impl super::Settings {
             CompressionChoice::Auto => Compression::Auto { jetstream_v1: self.index.zstd_dictionary.clone() },
             CompressionChoice::Off => Compression::Off,
         };
-        ingest::Options {
+        let ingest = ingest::Options {
             standbys: self.index.standbys(),
             patience: Patience::default(),
             sources: self.index.sources.clone(),
@@ -202,9 +202,10 @@ impl super::Settings {
             collections: self.index.namespace.clone(),
             verify: VerifyCommits::Off,
             leading: watch::Sender::default(),
-            recounts_per_minute: self.index.recounts_per_minute,
-            retention: Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max },
-        }
+        };
+        let retention = Retention { days_max: self.index.rejects_days_max, megabytes_max: self.index.rejects_mb_max };
+        let recounts_per_minute = self.index.recounts_per_minute;
+        IndexPlan { ingest, maintenance: maintenance::Options { recounts_per_minute, retention } }
     }
 
     /// What the API half needs. Makes the secret key where there is none.

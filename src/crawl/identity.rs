@@ -161,7 +161,7 @@ async fn confirm(identities: &Identities, identity: &Identity, begun_at: Timesta
     let shown = claimed.as_ref().filter(|_| confirmed_at.is_some());
     identities::show_handle(&mut connection, did, shown, now.utc()).await?;
     let due_at = now.plus(identities.spread(next)).utc();
-    identities::write_confirmation(&mut connection, did, (begun_at.utc(), confirmed_at), due_at).await
+    identities::write_confirmation(&mut connection, did, begun_at.utc(), confirmed_at, due_at).await
 }
 
 /// An account that is no more has no handle.

@@ -4,9 +4,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
-
-use crate::atproto::Timestamp;
+use crate::{atproto::Timestamp, store::LeaseTimes};
 
 /// One kind of reading: where its entries are due, and how one of them is read.
 ///
@@ -99,8 +97,8 @@ impl<K> Taking<K> {
     }
 
     /// Now and the end of the lease, likewise.
-    pub(super) fn times(&self) -> (DateTime<Utc>, DateTime<Utc>) {
-        (self.now.utc(), self.lease.utc())
+    pub(super) fn times(&self) -> LeaseTimes {
+        LeaseTimes { now: self.now.utc(), until: self.lease.utc() }
     }
 }
 

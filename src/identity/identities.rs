@@ -17,7 +17,7 @@ use crate::{
     clock::Clock,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
     retry::{Backoff, spread},
-    store::actors::identities::{self, NewDocument, StoredIdentity},
+    store::actors::identities::{self, IdentityFailure, NewDocument, StoredIdentity},
 };
 
 /// How old what is known may become, and how often we ask.
@@ -235,8 +235,13 @@ impl Identities {
         } else {
             let stored = identities::find(connection, did).await?;
             let retry_at = now.plus(self.retry_after(stored.map_or(0, |stored| stored.tries)));
-            let times = (now.utc(), retry_at.utc());
-            identities::write_failure(connection, did, (failure.as_str(), &detail), times).await?;
+            let failed = IdentityFailure {
+                failure: failure.as_str(),
+                detail: &detail,
+                failed_at: now.utc(),
+                due_at: retry_at.utc(),
+            };
+            identities::write_failure(connection, did, &failed).await?;
             retry_at
         };
         let is_host_away = patience.is_some();

@@ -2,8 +2,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
-use super::leader::Leader;
-use crate::{atproto::Timestamp, source::Connection, store};
+use crate::{
+    atproto::Timestamp,
+    source::Connection,
+    store::{
+        Leader,
+        sources::connections::{self, ConnectionState},
+    },
+};
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -42,7 +48,7 @@ impl ConnectionStateWriter {
 
     async fn end_heartbeat(&self) -> sqlx::Result<()> {
         let mut connection = self.leader.pool.acquire().await?;
-        store::sources::connections::silence(&mut connection, (&self.name, self.leader.token)).await
+        connections::silence(&mut connection, self.leader.token, &self.name).await
     }
 
     async fn write(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -54,8 +60,13 @@ impl ConnectionStateWriter {
             Connection::Refused { reason } => ("refused", Some(reason.as_str())),
         };
         let mut connection = self.leader.pool.acquire().await?;
-        let times = (changed_at.utc(), self.leader.clock.now().utc());
-        store::sources::connections::write(&mut connection, (&self.name, self.leader.token), (word, reason), times)
-            .await
+        let new = ConnectionState {
+            source: &self.name,
+            state: word,
+            reason,
+            changed_at: changed_at.utc(),
+            alive_at: self.leader.clock.now().utc(),
+        };
+        connections::write(&mut connection, self.leader.token, new).await
     }
 }

@@ -8,7 +8,6 @@ use super::{
     IngestError,
     failover::{Manager, Monitor, detect::Score},
     gaps::{self, Continuities},
-    leader::Leader,
     options::Options,
     pump::{Acknowledger, BatchBuilder, Detectors, Lag, Lags, Pump, SourceKey, Writer, WriterOptions},
     source_tasks::SourceTasks,
@@ -18,10 +17,9 @@ use super::{
 use crate::{
     apply::Applier,
     atproto::Timestamp,
-    maintenance,
     retry::Retry,
     source::{Delivery, SourceSpec},
-    store::{self, sources::positions::StoredPosition},
+    store::{self, Leader, sources::positions::StoredPosition},
 };
 
 /// Deliveries that wait for the pump at most; each holds up to a megabyte.
@@ -64,10 +62,6 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
         stored: None,
     };
     tasks.spawn("manages the sources", manager.run(cancel.clone()));
-    tasks.spawn(
-        "keeps the like counts",
-        maintenance::keep((pool.clone(), token), options.recounts_per_minute, clock.clone(), cancel.clone()),
-    );
     tasks.spawn("counts the open gaps", gaps::report_open(pool.clone(), cancel.clone()));
     tasks.spawn("reports the lag", lags.clone().report_until(queue, cancel.clone()));
 

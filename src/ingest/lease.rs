@@ -5,12 +5,14 @@ use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{IngestError, follow, leader::Leader, observe, options::Options};
+use super::{IngestError, follow, observe, options::Options};
 use crate::{
     apply::ApplyError,
     clock::Clock,
-    maintenance,
-    store::sources::lease::{self, Indexer, Token},
+    store::{
+        Leader,
+        sources::lease::{self, Indexer, Token},
+    },
 };
 
 /// A lease that was not renewed for so long may be taken by others.
@@ -69,9 +71,9 @@ enum Ended {
 async fn take_leads(holder: &mut LeaseHolder, lead: &Lead) -> Result<(), IngestError> {
     while let Some(token) = lead.cancel.run_until_cancelled(holder.win()).await {
         gauge!("plyr_index_leading").set(1.0);
-        lead.options.leading.send_replace(true);
+        lead.options.leading.send_replace(Some(token));
         let ended = take_lead(holder, lead, token).await;
-        lead.options.leading.send_replace(false);
+        lead.options.leading.send_replace(None);
         gauge!("plyr_index_leading").set(0.0);
         match ended? {
             Ended::Cancelled => return Ok(()),
@@ -98,7 +100,6 @@ async fn take_lead(holder: &mut LeaseHolder, lead: &Lead, token: Token) -> Resul
             timeout(STOP_MAX, following).await.ok();
             return Ok(Ended::Lost(why));
         }
-        never = maintenance::sweep_on(pool, &options.retention) => match never {},
     };
     match outcome {
         Ok(()) => Ok(Ended::Cancelled),

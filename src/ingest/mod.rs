@@ -10,7 +10,6 @@ mod connection_state;
 pub mod failover;
 mod follow;
 pub mod gaps;
-mod leader;
 mod lease;
 mod observe;
 mod options;

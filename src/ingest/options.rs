@@ -2,9 +2,9 @@ use tokio::sync::watch;
 
 use super::{failover::Patience, verify::VerifyCommits};
 use crate::{
-    maintenance::Retention,
     model::Collections,
     source::{SourceSpec, Start, Tuning},
+    store::sources::lease::Token,
 };
 
 /// What to follow.
@@ -22,12 +22,8 @@ pub struct Options {
     pub patience: Patience,
     /// Which collections are ours.
     pub collections: Collections,
-    /// Learns whether this indexer is the leader.
-    pub leading: watch::Sender<bool>,
-    /// How many tracks a minute are counted again, to see that the kept counts are right; 0 for none.
-    pub recounts_per_minute: u32,
-    /// How long and how many rejects are kept.
-    pub retention: Retention,
+    /// Gets the token of the lease while this indexer is the leader.
+    pub leading: watch::Sender<Option<Token>>,
     /// Whether commits of the raw firehose are verified.
     pub verify: VerifyCommits,
 }

@@ -4,14 +4,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     connection_state::ConnectionStateWriter,
     failover::{ManagedSource, Monitored, Runner},
-    leader::Leader,
     options::Options,
     tasks::Tasks,
 };
 use crate::{
     model::{Position, PositionKind},
     source::{Connection, Delivery, Dialect, Follow, SourceSpec},
-    store::sources::positions::StoredPosition,
+    store::{Leader, sources::positions::StoredPosition},
 };
 
 /// Starts the tasks of the sources and standbys, and holds what each gives to the other parts, by its place.

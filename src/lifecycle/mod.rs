@@ -30,7 +30,7 @@ use stages::{Stage, Stages};
 
 use crate::{
     clock::Clock,
-    crawl, ingest,
+    crawl, ingest, maintenance,
     serve::{self, ServeSettings},
     store::schema,
     telemetry::{Telemetry, sentence},
@@ -78,9 +78,18 @@ pub struct Plan {
     /// Which hosts are asked about accounts and their repos.
     pub hosts: HostSettings,
     /// The half that follows the sources and writes the index.
-    pub index: Option<ingest::Options>,
+    pub index: Option<IndexPlan>,
     /// The half that answers.
     pub api: Option<ServeSettings>,
+}
+
+/// What the half that writes does.
+#[derive(Debug)]
+pub struct IndexPlan {
+    /// What to follow.
+    pub ingest: ingest::Options,
+    /// How the index is maintained.
+    pub maintenance: maintenance::Options,
 }
 
 /// Runs the plan until a signal comes or a part of it ends. `Ok` only after a signal and a clean stop.
@@ -116,7 +125,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
         admin = admin_url,
         api = api_url,
         data = %plan.database.data_dir.display(),
-        sources = plan.index.as_ref().map(|options| list(&options.sources)),
+        sources = plan.index.as_ref().map(|index| list(&index.ingest.sources)),
         "starting"
     );
 
@@ -141,8 +150,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
             ended = stages.ended() => return Err(ended),
         }
     }
-    if let Some(options) = plan.index {
-        index::spawn(&stages.sources, &deps, options, &plan.hosts);
+    if let Some(index) = plan.index {
+        index::spawn(&stages.sources, &deps, index, &plan.hosts);
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())

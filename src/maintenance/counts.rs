@@ -3,82 +3,17 @@
 //!
 //! Each step is a short transaction under the lock of the batches, which are let in between.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use metrics::counter;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    retry::Retry,
-    store::{self, actors::accounts, counts::checks, sources::lease::Token},
-};
-
-/// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
-const STEP_ROWS: i64 = 500;
-/// How often to look for accounts that were hidden, shown or purged.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-/// Moves the counts after accounts that were hidden or shown, then removes what is left of deleted accounts. Returns the number of
-/// steps that it took.
-pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
-    let mut steps = 0;
-    while accounts::has_work(connection).await? {
-        let mut transaction = store::begin_apply(connection, token).await?;
-        let moved = accounts::move_counts(&mut transaction, STEP_ROWS).await?;
-        if !moved && !accounts::purge(&mut transaction, STEP_ROWS).await? {
-            break;
-        }
-        transaction.commit().await?;
-        steps += 1;
-    }
-    Ok(steps)
-}
-
-/// Counts the next tracks again, and corrects those whose count has drifted: then there is a bug, and it is logged.
-/// Returns how many.
-pub async fn check_counts(
-    (connection, token): (&mut PgConnection, Option<Token>),
-    tracks: i64,
-    clock: &Clock,
-) -> sqlx::Result<u64> {
-    let drifts = checks::check_next(connection, tracks, clock.now().utc()).await?;
-    let mut corrected = 0;
-    for drift in drifts {
-        let mut transaction = store::begin_apply(connection, token).await?;
-        // Counted once more, under the lock that keeps writers out.
-        let drift = checks::correct(&mut transaction, drift.track_id, clock.now().utc()).await?;
-        transaction.commit().await?;
-        if let Some(drift) = drift {
-            tracing::error!(
-                track = drift.track_id,
-                kept = drift.kept,
-                counted = drift.counted,
-                "a like count had drifted"
-            );
-            counter!("plyr_count_drift_total").increment(1);
-            corrected += 1;
-        }
-    }
-    Ok(corrected)
-}
-
-/// Does both until cancelled. A database that is away is asked again at the next turn.
-pub async fn keep((pool, token): (PgPool, Token), recounts_per_minute: u32, clock: Clock, cancel: CancellationToken) {
-    let mut looks = ticks(LOOK_EVERY);
-    let mut retry = Retry::of_database("the like counts are not kept right for now");
-    let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
-    loop {
-        let outcome = tokio::select! {
-            () = cancel.cancelled() => return,
-            _ = looks.tick() => follow_hidden(&pool, token).await,
-            () = next(&mut recounts) => recount(&pool, token, &clock).await,
-        };
         match outcome {
             Ok(()) => retry.succeeded(),
-            Err(error) => drop(cancel.run_until_cancelled(tokio::time::sleep(retry.failed(&error))).await),
+            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
         }
     }
 }
@@ -99,10 +34,10 @@ async fn next(ticks: &mut Option<Interval>) {
     }
 }
 
-async fn follow_hidden(pool: &PgPool, token: Token) -> sqlx::Result<()> {
-    follow_accounts(&mut *pool.acquire().await?, Some(token)).await.map(drop)
+async fn follow_hidden(leader: &Leader) -> sqlx::Result<()> {
+    follow_accounts(&mut *leader.pool.acquire().await?, Some(leader.token)).await.map(drop)
 }
 
-async fn recount(pool: &PgPool, token: Token, clock: &Clock) -> sqlx::Result<()> {
-    check_counts((&mut *pool.acquire().await?, Some(token)), 1, clock).await.map(drop)
+async fn recount(leader: &Leader) -> sqlx::Result<()> {
+    check_counts(&mut *leader.pool.acquire().await?, Some(leader.token), 1, &leader.clock).await.map(drop)
 }

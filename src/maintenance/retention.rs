@@ -26,19 +26,19 @@ const SWEEP_EVERY: Duration = Duration::from_mins(2);
 const MEGABYTE: i64 = 1 << 20;
 
 /// Deletes rejects that are too old or too many, now and every few minutes. Deleted ones stay counted.
-pub async fn sweep_on(pool: &PgPool, retention: &Retention) -> Infallible {
+pub(super) async fn sweep(pool: &PgPool, retention: Retention) -> Infallible {
     let mut ticks = interval(SWEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Err(error) = sweep(pool, retention).await {
+        if let Err(error) = sweep_once(pool, retention).await {
             tracing::warn!(%error, "expired rejects could not be deleted: trying again later");
         }
     }
 }
 
 /// One sweep, in statements that are each short.
-async fn sweep(pool: &PgPool, retention: &Retention) -> sqlx::Result<()> {
+async fn sweep_once(pool: &PgPool, retention: Retention) -> sqlx::Result<()> {
     let bytes_max = i64::from(retention.megabytes_max) * MEGABYTE;
     let mut connection = pool.acquire().await?;
     let mut excess = expired::measure(&mut connection, bytes_max).await?.saturating_sub(bytes_max);

@@ -4,10 +4,7 @@ use std::{
     process::Command,
 };
 
-use super::PrivatePostgresError;
-
-/// The oldest major version whose SQL the index speaks.
-pub const VERSION_MIN: u32 = 15;
+use super::error::{PrivatePostgresError, VERSION_MIN};
 
 /// Where distributions put the server's programs, which are seldom on the PATH. One `*` in one component.
 const FOLDERS: [&str; 8] = [

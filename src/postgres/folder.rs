@@ -10,7 +10,7 @@ use std::{
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::PrivatePostgresError;
+use super::error::PrivatePostgresError;
 
 /// The role and the database inside the private server.
 const NAME: &str = "plyr";
@@ -25,7 +25,7 @@ pub struct Folder {
     root: PathBuf,
 }
 
-/// The right to start and stop the server of one data folder; held for as long as it lives, and let go by the kernel
+/// The right to start and stop the server of one data folder; held for as long as it lives, and released by the kernel
 /// however the process ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -54,7 +54,7 @@ impl Folder {
         Ok(Self { root: fs::canonicalize(path).map_err(fail)? })
     }
 
-    /// Takes the lock, or says who has it. Whoever takes it for a moment says so, and is worth waiting for.
+    /// Takes the lock, or says which process has it. One that takes it for a moment says so, and is worth waiting for.
     pub fn lock(self, is_brief: bool) -> Result<Lock, PrivatePostgresError> {
         let path = self.root.join("lock");
         let fail = |error| PrivatePostgresError::Folder { path: path.clone(), error };
@@ -73,7 +73,7 @@ impl Folder {
         Ok(Lock { folder: self, _file: file })
     }
 
-    /// The server's own folder. The socket lies in it too: Postgres itself insists that nobody else may enter.
+    /// The server's own folder. The socket lies in it too: Postgres itself insists that no other user may enter.
     pub fn server(&self) -> PathBuf {
         self.root.join("postgres")
     }
@@ -88,7 +88,7 @@ impl Folder {
         self.root.join("postgres.log")
     }
 
-    /// How to connect to the server, whoever started it, and the handle that must live as long as the options are used.
+    /// How to connect to the server, whichever process started it, and the handle that must live as long as the options are used.
     ///
     /// Where the socket's path is too long for an address, it is reached through a handle on the folder.
     pub fn connect_options(&self) -> Result<(PgConnectOptions, Option<File>), PrivatePostgresError> {

@@ -1,6 +1,6 @@
 //! Server processes that an earlier run left behind: its Postgres after a kill -9 of the program, or the backends after a
-//! kill -9 of Postgres. They are told by what they are (named `postgres`, working in our folder), not by a stored number,
-//! which may long be somebody else's.
+//! kill -9 of Postgres. They are found by what they are (named `postgres`, working in our folder), not by a stored number,
+//! which may long be another process's.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 const FAST_STOP_MAX: Duration = Duration::from_mins(1);
 /// How long a process may take to end without writing anything.
 const QUICK_STOP_MAX: Duration = Duration::from_secs(6);
-/// Nobody tells us when a process ends that is not our child.
+/// The end of a process that is not our child is not reported to us.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Ends whatever still works in the server's folder, and clears the lock files that it can no longer clear.
@@ -28,11 +28,11 @@ pub async fn clear(server: &Path) {
         }
         wait_until_gone(server, QUICK_STOP_MAX).await;
     }
-    // Postgres takes a lock file for live as long as its number belongs to any process, be it a zombie or a stranger.
+    // Postgres takes a lock file for live as long as its number belongs to any process, be it a zombie or an unrelated one.
     if Path::new("/proc/self/cwd").exists() {
         for name in ["postmaster.pid", ".s.PGSQL.5432.lock"] {
             if fs::remove_file(server.join(name)).is_ok() {
-                tracing::debug!(name, "removed a lock file that nobody held");
+                tracing::debug!(name, "removed a lock file that no process held");
             }
         }
     }

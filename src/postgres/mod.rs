@@ -1,7 +1,8 @@
-//! A Postgres of our own under the data folder, for whoever names no other: unix socket only, no TCP port, its processes
+//! A private Postgres under the data folder, where no other is named: unix socket only, no TCP port, its processes
 //! owned by an unprivileged user, started and stopped with the program.
 //!
-//! Contract: whoever holds the [`Lock`] of a data folder owns its server; everybody else only connects to it. However the
+//! Contract: the process that holds the [`Lock`] of a data folder owns its server; all others only connect to it. Does not know what
+//! is stored in it. However the
 //! program or the server ended, the next [`start`] works, and committed rows are there. If the server dies while the
 //! program runs, [`PrivatePostgres::supervise`] starts it again, and others see a database that is away for a while.
 //!
@@ -9,12 +10,12 @@
 //! closed to the server's user, as root's home is, and its socket's path may be long.
 
 mod binaries;
+mod error;
 mod folder;
 mod leftovers;
 
 use std::{
     fs::File,
-    io,
     os::fd::AsRawFd as _,
     path::{Path, PathBuf},
     process::Stdio,
@@ -32,7 +33,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use binaries::{Binaries, VERSION_MIN};
+pub use binaries::Binaries;
+pub use error::{PrivatePostgresError, VERSION_MIN};
 use folder::Owner;
 pub use folder::{Folder, Lock};
 
@@ -48,7 +50,7 @@ const QUICK_STOP_MAX: Duration = Duration::from_secs(3);
 const RESTART: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 const LOG_LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// What the server is told besides where it is. Sized for one index on one machine.
+/// The server's settings besides where it is. Sized for one index on one machine.
 const SETTINGS: [&str; 16] = [
     "port=5432",
     "listen_addresses=",
@@ -68,77 +70,6 @@ const SETTINGS: [&str; 16] = [
     "jit=off",
 ];
 
-/// The private Postgres cannot be had; each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum PrivatePostgresError {
-    /// No server programs.
-    #[error(
-        "there is no Postgres {VERSION_MIN} or newer on this machine: {install}, or set DATABASE_URL to a database"
-    )]
-    NoBinaries {
-        /// What to type.
-        install: &'static str,
-    },
-    /// The data folder was made by a version that is not installed.
-    #[error("the data folder was made by Postgres {version}, whose programs are not on this machine: install them")]
-    OtherVersion {
-        /// The major version.
-        version: u32,
-    },
-    /// Somebody else owns the server.
-    #[error("another plyr-likes (process {holder}) works on {path}: stop it, or give this one another PLYR_DATA_DIR")]
-    InUse {
-        /// The data folder.
-        path: PathBuf,
-        /// Its process number.
-        holder: String,
-        /// Whether it is a command that will soon be done.
-        is_brief: bool,
-    },
-    /// The folder belongs to another user.
-    #[error("{path} belongs to the user with number {uid}: run as that user or as root")]
-    Foreign {
-        /// The server's folder.
-        path: PathBuf,
-        /// The user's number.
-        uid: u32,
-    },
-    /// Postgres does not run as root, and there is nobody else.
-    #[error("Postgres does not run as root, and there is no user `postgres` or `nobody` to run it as: add one")]
-    NoUser,
-    /// A file or folder under the data folder cannot be used.
-    #[error("{path} cannot be used: {error}")]
-    Folder {
-        /// Which one.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A server program cannot be started.
-    #[error("{program} cannot be started: {error}")]
-    Spawn {
-        /// Which one.
-        program: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// `initdb` failed.
-    #[error("initdb could not make a database folder: {said}")]
-    Init {
-        /// What it said.
-        said: String,
-    },
-    /// The server ended instead of starting.
-    #[error("Postgres did not start: {said}")]
-    Start {
-        /// The end of its log.
-        said: String,
-    },
-    /// The server runs, but answers with an error.
-    #[error("the private Postgres answers with an error: {0}")]
-    Query(#[from] sqlx::Error),
-}
-
 /// A running server that this process owns.
 #[derive(Debug)]
 pub struct PrivatePostgres {
@@ -150,8 +81,8 @@ pub struct PrivatePostgres {
     _socket: Option<File>,
 }
 
-/// The server's first process. Dropped while it runs, it is told to end at once: whoever starts a server and then fails,
-/// or is told to end now, leaves none behind.
+/// The server's first process. Dropped while it runs, it is stopped at once: a program that starts a server and then fails,
+/// or is stopped, leaves none behind.
 #[derive(Debug)]
 struct Process(Child);
 
@@ -351,7 +282,7 @@ fn spawn_server(
         command.args(["-c", setting]);
     }
     command.args(["-c", &format!("unix_socket_directories={place}")]);
-    // Tells nothing to Postgres, but to whoever reads the list of processes.
+    // Means nothing to Postgres, but shows in the list of processes.
     command.args(["-c", &format!("plyr.data_dir={}", folder.server().display())]);
     command.stdout(Stdio::null()).stderr(log);
     command.spawn().map(Process).map_err(|error| PrivatePostgresError::Spawn { program, error })

@@ -8,6 +8,7 @@ mod availability;
 mod connect;
 pub mod counts;
 pub mod gaps;
+mod leader;
 pub mod records;
 pub mod rejects;
 pub mod repos;
@@ -21,7 +22,19 @@ pub mod views;
 
 pub use availability::is_unavailable;
 pub use connect::{open_pool, parse_database_url};
+pub use leader::Leader;
 pub use transaction::{analyze, begin_apply, begin_held};
+
+use chrono::{DateTime, Utc};
+
+/// When due rows are taken, and until when they are leased to the process that takes them.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseTimes {
+    /// What is due by then is taken.
+    pub now: DateTime<Utc>,
+    /// Rows that are not done by then are due again.
+    pub until: DateTime<Utc>,
+}
 
 /// What a guarded write did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

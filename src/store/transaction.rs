@@ -8,12 +8,12 @@ const APPLY_LOCK: i64 = 0x706c_7972_0000_0001;
 /// Begins the transaction of one batch, alone among all writers of records until it ends.
 ///
 /// Its commit waits for the disk, whatever the server's default: the ids that the writer remembers and the positions that
-/// the sources are told must outlive a crash of Postgres, or the next rows would name ids that are given out anew. Arrays are
+/// the sources resume from must outlive a crash of Postgres, or the next rows would name ids that are given out again. Arrays are
 /// looked up key by key, however small a table still is: what a batch costs must not grow with the index. A writer that
-/// is heard of no more does not keep the lock for ever.
+/// hangs does not keep the lock for ever.
 ///
 /// Under a token the transaction is that of the lease's holder: it fails when the lease has been taken over, and while it
-/// runs nobody takes the lease over.
+/// runs the lease is not taken over.
 pub async fn begin_apply(
     connection: &mut PgConnection,
     token: Option<Token>,

@@ -86,7 +86,7 @@ impl Enrollment {
         let now = self.context.clock.now().utc();
         for (actor_id, did) in restored {
             let mut transaction = connection.begin().await?;
-            repos::enqueue(&mut transaction, &[did.as_str()], ResyncCause::Account, (now, now)).await?;
+            repos::enqueue(&mut transaction, &[did.as_str()], ResyncCause::Account, now).await?;
             accounts::mark_read(&mut transaction, actor_id).await?;
             transaction.commit().await?;
         }

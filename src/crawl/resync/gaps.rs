@@ -65,7 +65,7 @@ impl GapRepair {
             let now = self.context.clock.now().utc();
             if repairs::take_up(connection, gap.id, now).await? {
                 let cause = if gap.reason == GapReason::Sync { ResyncCause::Sync } else { ResyncCause::Chain };
-                repos::enqueue(connection, &[did.as_str()], cause, (now, now)).await?;
+                repos::enqueue(connection, &[did.as_str()], cause, now).await?;
             }
         }
         Ok(())
@@ -99,7 +99,7 @@ impl GapRepair {
                 0 => "all repos that it may concern have been read since".to_owned(),
                 count => format!("all repos that it may concern have been read since, but {count} that no host gives"),
             };
-            if gaps::close(connection, gap.id, By::Repair, (Some(&note), now)).await? {
+            if gaps::close(connection, gap.id, By::Repair, Some(&note), now).await? {
                 tracing::info!(gap = gap.id, note, "a gap is closed");
             }
         }

@@ -38,7 +38,7 @@ pub struct Manager {
     /// In the order of the scores.
     pub sources: Vec<ManagedSource>,
     pub scores: watch::Receiver<Vec<Score>>,
-    /// The scores that `status` shows; none of ours at first.
+    /// The scores that `status` shows; at first they may be those of another run.
     pub stored: Option<Vec<Score>>,
 }
 
@@ -119,6 +119,13 @@ impl Manager {
     }
 
     async fn manage(&mut self, now: Instant) -> sqlx::Result<()> {
+        if self.stored.is_none() {
+            // Of incidents before our start nothing is known: their gaps end with it.
+            for place in 0..self.sources.len() {
+                self.end_gap(place).await?;
+            }
+            self.store(Vec::new()).await?;
+        }
         let scores = self.scores.borrow_and_update().clone();
         for (place, score) in scores.iter().enumerate() {
             self.manage_source(place, score, now).await?;
@@ -207,7 +214,7 @@ impl Manager {
         let (name, at) = (&self.sources[place].name, self.clock.now().utc());
         let note = "read again from where it begins, the source delivered all that others had delivered";
         let close = async |connection: &mut PgConnection| {
-            gaps::prove(connection, Some(name), GapReason::Incomplete, (note, at)).await
+            gaps::close_by_source(connection, Some(name), GapReason::Incomplete, note, at).await
         };
         self.transaction(close).await?;
         tracing::info!(source = name, "no longer incomplete: it has delivered all that it had missed");
@@ -247,7 +254,7 @@ impl Manager {
             tracing::warn!(source = source.name, pause_s = source.pause.as_secs(), "incomplete source: paused");
             source.pause(until);
         } else {
-            tracing::warn!(source = source.name, "incomplete source: there is no standby to take its place");
+            tracing::warn!(source = source.name, "incomplete source: there is no standby source to take its place");
             source.state = State::Incomplete { until };
         }
         Ok(())
@@ -263,10 +270,6 @@ impl Manager {
         }
         let compared = if scores.len() < 2 { &[] } else { &self.sources[..] };
         let rows: Vec<NewScore<'_>> = compared.iter().zip(&scores).map(row).collect();
-        // Of incidents before our start nothing is known: their gaps end with it.
-        for place in (0..self.sources.len()).filter(|_| self.stored.is_none()) {
-            self.end_gap(place).await?;
-        }
         let now = self.clock.now().utc();
         self.transaction(async |connection: &mut PgConnection| scores::replace(connection, &rows, now).await).await?;
         self.stored = Some(scores);

@@ -15,7 +15,7 @@ pub enum CheckReason {
     Deleted,
     /// A hint says otherwise than a later one.
     Contradicted,
-    /// A hint says something that tells nothing of visibility.
+    /// A hint says something that does not decide visibility.
     Unclear,
     /// It is hidden, and has written.
     Commit,
@@ -80,8 +80,8 @@ pub async fn request_for_commits(
     Ok(())
 }
 
-/// Asks for checks where what a host said of a repo is not how we show its owner: hidden, though the host gives the repo to everyone;
-/// or shown, though nobody gives it. `repos` says of each whether it was given.
+/// Asks for checks where what a host said of a repo is not how we show its owner: hidden, though the host serves the repo to everyone;
+/// or shown, though no host serves it. `repos` says of each whether it was served.
 pub async fn request_for_repos(
     connection: &mut PgConnection,
     repos: &[(&Did, bool)],

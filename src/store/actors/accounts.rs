@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::atproto::{Did, Tid};
 
-/// Moves whenever somebody is hidden, shown or purged. Under the lock of [`crate::store::begin_apply`] it stands still.
+/// Advances whenever an actor is hidden, shown or purged. Under the lock of [`crate::store::begin_apply`] it stands still.
 pub async fn find_generation(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar!("SELECT last_value FROM account_generation").fetch_one(connection).await
 }
@@ -28,7 +28,7 @@ async fn advance_generation(connection: &mut PgConnection) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Whether counts have still to follow somebody, or rows of a deleted account are still there.
+/// Whether counts have still to follow an actor, or rows of a deleted account are still there.
 pub async fn has_work(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "SELECT (EXISTS (SELECT FROM uncounted_actors WHERE NOT is_uncounted) OR EXISTS (

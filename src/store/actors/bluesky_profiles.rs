@@ -3,16 +3,19 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::atproto::{Cid, Did, Timestamp};
+use crate::{
+    atproto::{Cid, Did, Timestamp},
+    store::LeaseTimes,
+};
 
-/// Somebody whose profile is to be asked for.
+/// An actor whose profile is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueProfile {
     /// Whose.
     pub actor_id: i64,
     /// Whose.
     pub did: Did,
-    /// Their server, if it is known and they are shown: an artist or a liker, and not hidden. Nobody else is asked about.
+    /// The server, if it is known and the actor is shown: an artist or a liker, and not hidden. No profile of others is read.
     pub host: Option<String>,
     /// Attempts in a row that brought no answer.
     pub tries: i32,
@@ -84,7 +87,7 @@ pub struct ProfileAnswer<'a> {
 /// Lists the actors with an id above `after` as due at once, `limit` actors at most; those who are listed stay as they are. Gives the
 /// id of the last one looked at; none when there were no more.
 ///
-/// Whoever was deleted is left out, and comes back by [`super::accounts::unbury`].
+/// Deleted accounts are left out, and come back by [`super::accounts::unbury`].
 pub async fn enroll(
     connection: &mut PgConnection,
     after: i64,
@@ -127,12 +130,8 @@ pub async fn mark_told(
     Ok(done.rows_affected())
 }
 
-/// Takes at most `limit` that are due, the longest first, and puts them off until `lease`, by when they should be done.
-pub async fn take_due(
-    connection: &mut PgConnection,
-    limit: i64,
-    (now, lease): (DateTime<Utc>, DateTime<Utc>),
-) -> sqlx::Result<Vec<DueProfile>> {
+/// Takes at most `limit` that are due, the longest first, and puts them off until `times.until`, by when they should be done.
+pub async fn take_due(connection: &mut PgConnection, limit: i64, times: LeaseTimes) -> sqlx::Result<Vec<DueProfile>> {
     let rows = sqlx::query!(
         "WITH due AS (
             SELECT actor_id FROM bluesky_profiles WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -153,9 +152,9 @@ pub async fn take_due(
             SELECT true AS is_one FROM hidden_actors h WHERE h.actor_id = t.actor_id
         ) AS hidden ON true
         ORDER BY 1",
-        now,
+        times.now,
         limit,
-        lease
+        times.until
     )
     .fetch_all(connection)
     .await?;

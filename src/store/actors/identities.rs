@@ -1,9 +1,12 @@
-//! Who somebody is, as far as we know, and since when.
+//! DID documents and confirmed handles, as far as we know them, with their age.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Handle, Timestamp};
+use crate::{
+    atproto::{Did, Handle, Timestamp},
+    store::LeaseTimes,
+};
 
 /// What is stored of one DID. Texts are as the table holds them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +125,7 @@ pub async fn enroll(
 pub async fn take_due(
     connection: &mut PgConnection,
     limit: i64,
-    (now, lease): (DateTime<Utc>, DateTime<Utc>),
+    times: LeaseTimes,
     is_plc_away: bool,
 ) -> sqlx::Result<Vec<Did>> {
     let dids = if is_plc_away {
@@ -131,8 +134,8 @@ pub async fn take_due(
                 SELECT did FROM identities WHERE due_at <= $1 AND did NOT LIKE 'did:plc:%'
                 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
             ) AS due WHERE i.did = due.did RETURNING i.did",
-            now,
-            lease,
+            times.now,
+            times.until,
             limit
         )
         .fetch_all(connection)
@@ -142,8 +145,8 @@ pub async fn take_due(
             "UPDATE identities i SET due_at = $2 FROM (
                 SELECT did FROM identities WHERE due_at <= $1 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
             ) AS due WHERE i.did = due.did RETURNING i.did",
-            now,
-            lease,
+            times.now,
+            times.until,
             limit
         )
         .fetch_all(connection)
@@ -172,7 +175,7 @@ pub async fn release(
 }
 
 /// Stores what a document said. A handle that was confirmed stays so if the document still claims it. It is due at `lease` if
-/// somebody is about to see to its handle; otherwise when it was, or at once if the handle is another. Whether the handle is
+/// its handle is about to be looked at; otherwise when it was, or at once if the handle is another. Whether the handle is
 /// confirmed.
 pub async fn write_document(
     connection: &mut PgConnection,
@@ -199,11 +202,12 @@ pub async fn write_document(
     .await
 }
 
-/// Stores what came of confirming a handle, and when to look again: sooner if an event has told of a change since `begun_at`.
+/// Stores what came of confirming a handle, and when to look again: sooner if an event came after `begun_at`.
 pub async fn write_confirmation(
     connection: &mut PgConnection,
     did: &Did,
-    (begun_at, confirmed_at): (DateTime<Utc>, Option<DateTime<Utc>>),
+    begun_at: DateTime<Utc>,
+    confirmed_at: Option<DateTime<Utc>>,
     due_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
@@ -226,21 +230,33 @@ pub async fn forget_confirmation(connection: &mut PgConnection, did: &Did) -> sq
     Ok(())
 }
 
-/// Stores a failure: in one word, in one sentence, and when to try again.
+/// Why an identity could not be read, and when to try again.
+#[derive(Debug, Clone, Copy)]
+pub struct IdentityFailure<'a> {
+    /// In one word.
+    pub failure: &'a str,
+    /// In one sentence.
+    pub detail: &'a str,
+    /// When it failed.
+    pub failed_at: DateTime<Utc>,
+    /// When to try again.
+    pub due_at: DateTime<Utc>,
+}
+
+/// Stores a failure, and that there was one more in a row.
 pub async fn write_failure(
     connection: &mut PgConnection,
     did: &Did,
-    (failure, detail): (&str, &str),
-    (now, due_at): (DateTime<Utc>, DateTime<Utc>),
+    failure: &IdentityFailure<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO identities AS i (did, failure, detail, failed_at, tries, due_at) VALUES ($1, $2, $3, $4, 1, $5)
         ON CONFLICT (did) DO UPDATE SET failure = $2, detail = $3, failed_at = $4, tries = i.tries + 1, due_at = $5",
         did.as_str(),
-        failure,
-        detail,
-        now,
-        due_at
+        failure.failure,
+        failure.detail,
+        failure.failed_at,
+        failure.due_at
     )
     .execute(connection)
     .await?;
@@ -255,7 +271,7 @@ pub async fn postpone(connection: &mut PgConnection, did: &Did, due_at: DateTime
     Ok(())
 }
 
-/// Shows an actor's confirmed handle, or none. A handle belongs to one actor at a time: whoever had it is looked at again.
+/// Shows an actor's confirmed handle, or none. A handle belongs to one actor at a time: an actor that had it is looked at again.
 ///
 /// Each statement locks one row, so that this never stands in the way of a batch, nor a batch in its way.
 pub async fn show_handle(
@@ -283,7 +299,7 @@ pub async fn show_handle(
     Ok(())
 }
 
-/// Marks as due those of whom an `#identity` event says that something has changed; strangers stay strangers. Nobody is due more
+/// Marks as due those of whom an `#identity` event says that something has changed; unknown DIDs stay unknown. No identity is due more
 /// often than every ten seconds for that, however many events come. Gives how many are marked.
 pub async fn mark_told(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<u64> {
     if dids.is_empty() {

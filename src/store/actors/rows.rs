@@ -58,7 +58,7 @@ pub struct HintOutcome {
     pub applied: bool,
 }
 
-/// Keeps the latest hint of each actor that we know; strangers stay strangers, and have no outcome. Each DID at most once.
+/// Keeps the latest hint of each known actor; unknown DIDs stay unknown, and have no outcome. Each DID at most once.
 pub async fn update_accounts(
     connection: &mut PgConnection,
     hints: &[AccountHint<'_>],

@@ -15,7 +15,7 @@ pub struct Drift {
 }
 
 /// Counts the likes of the next `tracks` tracks, in the order of their ids and then from the first again, and answers those
-/// whose count has drifted. Corrects nothing, and holds nobody up.
+/// whose count has drifted. Corrects nothing, and takes no lock.
 pub async fn check_next(connection: &mut PgConnection, tracks: i64, now: DateTime<Utc>) -> sqlx::Result<Vec<Drift>> {
     let rows = sqlx::query!(
         "SELECT c.track_id, c.like_count AS kept, (

@@ -4,11 +4,10 @@
 //! widens it. A gap that is closed says by what and why. Does not know how a gap is repaired.
 
 pub mod repairs;
+mod stored;
 mod stretches;
 mod words;
 
-pub use stretches::{
-    NewBreak, NewGap, NewSync, OpenCount, StoredGap, Which, close, count_open, end, list, list_open, open, open_repos,
-    open_syncs, prove, set_state,
-};
+pub use stored::{OpenCount, StoredGap, Which, count_open, list, list_open};
+pub use stretches::{NewBreak, NewGap, NewSync, close, close_by_source, end, open, open_repos, open_syncs, set_state};
 pub use words::{By, End, State};

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use super::words::State;
 
-/// Takes an open gap up. Answers false where somebody else has, or it is closed.
+/// Takes an open gap up. Answers false where it is taken up already, or closed.
 pub async fn take_up(connection: &mut PgConnection, id: i64, now: DateTime<Utc>) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE gaps SET state = $2, repair_started_at = $3 WHERE id = $1 AND state = $4",

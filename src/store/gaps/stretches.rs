@@ -22,7 +22,7 @@ pub struct NewGap<'a> {
     pub from: End,
     /// The first that came after; an unknown time while nothing has come.
     pub to: End,
-    /// For people, in one sentence; without U+0000.
+    /// For the operator, in one sentence; without U+0000.
     pub detail: &'a str,
 }
 
@@ -60,7 +60,7 @@ pub async fn open(connection: &mut PgConnection, gap: NewGap<'_>, now: DateTime<
     .await
 }
 
-/// Fills in where a gap of this source and reason ends, if it is not closed and nobody knew. Answers whether that was so.
+/// Fills in where a gap of this source and reason ends, if it is not closed and the end is unknown. Answers whether that was so.
 pub async fn end(connection: &mut PgConnection, source: &str, reason: GapReason, to: End) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE gaps SET to_value = $3, to_at = $4
@@ -75,12 +75,13 @@ pub async fn end(connection: &mut PgConnection, source: &str, reason: GapReason,
     Ok(done.rows_affected() > 0)
 }
 
-/// Closes, by proof, what is not closed of a reason: of one source, or of all. Answers how many there were.
-pub async fn prove(
+/// Closes what the source itself shows not to be missed: what is not closed of a reason, of one source or of all. Answers how many there were.
+pub async fn close_by_source(
     connection: &mut PgConnection,
     source: Option<&str>,
     reason: GapReason,
-    (note, now): (&str, DateTime<Utc>),
+    note: &str,
+    now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = 'source', note = $4
@@ -95,10 +96,10 @@ pub async fn prove(
     Ok(done.rows_affected())
 }
 
-/// A repo whose head a `#sync` told of.
+/// A repo whose head a `#sync` named.
 #[derive(Debug, Clone, Copy)]
 pub struct NewSync<'a> {
-    /// Who told.
+    /// The source that delivered it.
     pub source: &'a str,
     /// Whose repo.
     pub did: &'a Did,
@@ -108,8 +109,8 @@ pub struct NewSync<'a> {
     pub at: Option<Timestamp>,
 }
 
-/// Opens a gap for each repo of an actor whom we know, unless its head, or a later one, has been told of before; strangers
-/// stay strangers. Answers how many are new. Each repo is named once.
+/// Opens a gap for each repo of a known actor, unless its head, or a later one, was delivered before; unknown DIDs stay
+/// unknown. Answers how many are new. Each repo is named once.
 pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], now: DateTime<Utc>) -> sqlx::Result<u32> {
     if syncs.is_empty() {
         return Ok(0);
@@ -140,10 +141,10 @@ pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], no
     Ok(opened.try_into().unwrap_or(0))
 }
 
-/// A commit with which something is wrong, so that its repo is to be read anew.
+/// A commit with which something is wrong, so that its repo is to be resynced.
 #[derive(Debug, Clone, Copy)]
 pub struct NewBreak<'a> {
-    /// Who told.
+    /// The source that delivered it.
     pub source: &'a str,
     /// Whose repo.
     pub did: &'a Did,
@@ -194,107 +195,6 @@ pub async fn open_repos(
     Ok(opened.try_into().unwrap_or(0))
 }
 
-/// A gap as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredGap {
-    /// Its number.
-    pub id: i64,
-    /// The source's name.
-    pub source: String,
-    /// Why.
-    pub reason: GapReason,
-    /// The one repo that it is about.
-    pub did: Option<Did>,
-    /// The number space of the two ends.
-    pub kind: Option<String>,
-    /// The last that we had.
-    pub from: End,
-    /// The first that came after; for a repo, its head.
-    pub to: End,
-    /// What is being done about it.
-    pub state: State,
-    /// For people.
-    pub detail: String,
-    /// When it was noticed.
-    pub opened_at: Timestamp,
-    /// When it was closed.
-    pub closed_at: Option<Timestamp>,
-    /// Who closed it: `operator`, `repair` or `proof`.
-    pub closed_by: Option<String>,
-    /// What whoever closed it had to say.
-    pub note: Option<String>,
-}
-
-/// Which gaps to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// All of them.
-    All,
-    /// Those that are not closed.
-    NotClosed,
-    /// One.
-    Number(i64),
-}
-
-/// Gaps, the newest first.
-pub async fn list(connection: &mut PgConnection, which: Which, limit: i64) -> sqlx::Result<Vec<StoredGap>> {
-    match which {
-        Which::All => select(connection, &State::ALL, None, (false, limit)).await,
-        Which::NotClosed => select(connection, &[State::Open, State::Repairing], None, (false, limit)).await,
-        Which::Number(id) => select(connection, &State::ALL, Some(id), (false, limit)).await,
-    }
-}
-
-/// What a repair has to do: gaps that nobody has closed or taken up, the oldest first.
-pub async fn list_open(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<StoredGap>> {
-    select(connection, &[State::Open], None, (true, limit)).await
-}
-
-async fn select(
-    connection: &mut PgConnection,
-    states: &[State],
-    id: Option<i64>,
-    (oldest_first, limit): (bool, i64),
-) -> sqlx::Result<Vec<StoredGap>> {
-    let states: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
-    let rows = sqlx::query!(
-        "SELECT id, source, reason, did, kind, from_value, to_value, from_at, to_at, state, detail, opened_at, closed_at,
-            closed_by, note
-        FROM gaps WHERE state = ANY ($1) AND ($2::bigint IS NULL OR id = $2)
-        ORDER BY CASE WHEN $3 THEN id ELSE -id END LIMIT $4",
-        &states as &[&str],
-        id,
-        oldest_first,
-        limit
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let moment = |at: Option<_>| at.map(Timestamp::from_utc);
-            Ok(StoredGap {
-                id: row.id,
-                source: row.source,
-                reason: GapReason::parse(&row.reason).ok_or_else(|| unreadable("a reason", row.id))?,
-                did: row.did.map(|did| Did::parse(&did).map_err(|_| unreadable("a DID", row.id))).transpose()?,
-                kind: row.kind,
-                from: End { value: row.from_value, at: moment(row.from_at) },
-                to: End { value: row.to_value, at: moment(row.to_at) },
-                state: State::parse(&row.state).ok_or_else(|| unreadable("a state", row.id))?,
-                detail: row.detail,
-                opened_at: Timestamp::from_utc(row.opened_at),
-                closed_at: moment(row.closed_at),
-                closed_by: row.closed_by,
-                note: row.note,
-            })
-        })
-        .collect()
-}
-
-fn unreadable(what: &str, id: i64) -> sqlx::Error {
-    sqlx::Error::Decode(format!("gap {id} has {what} that this program does not know").into())
-}
-
 /// Takes a gap up for repair, or gives it back. Answers false where it is closed or gone, or is so already.
 pub async fn set_state(connection: &mut PgConnection, id: i64, state: State) -> sqlx::Result<bool> {
     let done = sqlx::query!(
@@ -313,7 +213,8 @@ pub async fn close(
     connection: &mut PgConnection,
     id: i64,
     by: By,
-    (note, now): (Option<&str>, DateTime<Utc>),
+    note: Option<&str>,
+    now: DateTime<Utc>,
 ) -> sqlx::Result<bool> {
     let done = sqlx::query!(
         "UPDATE gaps SET state = 'closed', closed_at = $3, closed_by = $2, note = $4
@@ -326,37 +227,4 @@ pub async fn close(
     .execute(connection)
     .await?;
     Ok(done.rows_affected() > 0)
-}
-
-/// Of one reason: how many gaps are not closed, and since when there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenCount {
-    /// Why.
-    pub reason: String,
-    /// How many.
-    pub count: i64,
-    /// How many of them a repair has taken up.
-    pub repairing: i64,
-    /// When the first of them was noticed.
-    pub oldest_at: Timestamp,
-}
-
-/// Counts what is not closed, by reason.
-pub async fn count_open(connection: &mut PgConnection) -> sqlx::Result<Vec<OpenCount>> {
-    let rows = sqlx::query!(
-        r#"SELECT reason, count(*) AS "count!", count(*) FILTER (WHERE state = 'repairing') AS "repairing!",
-            min(opened_at) AS "oldest_at!" FROM gaps WHERE state <> 'closed'
-        GROUP BY reason ORDER BY reason"#
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| OpenCount {
-            reason: row.reason,
-            count: row.count,
-            repairing: row.repairing,
-            oldest_at: Timestamp::from_utc(row.oldest_at),
-        })
-        .collect())
 }

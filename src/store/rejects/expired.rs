@@ -1,8 +1,8 @@
-//! Rejects that were let go because they were too old or too many: counted by reason.
+//! Rejects that were deleted because they were too old or too many: counted by reason.
 
 use sqlx::PgConnection;
 
-/// What one statement let go, of one reason.
+/// What one statement deleted, of one reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expired {
     /// Why they had been refused.
@@ -14,7 +14,7 @@ pub struct Expired {
 }
 
 /// How many bytes all rejects take on disk, about. Counted out only if their files are larger than `enough`: those hold what
-/// was let go, too, until its room is used again.
+/// was deleted, too, until its room is used again.
 pub async fn measure(connection: &mut PgConnection, enough: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         r#"SELECT CASE WHEN pg_total_relation_size('rejects') <= $1 THEN 0 ELSE
@@ -25,7 +25,7 @@ pub async fn measure(connection: &mut PgConnection, enough: i64) -> sqlx::Result
     .await
 }
 
-/// Lets go of some of the oldest rejects: those that are older than so many days, and those that come before so many bytes are
+/// Deletes some of the oldest rejects: those that are older than so many days, and those that come before so many bytes are
 /// free. They are counted in the same transaction. Empty when none was left to go.
 pub async fn expire_oldest(connection: &mut PgConnection, days_max: u32, bytes: i64) -> sqlx::Result<Vec<Expired>> {
     sqlx::query_as!(

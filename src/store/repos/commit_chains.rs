@@ -1,4 +1,4 @@
-//! The newest commit that was told of each repo of an actor whom we know.
+//! The newest commit that was delivered of each repo of a known actor.
 
 use sqlx::PgConnection;
 
@@ -24,7 +24,7 @@ pub struct ChainRow<'a> {
 pub struct Break {
     /// Which of the rows.
     pub place: usize,
-    /// The rev of the newest commit that was told of before.
+    /// The rev of the newest commit that was delivered before.
     pub before: i64,
 }
 
@@ -42,7 +42,7 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
     let prev_data: Vec<Option<i64>> = rows.iter().map(|row| row.prev_data).collect();
     let begins: Vec<bool> = rows.iter().map(|row| row.begins).collect();
     let breaks = sqlx::query!(
-        r#"WITH told AS (
+        r#"WITH delivered AS (
             SELECT a.id, t.*, c.rev AS kept_rev, c.data AS kept_data
             FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
                 WITH ORDINALITY AS t (did, rev, data, since, prev_data, begins, place)
@@ -51,7 +51,7 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
         ), followed AS (
             SELECT *, lag(rev, 1, kept_rev) OVER by_rev AS before_rev, lag(data, 1, kept_data) OVER by_rev AS before_data,
                 lead(rev) OVER by_rev IS NULL AS is_last
-            FROM told WINDOW by_rev AS (PARTITION BY id ORDER BY rev)
+            FROM delivered WINDOW by_rev AS (PARTITION BY id ORDER BY rev)
         ), kept AS (
             INSERT INTO commit_chains AS c (actor_id, rev, data) SELECT id, rev, data FROM followed WHERE is_last
             ON CONFLICT (actor_id) DO UPDATE SET rev = EXCLUDED.rev, data = EXCLUDED.data WHERE c.rev < EXCLUDED.rev

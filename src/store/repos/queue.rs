@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::{
     atproto::{Did, Tid},
     model::ResyncCause,
-    store::stored::stored_did,
+    store::{LeaseTimes, stored::stored_did},
 };
 
 /// A repo that has been taken to be read.
@@ -36,23 +36,22 @@ pub struct RepoCounts {
 }
 
 /// Asks for repos to be read from `due_at` on. One that is already to be read keeps its place; one that had failed is tried
-/// anew.
+/// again.
 pub async fn enqueue(
     connection: &mut PgConnection,
     dids: &[&str],
     cause: ResyncCause,
-    (now, due_at): (DateTime<Utc>, DateTime<Utc>),
+    now: DateTime<Utc>,
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "INSERT INTO repos AS r (did, state, cause, requested_at, due_at)
-        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $4::timestamptz FROM unnest($1::text[]) AS d
+        SELECT DISTINCT d, 'pending', $2::text, $3::timestamptz, $3::timestamptz FROM unnest($1::text[]) AS d
         ON CONFLICT (did) DO UPDATE SET state = 'pending', cause = EXCLUDED.cause, requested_at = EXCLUDED.requested_at,
             due_at = EXCLUDED.due_at, tries = 0, error = NULL
         WHERE r.state <> 'pending' OR r.leased_until IS NOT NULL",
         dids as &[&str],
         cause.as_str(),
-        now,
-        due_at
+        now
     )
     .execute(connection)
     .await?;
@@ -102,7 +101,7 @@ pub async fn enqueue_actors(
 }
 
 /// Asks for repos of accounts that have come back and whose last reading came to nothing, or is just coming to nothing, because
-/// nobody gave them then. Also of those who are no actors yet.
+/// no host served them then. Also of those who are no actors yet.
 pub async fn enqueue_unserved(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<()> {
     if dids.is_empty() {
         return Ok(());
@@ -145,21 +144,17 @@ pub async fn enqueue_moved(connection: &mut PgConnection, now: DateTime<Utc>) ->
     Ok(done.rows_affected())
 }
 
-/// Takes repos that are due, those asked for last first, until `leased_until`.
-pub async fn take_due(
-    connection: &mut PgConnection,
-    limit: i64,
-    (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
-) -> sqlx::Result<Vec<TakenRepo>> {
+/// Takes repos that are due, those asked for last first, until `times.until`.
+pub async fn take_due(connection: &mut PgConnection, limit: i64, times: LeaseTimes) -> sqlx::Result<Vec<TakenRepo>> {
     let rows = sqlx::query!(
         "UPDATE repos r SET leased_until = $3 FROM (
             SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
             ORDER BY requested_at DESC, did LIMIT $2 FOR UPDATE SKIP LOCKED
         ) AS due WHERE r.did = due.did
         RETURNING r.did, r.cause, r.tries",
-        now,
+        times.now,
         limit,
-        leased_until
+        times.until
     )
     .fetch_all(connection)
     .await?;
@@ -176,7 +171,7 @@ pub async fn take_oldest(
     connection: &mut PgConnection,
     limit: i64,
     read_before: DateTime<Utc>,
-    (now, leased_until): (DateTime<Utc>, DateTime<Utc>),
+    times: LeaseTimes,
 ) -> sqlx::Result<Vec<TakenRepo>> {
     let rows = sqlx::query!(
         "UPDATE repos r SET leased_until = $4, cause = $5 FROM (
@@ -186,8 +181,8 @@ pub async fn take_oldest(
         RETURNING r.did",
         read_before,
         limit,
-        now,
-        leased_until,
+        times.now,
+        times.until,
         ResyncCause::Audit.as_str()
     )
     .fetch_all(connection)
@@ -249,7 +244,7 @@ pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at:
     Ok(())
 }
 
-/// Lets go of repos that were taken and not read.
+/// Ends the lease of repos that were taken and not read.
 pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
     sqlx::query!("UPDATE repos SET leased_until = NULL WHERE did = ANY ($1)", dids as &[&str])
         .execute(connection)
@@ -263,7 +258,7 @@ pub async fn list_dids(connection: &mut PgConnection) -> sqlx::Result<Vec<Did>> 
     dids.iter().map(|did| stored_did(did)).collect()
 }
 
-/// Lets go of all repos that were taken.
+/// Ends the lease of all repos that were taken.
 pub async fn release_all(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query!("UPDATE repos SET leased_until = NULL WHERE leased_until IS NOT NULL").execute(connection).await?;
     Ok(())

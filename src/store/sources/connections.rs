@@ -1,28 +1,37 @@
-//! What each source last told of its connection.
+//! What each source last reported of its connection.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::lease::Token;
 
-/// Stores the state of one source: `starting`, `connected`, `waiting` or `refused`, the last two with their reason; since when
-/// it is so, and that whoever follows it is alive. Whoever has lost the lease tells nothing.
-pub async fn write(
-    connection: &mut PgConnection,
-    (source, token): (&str, Token),
-    (state, reason): (&str, Option<&str>),
-    (changed_at, alive_at): (DateTime<Utc>, DateTime<Utc>),
-) -> sqlx::Result<()> {
+/// The state of a source's connection.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionState<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// `starting`, `paused`, `connected`, `waiting` or `refused`.
+    pub state: &'a str,
+    /// Why it waits or was refused.
+    pub reason: Option<&'a str>,
+    /// Since when it is in this state.
+    pub changed_at: DateTime<Utc>,
+    /// The heartbeat of the index that follows it.
+    pub alive_at: DateTime<Utc>,
+}
+
+/// Stores the state of one source's connection. Does nothing without the lease.
+pub async fn write(connection: &mut PgConnection, token: Token, new: ConnectionState<'_>) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO sources (source, state, reason, changed_at, alive_at)
         SELECT $1, $2, $3, $4, $5 FROM lease WHERE token = $6
         ON CONFLICT (source) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason,
             changed_at = EXCLUDED.changed_at, alive_at = EXCLUDED.alive_at",
-        source,
-        state,
-        reason,
-        changed_at,
-        alive_at,
+        new.source,
+        new.state,
+        new.reason,
+        new.changed_at,
+        new.alive_at,
         token.0
     )
     .execute(connection)
@@ -30,8 +39,8 @@ pub async fn write(
     Ok(())
 }
 
-/// Stores that nobody follows a source any more, unless another indexer does by now.
-pub async fn silence(connection: &mut PgConnection, (source, token): (&str, Token)) -> sqlx::Result<()> {
+/// Ends the heartbeat of a source that is not followed any more, unless another indexer follows it by now.
+pub async fn silence(connection: &mut PgConnection, token: Token, source: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE sources SET alive_at = NULL WHERE source = $1 AND EXISTS (SELECT FROM lease WHERE token = $2)",
         source,

@@ -32,9 +32,9 @@ pub struct Indexer {
 /// The lease as a standby finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// The token of whoever took it last.
+    /// The token of the last holder.
     pub token: Token,
-    /// Whether nobody holds it: it was given back, or never taken.
+    /// Whether it has no holder: it was released, or never taken.
     pub is_free: bool,
     /// Whether its holder did not renew it in time.
     pub is_expired: bool,
@@ -45,7 +45,7 @@ pub fn is_taken_over(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == TAKEN_OVER)
 }
 
-/// Tells that an indexer is alive, and forgets those that have said nothing for a day.
+/// Writes the heartbeat of an indexer, and forgets those without one for a day.
 pub async fn tell_alive(connection: &mut PgConnection, indexer: &Indexer) -> sqlx::Result<()> {
     sqlx::query!(
         "WITH forgotten AS (DELETE FROM indexers WHERE alive_at < clock_timestamp() - interval '1 day' AND id <> $1)

@@ -43,7 +43,7 @@ pub struct NewPosition<'a> {
 /// Stores one position, in the transaction of the rows that it stands for.
 ///
 /// Microseconds never go back: a Jetstream is asked again from a margin before, and what comes first is then older than what
-/// is stored. Sequence numbers are taken as they come, because a server may begin anew.
+/// is stored. Sequence numbers are taken as they come, because a server may begin again.
 pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(
         "INSERT INTO positions AS p (source, kind, value, event_at, last_record_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)

@@ -64,7 +64,7 @@ pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx
             did: stored_did(&row.did)?,
             handle: stored_handle(row.handle.as_deref())?,
             display_name: row.display_name,
-            avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
+            avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
             bio: row.bio,
             created_at: moment(row.created_at),
             updated_at: moment(row.updated_at),

@@ -1,5 +1,5 @@
 -- An actor with few likes: all of them, out of one stretch of the index, whatever was asked. An actor with many: each track asked
--- for is looked up. Either way the work is bounded, and the table is not visited. A hidden actor likes nothing, and nobody
+-- for is looked up. Either way the work is bounded, and the table is not visited. A hidden actor likes nothing, and no actor
 -- likes the tracks of one, of which there are none on most days.
 SELECT CASE WHEN cardinality(few.ids) <= 256 THEN few.ids
     ELSE ARRAY(

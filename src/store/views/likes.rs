@@ -137,7 +137,7 @@ pub async fn list_likers(
                 did: stored_did(&row.did)?,
                 handle: stored_handle(row.handle.as_deref())?,
                 display_name: row.display_name,
-                avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
+                avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
                 rkey: stored_tid(row.rkey)?,
                 created_at: moment(row.created_at),
                 indexed_at: Timestamp::from_utc(row.indexed_at),

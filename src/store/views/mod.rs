@@ -1,7 +1,7 @@
 //! What clients see: reads alone, one function per statement, in the order of rule 15 (by `sort_at`, then by path).
 //!
-//! Contract: a page takes the place behind which it starts and answers rows in order; whoever asks for one more row than is
-//! shown learns whether there is another page. Two functions called in one repeatable-read transaction see one moment.
+//! Contract: a page takes the place behind which it starts and answers rows in order; one more row than is
+//! shown says whether there is another page. Two functions called in one repeatable-read transaction see one moment.
 
 pub mod actors;
 pub mod indexers;
@@ -32,13 +32,9 @@ pub struct Page<P> {
     pub limit: i64,
 }
 
-/// Where somebody's picture is: where their own profile record says, or else the blob that their other profile names, on the
-/// server that gave it.
-fn avatar_url(
-    own: Option<String>,
-    did: &str,
-    (host, cid): (Option<&str>, Option<&[u8]>),
-) -> sqlx::Result<Option<String>> {
+/// Where an actor's picture is: where its own profile record says, or else the blob that its Bluesky profile names, on the
+/// server that has it.
+fn avatar_url(own: Option<String>, did: &str, host: Option<&str>, cid: Option<&[u8]>) -> sqlx::Result<Option<String>> {
     let (None, Some(host), Some(cid)) = (&own, host, stored_cid(cid)?) else { return Ok(own) };
     // Of the characters that a DID may hold, this alone means something else in a query.
     let did = did.replace('%', "%25");

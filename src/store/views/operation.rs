@@ -6,18 +6,18 @@ use sqlx::PgConnection;
 use crate::atproto::Timestamp;
 use crate::store::stored::moment;
 
-/// One source: how far it has been read, and what it last told of its connection.
+/// One source: how far it has been read, and what it last reported of its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceView {
     /// Its name.
     pub source: String,
-    /// What it last told, if it ever did.
+    /// What it last reported, if it ever did.
     pub state: Option<String>,
     /// Why it waits or was refused.
     pub reason: Option<String>,
     /// Since when.
     pub changed_at: Option<Timestamp>,
-    /// When whoever follows it last gave a sign of life, which is every ten seconds.
+    /// The last heartbeat of the index that follows it, which comes every ten seconds.
     pub alive_at: Option<Timestamp>,
     /// The number space of the position.
     pub kind: Option<String>,
@@ -49,18 +49,18 @@ pub struct ScoreView {
 }
 
 impl SourceView {
-    /// The state that can be believed: what was told last, or `silent` when nobody has given a sign of life for half a minute;
+    /// The state that holds: what was reported last, or `silent` without a heartbeat for half a minute;
     /// and `incomplete` instead of `connected` while it does not deliver what others do.
     pub fn state_at(&self, now: Timestamp) -> Option<&str> {
-        let told = self.state.as_deref()?;
+        let reported = self.state.as_deref()?;
         let is_alive = self.alive_at.is_some_and(|at| now.utc().signed_duration_since(at.utc()) <= SILENCE_MAX);
-        let is_incomplete = told == "connected" && self.incomplete_since().is_some();
+        let is_incomplete = reported == "connected" && self.incomplete_since().is_some();
         Some(if !is_alive {
             "silent"
         } else if is_incomplete {
             "incomplete"
         } else {
-            told
+            reported
         })
     }
 
@@ -102,9 +102,9 @@ pub struct Upkeep {
     pub checks: i64,
 }
 
-/// Three signs of life may be missed.
+/// Three heartbeats may be missed.
 const SILENCE_MAX: TimeDelta = TimeDelta::seconds(30);
-/// Above this many rows counting costs more than it tells.
+/// Above this many rows counting costs more than it is worth.
 const COUNTED_MAX: i64 = 100_000;
 
 /// All sources, by name.
@@ -180,7 +180,7 @@ pub struct ExpiredRejects {
     pub last_at: Timestamp,
 }
 
-/// How many rejects were let go because they were too old or too many, by reason.
+/// How many rejects were deleted because they were too old or too many, by reason.
 pub async fn list_expired_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<ExpiredRejects>> {
     let rows = sqlx::query!("SELECT reason, count, last_at FROM rejects_expired ORDER BY reason")
         .fetch_all(connection)

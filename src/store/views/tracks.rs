@@ -122,7 +122,7 @@ pub async fn load_tracks(
                 cid: stored_cid(row.cid.as_deref())?,
                 artist_did: stored_did(&row.did)?,
                 artist_handle: stored_handle(row.handle.as_deref())?,
-                artist_avatar: avatar_url(row.avatar, &row.did, (row.host.as_deref(), row.avatar_cid.as_deref()))?,
+                artist_avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
                 title: row.title,
                 artist: row.artist,
                 file_type: row.file_type,

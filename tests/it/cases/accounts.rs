@@ -500,14 +500,14 @@ async fn s3_a_count_that_has_drifted_is_found_and_corrected() {
     assert_eq!(dump::miscounted(stage.pool()).await.len(), 1);
     let mut corrected = 0;
     for _ in 0..4 {
-        corrected += check_counts((&mut connection, None), 1, &clock).await.unwrap();
+        corrected += check_counts(&mut connection, None, 1, &clock).await.unwrap();
     }
     assert_eq!(corrected, 1);
     assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
     // Somebody who is hidden is no drift, neither before the counts have followed nor after.
     stage.say(1, (false, None), 10).await;
     for _ in 0..2 {
-        assert_eq!(check_counts((&mut connection, None), 10, &clock).await.unwrap(), 0);
+        assert_eq!(check_counts(&mut connection, None, 10, &clock).await.unwrap(), 0);
         stage.settle_counts().await;
     }
     let status = stage.client.get(format!("{}/status", stage.url)).send().await.unwrap();

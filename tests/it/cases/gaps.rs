@@ -187,7 +187,7 @@ async fn t6_a_jetstream_that_no_longer_has_what_we_had() {
 async fn close(pool: &PgPool, id: i64) {
     let mut connection = pool.acquire().await.expect("a connection");
     let now = chrono::Utc::now();
-    assert!(gaps::close(&mut connection, id, By::Operator, (Some("seen"), now)).await.expect("an answer"));
+    assert!(gaps::close(&mut connection, id, By::Operator, Some("seen"), now).await.expect("an answer"));
 }
 
 #[tokio::test]
@@ -499,11 +499,14 @@ async fn a_gap_that_a_repair_has_taken_up_is_not_closed_past_what_came_since() {
     host.change(|events| *events = vec![(START_US + 80 * HOUR, 2)]);
     host.break_off().await;
     until_as(&database.pool, &model(0..3)).await;
-    let done = (None, chrono::Utc::now());
-    assert!(!gaps::close(&mut connection, id, By::Repair, done).await.expect("an answer"), "it did not look there");
+    let done_at = chrono::Utc::now();
+    assert!(
+        !gaps::close(&mut connection, id, By::Repair, None, done_at).await.expect("an answer"),
+        "it did not look there"
+    );
     assert!(gaps::set_state(&mut connection, id, State::Repairing).await.expect("an answer"));
-    assert!(gaps::close(&mut connection, id, By::Repair, done).await.expect("an answer"));
-    assert!(!gaps::close(&mut connection, id, By::Repair, done).await.expect("an answer"), "twice");
+    assert!(gaps::close(&mut connection, id, By::Repair, None, done_at).await.expect("an answer"));
+    assert!(!gaps::close(&mut connection, id, By::Repair, None, done_at).await.expect("an answer"), "twice");
     pump.stop().await;
 }
 

@@ -9,11 +9,13 @@ use std::{
 use plyr_likes::{
     clock::Clock,
     ingest::{self, failover::Patience},
+    maintenance,
     model::Collections,
     source::{SourceSpec, Start, Tuning},
+    store::{Leader, sources::lease::Token},
 };
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -46,16 +48,15 @@ impl Pump {
             patience: Patience::default(),
             start: Start::Oldest,
             tuning: Tuning { backoff_min: Duration::from_millis(20), ..Tuning::default() },
-            recounts_per_minute: 0,
             collections: Collections::of_namespace("fm.plyr").expect("a namespace"),
-            leading: tokio::sync::watch::Sender::default(),
-            retention: plyr_likes::maintenance::Retention::default(),
+            leading: watch::Sender::default(),
             verify: ingest::VerifyCommits::Off,
         }
     }
 
     pub fn with(pool: &PgPool, options: ingest::Options) -> Self {
         let cancel = CancellationToken::new();
+        tokio::spawn(maintain(pool.clone(), options.leading.subscribe(), cancel.clone()));
         let task = tokio::spawn(ingest::run(pool.clone(), options, Clock::system(), cancel.clone()));
         Self { cancel, task }
     }
@@ -64,6 +65,15 @@ impl Pump {
     pub async fn stop(self) {
         self.cancel.cancel();
         self.task.await.expect("the pump does not panic").expect("the pump ends well");
+    }
+}
+
+/// What the program runs beside the pump while it leads.
+async fn maintain(pool: PgPool, mut leading: watch::Receiver<Option<Token>>, cancel: CancellationToken) {
+    let term = async { leading.wait_for(Option::is_some).await.ok().and_then(|token| *token) };
+    if let Some(Some(token)) = cancel.run_until_cancelled(term).await {
+        let leader = Leader { pool, token, clock: Clock::system() };
+        maintenance::run(leader, maintenance::Options::default(), cancel).await.expect("it cannot fail");
     }
 }
 

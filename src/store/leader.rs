@@ -1,8 +1,9 @@
 use sqlx::PgPool;
 
-use crate::{clock::Clock, store::sources::lease::Token};
+use super::sources::lease::Token;
+use crate::clock::Clock;
 
-/// The indexer that holds the lease, as far as its parts need to know it.
+/// What a part of the leader works with: the indexer that holds the lease.
 #[derive(Debug, Clone)]
 pub struct Leader {
     /// The database.
