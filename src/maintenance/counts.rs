@@ -11,6 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::{
     clock::Clock,
+    retry::Retry,
     store::{self, Leader, actors::accounts, counts::checks, sources::lease::Token},
 };
 
@@ -67,14 +68,16 @@ pub async fn check_counts(
 /// Does both, again and again. A database that is away is asked again at the next turn.
 pub(super) async fn keep(leader: &Leader, recounts_per_minute: u32) -> Infallible {
     let mut looks = ticks(LOOK_EVERY);
+    let mut retry = Retry::of_database("the like counts are not maintained now");
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {
         let outcome = tokio::select! {
             _ = looks.tick() => follow_hidden(leader).await,
             () = next(&mut recounts) => recount(leader).await,
         };
-        if let Err(error) = outcome {
-            tracing::debug!(%error, "the counts are not maintained now");
+        match outcome {
+            Ok(()) => retry.succeeded(),
+            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
         }
     }
 }

@@ -38,6 +38,8 @@ pub use error::{PrivatePostgresError, VERSION_MIN};
 use folder::Owner;
 pub use folder::{Folder, Lock};
 
+use crate::retry::Backoff;
+
 /// How long recovery after a crash may take.
 const READY_MAX: Duration = Duration::from_mins(10);
 /// How long processes of a killed server may keep its memory.
@@ -45,7 +47,7 @@ const BUSY_MAX: Duration = Duration::from_secs(30);
 /// How long the last checkpoint may take before the server is stopped without one.
 const FAST_STOP_MAX: Duration = Duration::from_secs(6);
 const QUICK_STOP_MAX: Duration = Duration::from_secs(3);
-const RESTART_PAUSE_MAX: Duration = Duration::from_secs(10);
+const RESTART: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
 const LOG_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The server's settings besides where it is. Sized for one index on one machine.
@@ -155,8 +157,9 @@ impl PrivatePostgres {
     }
 
     async fn restart(&mut self) {
-        let mut pause = Duration::from_millis(100);
+        let mut failures = 0;
         loop {
+            let pause = RESTART.pause(failures, rand::random());
             match start_server(&self.lock.folder, &self.binaries, self.owner, &self.options).await {
                 Ok(process) => {
                     self.process = process;
@@ -166,7 +169,7 @@ impl PrivatePostgres {
                 Err(error) => tracing::error!(%error, ?pause, "Postgres cannot be started: trying again"),
             }
             sleep(pause).await;
-            pause = (pause * 2).min(RESTART_PAUSE_MAX);
+            failures += 1;
         }
     }
 

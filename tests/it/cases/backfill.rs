@@ -57,7 +57,7 @@ pub fn figure(said: &str, word: &str) -> u64 {
 }
 
 /// An artist with tracks, and fans who like some of them and keep a list.
-pub async fn people(network: &Network, fans: usize) -> Vec<Account> {
+pub async fn make_accounts(network: &Network, fans: usize) -> Vec<Account> {
     let artist = network.account("artist").await;
     let titles: Vec<Operation> =
         (0..6).map(|number| Operation::create("fm.plyr.track", track(&format!("Song {number}")))).collect();
@@ -81,7 +81,7 @@ pub async fn people(network: &Network, fans: usize) -> Vec<Account> {
 #[tokio::test]
 async fn b7_a_real_network_is_found_read_and_read_again() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 8).await;
+    let accounts = make_accounts(&network, 8).await;
     let settings = of_network(&database, &network);
 
     let (first, code) = said(&settings, &["backfill", "--discover"]);
@@ -104,7 +104,7 @@ async fn b7_a_real_network_is_found_read_and_read_again() {
 #[tokio::test]
 async fn b5_missing_extra_and_differing_are_found_and_mended() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 3).await;
+    let accounts = make_accounts(&network, 3).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     let whole = dump::state(&database.pool).await;
@@ -164,7 +164,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
 #[tokio::test]
 async fn b6_a_server_that_fails_or_has_no_repo_deletes_nothing() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 2).await;
+    let accounts = make_accounts(&network, 2).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     let whole = dump::state(&database.pool).await;
@@ -186,7 +186,7 @@ async fn b6_a_server_that_fails_or_has_no_repo_deletes_nothing() {
     assert_eq!(whole, dump::state(&database.pool).await);
 }
 
-/// A world whose streams nobody follows, served by its PDSes alone.
+/// A world whose streams no index follows, served by its PDSes alone.
 async fn a_world(seed: u64, reads: ReadPlan) -> Sim {
     let shape = Shape { seed, actors: 60, tracks: 90, events: 3_000, mix: Mix::LIFE, ..Shape::default() };
     let hosts = vec![HostOptions { reads, ..HostOptions::default() }];
@@ -259,7 +259,7 @@ async fn b2_kill_9_in_the_middle_resumes() {
 #[tokio::test]
 async fn b1_writes_during_the_reading_are_not_undone() {
     let (network, database) = (Network::start_fast().await, fresh().await);
-    let accounts = people(&network, 12).await;
+    let accounts = make_accounts(&network, 12).await;
     // The stream begins now: what was written before is in the repos alone.
     let settings = of_network(&database, &network).with("PLYR_SOURCES", network.source()).with("PLYR_START", "live");
     let program = Program::serve(&settings).await;

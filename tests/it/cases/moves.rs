@@ -46,8 +46,8 @@ enum Net {
     Error(&'static str),
     /// The server fails with this status.
     Fails(u16),
-    /// Nobody listens where the server should be.
-    Nobody,
+    /// No process listens where the server should be.
+    Unreachable,
     /// The document names no server.
     NoServer,
     /// The directory answers with this status.
@@ -73,14 +73,14 @@ fn document(net: Net, pds: &str) -> Reply {
     let pds = match net {
         Net::Directory(status) => return Reply::status(status),
         Net::NoServer => return Reply::ok(json!({"id": did(WHO), "service": []}).to_string()),
-        Net::Nobody => "http://127.0.0.1:9",
+        Net::Unreachable => "http://127.0.0.1:9",
         _ => pds,
     };
     let service = json!({"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds});
     Reply::ok(json!({"id": did(WHO), "alsoKnownAs": [], "service": [service]}).to_string())
 }
 
-/// An index in which somebody likes a track, and who can be asked about that somebody.
+/// An index in which an account likes a track, and the hosts that can be asked about it.
 struct Doubt {
     world: World,
     net: Arc<Mutex<Net>>,
@@ -93,7 +93,7 @@ struct Doubt {
 
 impl Doubt {
     async fn new() -> Self {
-        let net = Arc::new(Mutex::new(Net::Nobody));
+        let net = Arc::new(Mutex::new(Net::Unreachable));
         let told = net.clone();
         let pds = Host::start(move |asked| {
             assert!(asked.target.starts_with("/xrpc/com.atproto.sync.getRepoStatus?"), "{asked:?}");
@@ -110,7 +110,7 @@ impl Doubt {
         Self { world, net, pds, hands, identities, second: 0, _plc: plc }
     }
 
-    /// Begins anew: a like, and this word on its actor.
+    /// Begins again: a like, and this word on its actor.
     async fn begin(&mut self, word: (bool, Option<&'static str>)) {
         self.world.clear().await;
         self.world.play();
@@ -140,7 +140,7 @@ impl Doubt {
         (is_shown, kept == 1)
     }
 
-    /// Whether somebody is still to be asked about.
+    /// Whether an account is still to be asked about.
     async fn is_in_doubt(&self) -> bool {
         let pool = &self.world.database.pool;
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM account_checks)").fetch_one(pool).await.unwrap()
@@ -174,11 +174,11 @@ async fn a2_what_each_answer_of_an_accounts_server_does() {
         (deleted, Net::Status(true, None), (true, true), false),
         (deleted, Net::NoServer, gone, false),
         (throttled, Net::NoServer, (true, true), true),
-        // Nobody answers: everything stays as it is.
+        // No host answers: everything stays as it is.
         (deleted, Net::Fails(500), (false, true), true),
         (throttled, Net::Fails(500), (true, true), true),
-        (hidden, Net::Nobody, (false, true), true),
-        (throttled, Net::Nobody, (true, true), true),
+        (hidden, Net::Unreachable, (false, true), true),
+        (throttled, Net::Unreachable, (true, true), true),
         (deleted, Net::Directory(500), (false, true), true),
         (throttled, Net::Directory(500), (true, true), true),
         (throttled, Net::Directory(404), (true, true), true),
@@ -189,7 +189,7 @@ async fn a2_what_each_answer_of_an_accounts_server_does() {
         let found = doubt.ask(net).await;
         assert_eq!((found, doubt.is_in_doubt().await), (expected, is_doubtful), "{word:?}, then {net:?}");
         if is_doubtful {
-            // When somebody answers, that stands.
+            // When a host answers, that stands.
             doubt.hands.advance(Duration::from_hours(2));
             doubt.world.advance_to(doubt.hands.now().micros());
             assert_eq!(doubt.ask(Net::Status(true, None)).await, (true, true), "{word:?}, {net:?}, and all is well");
@@ -239,7 +239,7 @@ async fn a5_an_account_that_moves_is_read_where_it_lives_by_now() {
         drop(program);
         sim.set_down(1, false);
         let program = Program::serve(&settings).await;
-        // As if an hour had passed: whoever failed is tried again.
+        // As if an hour had passed: what failed is tried again.
         let again = "UPDATE repos SET due_at = now() WHERE state <> 'done'";
         let doubt = "UPDATE account_checks SET due_at = now()";
         program

@@ -11,7 +11,7 @@ use plyr_likes_sim::{
 };
 use sqlx::{Connection as _, PgConnection};
 
-use crate::cases::backfill::{figure, live_only, of_network, of_sim, people, said, wrong};
+use crate::cases::backfill::{figure, live_only, make_accounts, of_network, of_sim, said, wrong};
 use crate::support::{
     comparison::Truth,
     database::{TestDatabase, fresh},
@@ -21,7 +21,7 @@ use crate::support::{
     run::until,
 };
 
-/// A world of a few people, on so many hosts.
+/// A world of a few accounts, on so many hosts.
 async fn a_world(hosts: usize, mix: Mix, reads: &ReadPlan) -> Sim {
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
@@ -84,7 +84,7 @@ async fn b4_one_broken_host_does_not_delay_the_others() {
 #[tokio::test]
 async fn t14_what_no_source_carries_is_found_in_the_repos() {
     let (network, database) = (Network::start_fast().await, fresh().await);
-    let accounts = people(&network, 4).await;
+    let accounts = make_accounts(&network, 4).await;
     // The stream begins now and never tells of what was written before, nor of who wrote it.
     let settings = of_network(&database, &network).with("PLYR_SOURCES", network.source()).with("PLYR_START", "live");
     let program = Program::serve(&settings).await;
@@ -94,7 +94,7 @@ async fn t14_what_no_source_carries_is_found_in_the_repos() {
     assert_eq!(status["repos"]["done"], 5, "{status}");
     assert_eq!(status["repos"]["failed"], 0, "{status}");
     assert_eq!(status["repos"]["drift"][0]["kind"], "missing", "{status}");
-    // Somebody new, whom the relay was not asked about again, is found by the first record.
+    // A new account, which the relay was not asked about again, is found by the first record.
     let newcomer = network.account("newcomer").await;
     newcomer.create("fm.plyr.track", track("First")).await;
     until(&database.pool, "SELECT count(*) >= 6 AND bool_and(state = 'done') FROM repos").await;
@@ -132,7 +132,7 @@ async fn a9_repos_that_diverged_are_read_and_their_gaps_close() {
 #[tokio::test]
 async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 3).await;
+    let accounts = make_accounts(&network, 3).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     // What the stream had told while the index was away is missing from it.
@@ -166,7 +166,7 @@ async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
 #[tokio::test]
 async fn a_gap_of_a_source_stays_open_where_no_relay_lists_all_repos() {
     let (network, database) = (Network::start().await, fresh().await);
-    people(&network, 1).await;
+    make_accounts(&network, 1).await;
     said(&of_network(&database, &network), &["backfill", "--discover"]);
     change(
         &database,
@@ -176,7 +176,7 @@ async fn a_gap_of_a_source_stays_open_where_no_relay_lists_all_repos() {
     )
     .await;
     let program = Program::serve(&of_network(&database, &network).with("PLYR_RELAY_URL", "")).await;
-    // The one repo is read and its gap closes, so somebody has looked at both.
+    // The one repo is read and its gap closes, so both have been looked at.
     until(&database.pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'sync' AND closed_by = 'repair'").await;
     let state: String = sqlx::query_scalar("SELECT state FROM gaps WHERE reason = 'too_old'")
         .fetch_one(&database.pool)
@@ -189,7 +189,7 @@ async fn a_gap_of_a_source_stays_open_where_no_relay_lists_all_repos() {
 #[tokio::test]
 async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 3).await;
+    let accounts = make_accounts(&network, 3).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     let whole = dump::state(&database.pool).await;
@@ -222,7 +222,7 @@ async fn the_audit_finds_what_was_lost_and_a_restored_account_is_read() {
 #[tokio::test]
 async fn an_account_event_that_was_lost_is_noticed_by_the_next_reading() {
     let (network, database) = (Network::start().await, fresh().await);
-    let accounts = people(&network, 2).await;
+    let accounts = make_accounts(&network, 2).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
     accounts[1].deactivate().await;
@@ -252,7 +252,7 @@ struct TableCounts {
     writes: i64,
 }
 
-/// What has been done to the tables of records until now. Whoever did it must have ended: connections count when they end. Those of
+/// What has been done to the tables of records until now. The process that did it must have ended: connections count when they end. Those of
 /// the pool of the test never ask these tables here.
 async fn counts(database: &TestDatabase) -> Vec<TableCounts> {
     let ended = "SELECT bool_and(application_name = 'tests') FROM pg_stat_activity

@@ -1,4 +1,4 @@
-//! Who somebody is: the table, what keeps it young, and what is shown. The directory and the domains are scripted hosts; `.test`
+//! Identities: the table, what keeps it young, and what is shown. The directory and the domains are scripted hosts; `.test`
 //! handles are asked of the PDS, as in development.
 
 use std::{
@@ -108,7 +108,7 @@ impl Case {
         self.world.lock().unwrap()
     }
 
-    /// Somebody whose document claims a handle, and whose handle says the same.
+    /// An account whose document claims a handle, and whose handle says the same.
     fn settle(&self, number: usize, handle: &str) {
         let mut world = self.world();
         world.documents.insert(did(number).to_string(), Some(handle.to_owned()));
@@ -152,12 +152,12 @@ impl Case {
             }
             assert!(begun.elapsed() < PATIENCE, "{shown:?} is shown, and not {expected:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
-            // Whoever comes while a directory is tried for the first time after it was away is put off for some seconds.
+            // What is due while a directory is probed for the first time after it was away is postponed for some seconds.
             self.hands.advance(Duration::from_secs(1));
         }
     }
 
-    /// Waits until nobody is due.
+    /// Waits until none is due.
     async fn wait_until_done(&self) {
         let begun = Instant::now();
         loop {
@@ -177,7 +177,7 @@ impl Case {
         }
     }
 
-    /// An `#identity` event about somebody, as it comes in a batch.
+    /// An `#identity` event about an account, as it comes in a batch.
     async fn tell(&self, number: usize) -> u64 {
         let now = self.hands.now();
         let bytes = crate::support::wire::v1_identity(did(number).as_str(), Some("claimed.test"), now.micros());
@@ -219,8 +219,8 @@ async fn a8_a_handle_is_shown_when_both_sides_agree() {
     assert_eq!(known.handle.unwrap().as_str(), "alice.test");
     assert_eq!(known.pds.unwrap().to_string(), case.domains.url());
     assert_eq!(case.identities.find(&did(2)).await.unwrap().handle, None);
-    let nobody = case.identities.find(&did(4)).await;
-    assert!(matches!(nobody, Err(IdentityError::Unresolved { failure: Failure::NotFound, .. })), "{nobody:?}");
+    let absent = case.identities.find(&did(4)).await;
+    assert!(matches!(absent, Err(IdentityError::Unresolved { failure: Failure::NotFound, .. })), "{absent:?}");
     assert_eq!(case.asked(), 5, "all of it from the table");
     // Those who come later are found too.
     case.settle(5, "fay.test");
@@ -265,7 +265,7 @@ async fn a8_the_directory_is_away_for_an_hour() {
 
     case.world().outage = Some(503);
     case.hands.advance(3 * DAY);
-    // For an hour, everybody is due and nobody can be asked; others come meanwhile.
+    // For an hour, all are due and no host can be asked; others come meanwhile.
     case.meet(2..20).await;
     let before = case.asked();
     for _ in 0..60 {
@@ -342,7 +342,7 @@ async fn many_who_ask_are_one_request() {
     case.hands.advance(Duration::from_secs(11));
     case.identities.refresh(&did(0)).await.unwrap();
     assert_eq!(case.asked(), 2);
-    // A document is read and stored, whoever asked; its handle waits for the background.
+    // A document is read and stored, whichever caller asked; its handle waits for the crawler.
     assert_eq!(case.identities.find(&did(0)).await.unwrap().handle, None);
 }
 
@@ -354,7 +354,7 @@ async fn a_failure_is_not_repeated_at_once() {
         let Err(IdentityError::Unresolved { failure: Failure::NotFound, retry_at, .. }) =
             case.identities.find(&did(0)).await
         else {
-            panic!("nobody is there");
+            panic!("no account is there");
         };
         // The jitter of these tests is one, so that each time is whole.
         assert_eq!((retry_at.utc() - case.hands.now().utc()).num_seconds(), wait * 60 / 48);
@@ -369,7 +369,7 @@ async fn a_failure_is_not_repeated_at_once() {
     case.identities.find(&did(0)).await.unwrap();
 }
 
-/// However many events tell of a change, it is looked at a few times a minute; and strangers stay strangers.
+/// However many events tell of a change, it is looked at a few times a minute; and an unknown account stays unknown.
 #[tokio::test]
 async fn a_flood_of_identity_events() {
     let mut case = Case::new().await;
@@ -382,7 +382,7 @@ async fn a_flood_of_identity_events() {
     let asked = case.asked();
     for _ in 0..120 {
         case.tell(0).await;
-        assert_eq!(case.tell(1).await, 0, "a stranger");
+        assert_eq!(case.tell(1).await, 0, "an unknown account");
         case.hands.advance(Duration::from_millis(500));
     }
     case.hands.advance(Duration::from_mins(1));
@@ -392,10 +392,10 @@ async fn a_flood_of_identity_events() {
     case.stop().await;
     let asked = case.asked() - asked;
     assert!((1..=8).contains(&asked), "{asked} requests in two minutes");
-    let strangers: i64 = sqlx::query_scalar("SELECT count(*) FROM identities WHERE did = $1")
+    let unknown: i64 = sqlx::query_scalar("SELECT count(*) FROM identities WHERE did = $1")
         .bind(did(1).as_str())
         .fetch_one(&case.database.pool)
         .await
         .unwrap();
-    assert_eq!(strangers, 0);
+    assert_eq!(unknown, 0);
 }

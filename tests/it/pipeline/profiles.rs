@@ -76,7 +76,7 @@ impl Hands {
     }
 }
 
-/// What a PDS says of somebody's profile.
+/// What a PDS says of an account's profile.
 #[derive(Clone)]
 enum Page {
     Record(Value),
@@ -94,13 +94,13 @@ fn picture(name: &str) -> Value {
     json!({"$type": "blob", "ref": {"$link": some_cid(name)}, "mimeType": "image/jpeg", "size": 1000})
 }
 
-/// Where somebody lives, by the number of the PDS, and what is said of them there.
-type People = Arc<Mutex<HashMap<String, (usize, Page)>>>;
+/// Where an account lives, by the number of the PDS, and what is said of it there.
+type Accounts = Arc<Mutex<HashMap<String, (usize, Page)>>>;
 
 /// An index with its API, the hosts around it, and what reads profiles.
 struct Case {
     world: World,
-    people: People,
+    accounts: Accounts,
     pdses: Vec<Host>,
     hands: Hands,
     context: Context,
@@ -119,8 +119,8 @@ impl Drop for Case {
     }
 }
 
-fn pds(people: &People, number: usize) -> impl Fn(&crate::support::host::Asked) -> Reply + Send + Sync + 'static {
-    let people = people.clone();
+fn pds(accounts: &Accounts, number: usize) -> impl Fn(&crate::support::host::Asked) -> Reply + Send + Sync + 'static {
+    let accounts = accounts.clone();
     move |asked| {
         let query = asked.target.split_once('?').map_or("", |(_, query)| query).replace("%3A", ":");
         let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -128,7 +128,7 @@ fn pds(people: &People, number: usize) -> impl Fn(&crate::support::host::Asked) 
             && (parameter("collection"), parameter("rkey")) == (Some("app.bsky.actor.profile"), Some("self"));
         let repo = parameter("repo").unwrap_or_default();
         let refused = |error: &str| Reply::Answer(400, Vec::new(), json!({"error": error}).to_string().into_bytes());
-        match people.lock().unwrap().get(repo).filter(|(home, _)| is_ours && *home == number) {
+        match accounts.lock().unwrap().get(repo).filter(|(home, _)| is_ours && *home == number) {
             None => refused("RepoNotFound"),
             Some((_, Page::Nothing)) => refused("RecordNotFound"),
             Some((_, Page::Status(status))) => Reply::status(*status),
@@ -148,16 +148,16 @@ impl Case {
     /// With so many PDSes.
     async fn new(pdses: usize) -> Self {
         let world = World::new().await;
-        let people = People::default();
+        let accounts = Accounts::default();
         let mut hosts = Vec::new();
         for number in 0..pdses {
-            hosts.push(Host::start(pds(&people, number)).await);
+            hosts.push(Host::start(pds(&accounts, number)).await);
         }
-        let (told, urls) = (people.clone(), hosts.iter().map(Host::url).collect::<Vec<_>>());
+        let (told, urls) = (accounts.clone(), hosts.iter().map(Host::url).collect::<Vec<_>>());
         let plc = Host::start(move |asked| {
             let did = asked.target.trim_start_matches('/');
-            let people = told.lock().unwrap();
-            let Some((home, _)) = people.get(did) else { return Reply::status(404) };
+            let accounts = told.lock().unwrap();
+            let Some((home, _)) = accounts.get(did) else { return Reply::status(404) };
             let service =
                 json!({"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": urls[*home]});
             Reply::ok(json!({"id": did, "service": [service]}).to_string())
@@ -185,7 +185,7 @@ impl Case {
         let client = http::client(Duration::from_secs(30));
         Self {
             world,
-            people,
+            accounts,
             pdses: hosts,
             hands,
             context,
@@ -199,7 +199,7 @@ impl Case {
         }
     }
 
-    /// An artist (0) with a track on which 1 is featured, a liker (1) of it, and somebody with a list alone (3); all on the first PDS.
+    /// An artist (0) with a track on which 1 is featured, a liker (1) of it, and an account with a list alone (3); all on the first PDS.
     async fn with_a_song() -> Self {
         let mut case = Self::new(2).await;
         for (number, name) in [(0, "Ann"), (1, "Bob"), (3, "Cat")] {
@@ -234,7 +234,7 @@ impl Case {
     }
 
     fn settle(&self, number: usize, home: usize, page: Page) {
-        self.people.lock().unwrap().insert(did(number), (home, page));
+        self.accounts.lock().unwrap().insert(did(number), (home, page));
     }
 
     fn pool(&self) -> &PgPool {
@@ -267,7 +267,7 @@ impl Case {
         }
     }
 
-    /// How often somebody's profile was asked for, on all PDSes.
+    /// How often an account's profile was asked for, on all PDSes.
     fn asked(&self, number: usize) -> usize {
         let repo = format!("repo={}&", did(number)).replace(':', "%3A");
         let all = self.pdses[..self.pdses.len() - 1].iter().flat_map(Host::asked);
@@ -296,7 +296,7 @@ impl Case {
         likes["users"].as_array().unwrap().iter().map(user).collect()
     }
 
-    /// What is shown of somebody of this name whose picture lies on this PDS.
+    /// What is shown of an account of this name whose picture lies on this PDS.
     fn shown(&self, number: usize, home: usize, name: &str) -> (Option<String>, Option<String>) {
         let (url, cid) = (self.pdses[home].url(), some_cid(name));
         let picture = format!("{url}/xrpc/com.atproto.sync.getBlob?did={}&cid={cid}", did(number));
@@ -315,7 +315,7 @@ impl Case {
         }
     }
 
-    /// Waits until somebody was asked about so often.
+    /// Waits until an account was asked about so often.
     async fn wait_until_asked(&self, number: usize, times: usize) {
         let begun = Instant::now();
         while self.asked(number) < times {
@@ -324,7 +324,7 @@ impl Case {
         }
     }
 
-    /// Waits until everybody has an answer that was asked for since this moment, and nobody is taken or due.
+    /// Waits until all have an answer that was asked for since this moment, and none is taken or due.
     async fn wait_until_answered(&self, who: &[usize], since: Timestamp) {
         let dids: Vec<String> = who.iter().map(|number| did(*number)).collect();
         let begun = Instant::now();
@@ -351,7 +351,7 @@ impl Case {
         }
     }
 
-    /// Waits until somebody who came just now has been asked about: whoever was due before them has had their turn.
+    /// Waits until an account that came just now has been asked about: those that were due before it have had their turn.
     async fn pass(&mut self) {
         self.passed += 1;
         let number = 100 + self.passed;
@@ -447,7 +447,7 @@ async fn artists_and_likers_are_shown_with_name_and_picture() {
     assert_eq!(song["features"], json!([{"did": did(1), "handle": null, "display_name": "Bob"}]));
     let likes = case.get(&format!("/users/{}/likes", did(1)), &[]).await;
     assert_eq!((text(&likes["user"]["display_name"]), text(&likes["user"]["avatar_url"])), bob);
-    // Those who come later are found too; whoever has a list alone is neither artist nor liker until they like something.
+    // Those who come later are found too; an account with a list alone is neither artist nor liker until it likes something.
     case.pass().await;
     assert_eq!((case.asked(0), case.asked(1), case.asked(3)), (1, 1, 0));
     assert_eq!(case.card(3).await, NOTHING);
@@ -653,7 +653,7 @@ async fn b4_a_host_that_fails_is_asked_again_later_and_delays_no_other() {
     case.wait_until_answered(&[0, 1], began).await;
     until(case.pool(), "SELECT count(*) = 10 FROM bluesky_profiles WHERE tries > 0 AND detail IS NOT NULL").await;
     case.pass().await;
-    // Left alone after five failures, but for an attempt now and then.
+    // Not asked after five failures, but for a probe now and then.
     let asked = case.pdses[1].asked().len();
     assert!((5..10).contains(&asked), "asked {asked} times");
     for number in 10..20 {
@@ -700,7 +700,7 @@ async fn b2_a_process_that_died_or_stopped_is_continued() {
     // Two keep the host's places.
     let begun = Instant::now();
     while hanging(&case) < 2 {
-        assert!(begun.elapsed() < PATIENCE, "nobody hangs");
+        assert!(begun.elapsed() < PATIENCE, "no request hangs");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     case.kill().await;
@@ -720,7 +720,7 @@ async fn b2_a_process_that_died_or_stopped_is_continued() {
     for number in 10..40 {
         assert_eq!(likers[&did(number)], case.shown(number, 1, &format!("Liker {number}")));
     }
-    // One that is told to stop lets go of what it took, at once.
+    // One that is stopped releases what it took, at once.
     case.add_likers_with(40..42, 1, |_| Page::Hang).await;
     case.wait_until_asked(40, 1).await;
     case.wait_until_asked(41, 1).await;
@@ -780,7 +780,7 @@ async fn on_a_real_network_a_liker_has_name_and_picture() {
     let likers = async |program: &Program| {
         let song = program.get("/tracks/by-uri", &[("uri", &song.uri)]).await?;
         let likes = program.get(&format!("/tracks/{}/likes", song["id"]), &[]).await?;
-        likes["users"].get(0).cloned().ok_or_else(|| "nobody likes it yet".to_owned())
+        likes["users"].get(0).cloned().ok_or_else(|| "no account likes it yet".to_owned())
     };
 
     let off = settings.with("PLYR_READ_REPOS", "false");

@@ -82,7 +82,7 @@ fn b1_what_came_after_the_reading_is_no_difference() {
     assert_eq!(found, [(path(0), Drift::Extra), (path(1), Drift::Differing), (path(2), Drift::Missing)]);
 }
 
-/// What was refused once is held, as a reject: it is not refused anew with each reading.
+/// What was refused once is held, as a reject: it is not refused again with each reading.
 #[test]
 fn b5_what_is_kept_as_a_reject_is_not_missing() {
     let repo = theirs(rev(10), &[(0, 1), (1, 2)]);

@@ -98,7 +98,7 @@ async fn few_requests_at_once() {
     }
 }
 
-/// Somebody's host that never answers takes no more than its own places.
+/// An account's host that never answers takes no more than its own places.
 #[tokio::test]
 async fn b4_one_broken_host_does_not_hold_up_others() {
     let (broken, good) = (Host::start(|_| Reply::Hang).await, Host::start(|_| Reply::ok("{}")).await);

@@ -177,7 +177,7 @@ async fn a8_whose_a_handle_is() {
     let failing = owner("failing.example.com").await;
     assert!(matches!(failing, HandleAnswer::Unknown(_)), "{failing:?}");
     let absent = owner("absent.example.com").await;
-    assert!(matches!(absent, HandleAnswer::Unknown(_)), "nobody could be asked: {absent:?}");
+    assert!(matches!(absent, HandleAnswer::Unknown(_)), "no host could be asked: {absent:?}");
     for reserved in ["alice.invalid", "alice.local", "alice.internal", "alice.onion", "alice.localhost", "alice.test"] {
         assert_eq!(owner(reserved).await, HandleAnswer::NoAccount, "{reserved}");
     }

@@ -1,4 +1,4 @@
-//! B9: no stranger gets us to ask a host that is not public.
+//! B9: no untrusted document gets us to ask a host that is not public.
 
 use std::{
     net::IpAddr,
@@ -151,7 +151,7 @@ async fn b9_a_name_that_leads_inside() {
     assert_eq!(host.connections(), 0);
 }
 
-/// The name servers say first a public address (where nobody is) and then ours: each look-up is checked, and there is no second one
+/// The name servers say first a public address (where no host is) and then ours: each look-up is checked, and there is no second one
 /// between the check and the connection.
 #[tokio::test]
 async fn b9_a_name_that_changes_its_mind() {

@@ -27,8 +27,8 @@ async fn a_real_account() {
     assert!(document.signing_key.is_some());
     let pds = document.pds.unwrap();
     assert_eq!(directory.fetch_handle_owner(&handle, Some(&pds)).await, HandleAnswer::Of(did.clone()));
-    let nobody = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
-    assert!(directory.fetch_document(&nobody).await.is_err());
+    let absent = Did::parse("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa").unwrap();
+    assert!(directory.fetch_document(&absent).await.is_err());
 
     let server = Server::untrusted(client, pds);
     let head = server.fetch_latest_commit(&did).await.unwrap();

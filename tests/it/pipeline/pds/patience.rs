@@ -1,4 +1,4 @@
-//! A host that asks for patience, or that fails, is left alone; and asked again when its time has come.
+//! A host that throttles, or that fails, is not asked for a while; and asked again when its time has come.
 
 use std::time::Duration;
 
@@ -103,7 +103,7 @@ async fn b3_a_host_that_fails_is_not_asked_for_a_while() {
     assert_eq!(ask().await, Ok(Vec::new()));
 }
 
-/// While the one attempt is under way, nobody else asks; and an attempt that is given up leaves the door for the next.
+/// While the probe is under way, nothing else is asked; and a probe that is given up leaves its place to the next.
 #[tokio::test]
 async fn b3_one_attempt_at_a_time() {
     let host = Host::start(|asked| match asked.number {

@@ -24,7 +24,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/store/views/mod.rs",
         find: "let (None, Some(host), Some(cid)) = (&own, host, stored_cid(cid)?) else { return Ok(own) };",
         replace: "let (Some(host), Some(cid)) = (host, stored_cid(cid)?) else { return Ok(own) };",
-        models: "whoever chose a picture for plyr.fm is shown with another",
+        models: "an artist with a picture of their own on plyr.fm is shown with another",
         tests: &["pipeline::profiles::the_own_profile_wins_field_by_field"],
     },
     Edit {
@@ -32,7 +32,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/decode/record/bluesky_profile.rs",
         find: "TextRule { graphemes_max: 64, ..TextRule::up_to(640) }",
         replace: "TextRule { graphemes_max: 64, ..TextRule::ANY }",
-        models: "a stranger's name of a megabyte is shown beside each of their likes",
+        models: "a name of a megabyte is shown beside each of their likes",
         tests: &["pipeline::decode::bluesky::a_name_within_its_bounds_is_taken_and_no_other"],
     },
 ];

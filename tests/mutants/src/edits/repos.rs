@@ -1,4 +1,4 @@
-//! Repos: what strangers' hosts may lead us to, what proves a repo, and what reading one may change.
+//! Repos: what untrusted hosts may lead us to, what verifies a repo, and what reading one may change.
 
 use super::Edit;
 
@@ -16,7 +16,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/pds/resolver.rs",
         find: "all || is_public(*address)",
         replace: "all || is_public(*address) || address.is_loopback()",
-        models: "a name in a stranger's DID document leads to this machine",
+        models: "a name in an untrusted DID document leads to this machine",
         tests: &["pipeline::pds::doors::b9_a_name_that_leads_inside"],
     },
     Edit {
@@ -48,7 +48,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/pds/repos.rs",
         find: "if uri.did != *did || uri.collection != *collection {",
         replace: "if uri.did != *did && uri.collection != *collection {",
-        models: "a host answers with somebody else's records, and they count as the owner's",
+        models: "a host answers with another account's records, and they count as the owner's",
         tests: &["pipeline::pds::repos::a_page_of_records"],
     },
     Edit {
@@ -150,7 +150,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/store/actors/accounts.rs",
         find: "(SELECT max(r.rev) FROM rejects r",
         replace: "(SELECT max(r.rev) - 1 FROM rejects r",
-        models: "of a deleted account the last record that was refused stays for whoever reads the rejects",
+        models: "of a deleted account the last record that was refused stays among the rejects",
         tests: &["cases::accounts::a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it"],
     },
     Edit {
@@ -158,7 +158,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/crawl/resync/write.rs",
         find: "next = Some(more);",
         replace: "drop(more);",
-        models: "a repo that does not go into a transaction any more is dropped, and comes in when somebody misses it",
+        models: "a repo that does not go into a transaction any more is dropped, and comes in by the next audit alone",
         tests: &["cases::reconcile::b3_each_repo_is_read_once_however_they_are_written_together"],
     },
 ];
