@@ -28,7 +28,7 @@ pub struct Options {
 /// Maintains the index until cancelled.
 pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) -> Result<(), Infallible> {
     let counts = Box::pin(counts::keep(&leader, options.recounts_per_minute));
-    let retention = retention::sweep(&leader.pool, options.retention);
+    let retention = Box::pin(retention::sweep(&leader.pool, options.retention));
     cancel.run_until_cancelled(async { tokio::join!(counts, retention) }).await;
     Ok(())
 }
