@@ -68,7 +68,7 @@ impl<'e> AccountHints<'e> {
         accounts::hide(connection, &changed(&outcomes, false)).await?;
         accounts::show(connection, &changed(&outcomes, true)).await?;
         let mut checks: BTreeMap<i64, CheckReason> = BTreeMap::new();
-        // Whether contradicting words come in one batch or in two must not matter: the last of them is not believed unchecked.
+        // Whether contradicting words come in one batch or in two must not matter: the last of them does not stand unchecked.
         for (dids, reason) in [(&self.unclear, CheckReason::Unclear), (&self.contradicted, CheckReason::Contradicted)] {
             if !dids.is_empty() {
                 let known = actors::list_known(connection, dids).await?;

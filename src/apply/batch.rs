@@ -80,7 +80,7 @@ pub enum GapChange {
         /// How that is known.
         note: &'static str,
     },
-    /// A repo diverged from what its events told.
+    /// A repo diverged from what its events said.
     Syncs {
         /// Whose.
         did: Did,

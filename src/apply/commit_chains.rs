@@ -23,12 +23,12 @@ pub async fn follow(
     applied: &mut Applied,
 ) -> sqlx::Result<()> {
     let each: BTreeMap<(&str, Tid), &(Arc<str>, Link)> =
-        links.iter().map(|told| ((told.1.did.as_str(), told.1.rev), told)).collect();
-    let told: Vec<&(Arc<str>, Link)> = each.into_values().collect();
-    let rows: Vec<ChainRow<'_>> = told.iter().map(|(_, link)| row(link)).collect();
+        links.iter().map(|sent| ((sent.1.did.as_str(), sent.1.rev), sent)).collect();
+    let sent: Vec<&(Arc<str>, Link)> = each.into_values().collect();
+    let rows: Vec<ChainRow<'_>> = sent.iter().map(|(_, link)| row(link)).collect();
     let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
     for broken in commit_chains::follow(connection, &rows).await? {
-        let (Some((source, link)), Some(before)) = (told.get(broken.place), Tid::from_number(broken.before)) else {
+        let (Some((source, link)), Some(before)) = (sent.get(broken.place), Tid::from_number(broken.before)) else {
             continue;
         };
         let found = NewBreak { source, did: &link.did, from: Some(before), to: link.rev };

@@ -147,7 +147,7 @@ async fn write_records(
     Ok(outcomes)
 }
 
-/// The DIDs whose documents may have changed. What an event claims of the handle is not believed: it is looked up.
+/// The DIDs whose documents may have changed. What an event claims of the handle is not taken: it is looked up.
 fn changed_identities(events: &[Event]) -> Vec<&str> {
     let changed = events.iter().filter(|event| matches!(event.body, EventBody::Identity { .. }));
     let mut dids: Vec<&str> = changed.map(|event| event.did.as_str()).collect();

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::value::Value;
 use crate::atproto::Cid;
 
-/// Finds the blocks, borrowed. Whether a block's bytes hash to its CID is for whoever uses it to check.
+/// Finds the blocks, borrowed. Whether a block's bytes hash to its CID is for the caller to check.
 pub(super) fn read_blocks(car: &[u8]) -> Result<HashMap<Cid, &[u8]>, &'static str> {
     read(car)?.1.collect()
 }

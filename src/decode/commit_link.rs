@@ -11,7 +11,7 @@ pub struct Link {
     pub rev: Tid,
     /// The root of the tree behind it, if it came along.
     pub data: Option<i64>,
-    /// What it follows on; none where a `#sync` says that the repo begins anew.
+    /// What it follows on; none where a `#sync` says that the repo starts over.
     pub follows: Option<Follows>,
 }
 

@@ -41,7 +41,7 @@ pub(super) struct CommitPart<'a> {
     pub(super) record: Option<&'a RawValue>,
 }
 
-/// What the relay told of an identity.
+/// What the upstream says of an identity.
 #[derive(Debug, Deserialize)]
 pub(super) struct IdentityPart<'a> {
     #[serde(borrow)]
@@ -50,7 +50,7 @@ pub(super) struct IdentityPart<'a> {
     time: Option<Text<'a>>,
 }
 
-/// What the relay told of an account.
+/// What the upstream says of an account.
 #[derive(Debug, Deserialize)]
 pub(super) struct AccountPart<'a> {
     active: Option<bool>,
@@ -237,7 +237,7 @@ impl Head<'_, '_> {
         Ok(Item::Event(Event { did, body: EventBody::Account { active, status, at } }))
     }
 
-    /// When it happened by the host that told it first, or else when the upstream saw it.
+    /// When it happened by the host that sent it first, or else when the upstream saw it.
     fn read_time(&self, time: Option<&Text<'_>>) -> Result<Timestamp, Refusal> {
         if !self.is_numbered {
             return Err(self.missing(self.names.number));

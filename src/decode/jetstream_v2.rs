@@ -75,7 +75,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// None: of a type that nobody knows yet.
+    /// None: of a type that is not known.
     fn unwrap_payload(self) -> Result<Option<Payload<'a>>, Unusable> {
         let Some(kind) = &self.kind else { return Err(Unusable::Broken(Refusal::missing("$type"))) };
         match kind.0.as_ref() {

@@ -12,7 +12,7 @@ use crate::atproto::Cid;
 const DEPTH_MAX: usize = 100;
 
 /// How many values one record or message may hold. A list has 2,500 of them, a commit 2,000; and a sender must not turn each
-/// of his bytes into a value of ours.
+/// of its bytes into a value of ours.
 const VALUES_MAX: u32 = 100_000;
 
 /// A value that borrows its texts and bytes from what it was read from, where they needed no unescaping.

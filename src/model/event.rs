@@ -43,7 +43,7 @@ pub enum EventBody {
         /// When, by the host's clock.
         at: Timestamp,
     },
-    /// The repo diverged from what its events told.
+    /// The repo diverged from what its events said.
     Sync {
         /// The repo's head.
         rev: Tid,

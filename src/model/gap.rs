@@ -9,17 +9,17 @@ words! {
         Clamped = "clamped",
         /// Our position lay in the upstream's future, so that it was not a place to go on from.
         Future = "future",
-        /// The upstream began to count anew.
+        /// The upstream began to count again from a lower number.
         Reset = "reset",
         /// The stored position was of another number space or host.
         Mismatch = "mismatch",
         /// The upstreams were exchanged for others that do not reach back to where the old ones ended.
         HostChange = "host_change",
-        /// A repo diverged from what its events told.
+        /// A repo diverged from what its events said.
         Sync = "sync",
-        /// A commit of a repo does not follow on the one before it that we were told of.
+        /// A commit of a repo does not follow on the last one that we received.
         Chain = "chain",
-        /// What was told of a repo is not proven to be its owner's.
+        /// A commit of a repo is not proven to be its owner's.
         Proof = "proof",
         /// The upstream delivered, but not what others delivered of our collections.
         Incomplete = "incomplete",

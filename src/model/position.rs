@@ -2,7 +2,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use super::words::words;
 
-/// A number of one upstream's number space: it means something to the host that gave it, and to nobody else. Where it is
+/// A number of one upstream's number space: it means something to the host that gave it, and to no other. Where it is
 /// to be sent, only the [`SourceSpec`](crate::source::SourceSpec) of that very source makes a cursor of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {

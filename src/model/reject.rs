@@ -35,7 +35,7 @@ words! {
         Signature = "signature",
         /// The commit is not what its owner's repo proves: of another repo, incomplete, or not what happened to the tree.
         Unproven = "unproven",
-        /// Nobody tells by which key the commit must be signed.
+        /// The key by which the commit must be signed is not known.
         KeyUnknown = "key_unknown",
     }
 }

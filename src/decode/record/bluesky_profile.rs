@@ -40,7 +40,7 @@ pub fn decode_bluesky_profile(format: RawFormat, bytes: &[u8]) -> Result<Bluesky
 }
 
 /// Control characters are spaces here, and those that turn the direction of all that follows are left out: a name stands among
-/// other people's texts.
+/// the texts of other accounts.
 fn one_line(name: &str) -> Option<String> {
     let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');

@@ -70,14 +70,14 @@ fn change_of<'m>(operation: &RawOperation<'m>, blocks: &Blocks<'_>) -> Result<Ch
     let path = operation.path.ok_or(VerifyError::Operation("one without a path"))?.as_bytes();
     let digest = |cid: Option<Cid>| cid.and_then(|cid| cid.record_digest());
     let (before, after) = (digest(operation.prev), digest(operation.cid));
-    let told = match operation.action {
+    let is_stated = match operation.action {
         Some("create") => operation.prev.is_none() && after.is_some(),
         Some("update") => before.is_some() && after.is_some(),
         Some("delete") => before.is_some() && operation.cid.is_none(),
         _ => false,
     };
-    if !told {
-        return Err(VerifyError::Operation("one that does not tell the record before and after it"));
+    if !is_stated {
+        return Err(VerifyError::Operation("one that does not name the record before and after it"));
     }
     if after.is_some_and(|after| blocks.find(&after).is_none()) {
         return Err(VerifyError::Incomplete);

@@ -75,7 +75,7 @@ async fn old_rejects_go_and_stay_counted() {
     assert_eq!(status["rejects_expired"]["envelope"]["count"], 601);
     for arguments in [&["status"][..], &["rejects", "list"]] {
         let said = say(&database, arguments);
-        assert!(said.contains("1201 more were too old or too many and are kept no longer"), "{said}");
+        assert!(said.contains("1201 more have expired: too old or too many"), "{said}");
     }
 }
 
