@@ -1,4 +1,4 @@
-use super::{Collection, CollectionMap};
+use super::collection::{Collection, CollectionMap};
 use crate::atproto::{Nsid, SyntaxError};
 
 /// The NSIDs of our collections in the namespace that this index serves. Others, such as `fm.plyr.stg.like` beside

@@ -1,4 +1,4 @@
-use super::{AccountStatus, Collection, Record};
+use super::{account::AccountStatus, collection::Collection, record::Record};
 use crate::atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp};
 
 /// Something that happened to one actor.

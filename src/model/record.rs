@@ -1,4 +1,4 @@
-use super::Collection;
+use super::collection::Collection;
 use crate::atproto::{AtUri, Cid, Did, RecordKey, Tid, Timestamp};
 
 /// A record that satisfies its lexicon. Unknown fields are not kept: the repo has them.
@@ -14,7 +14,7 @@ pub enum Record {
     Profile(Profile),
     /// `<namespace>.comment`
     #[cfg(feature = "fifth-collection")]
-    Comment(super::Comment),
+    Comment(super::comment::Comment),
 }
 
 impl Record {

@@ -9,7 +9,6 @@ use crate::{
     decode::{self, Item},
     model::{Collections, Commit, Event, EventBody, Operation, RecordPath},
     store::{
-        actors,
         records::{self, HeldRecord},
         rejects::{self, RefusedRecord},
     },
@@ -38,10 +37,8 @@ impl Repair {
 /// Loads all that the index holds of a repo.
 pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
     let mut ours = Ours::default();
-    for (_, actor_id) in actors::load_ids(connection, &[did.as_str()]).await? {
-        for HeldRecord { collection, rkey, rev, head } in records::load_held(connection, actor_id.into()).await? {
-            ours.paths.insert((collection, rkey), Held { rev, head });
-        }
+    for HeldRecord { collection, rkey, rev, head } in records::load_held(connection, did).await? {
+        ours.paths.insert((collection, rkey), Held { rev, head });
     }
     for RefusedRecord { collection, rkey, cid } in rejects::list_refused(connection, did).await? {
         if let (Some(collection), Ok(rkey)) = (collections.find(&collection), rkey.parse()) {

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::held::{HeldRecord, RepoUpTo};
+use super::held::RepoUpTo;
 use crate::{
     atproto::Tid,
-    model::{ActorId, Collection, TrackId},
+    model::{ActorId, TrackId},
     store::Written,
 };
 
@@ -71,14 +71,8 @@ pub async fn write(
     Ok(written)
 }
 
-/// What the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let rows: Vec<(i64, i64, Option<i64>)> = sqlx::query_as("SELECT rkey, rev, cid FROM comments WHERE actor_id = $1")
-        .bind(actor_id.number())
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter().map(|(rkey, rev, cid)| HeldRecord::at_tid(Collection::Comment, rkey, rev, cid)).collect()
-}
+/// What the index holds of one repo, live or tombstone: a part of the statement of [`super::load_held`].
+pub(super) const HELD: &str = "SELECT rkey, NULL::text, rev, cid, NULL::bytea FROM comments WHERE actor_id = actor.id";
 
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {

@@ -1,7 +1,9 @@
+use sqlx::FromRow;
+
 use crate::{
     atproto::{RecordKey, Tid},
     model::{ActorId, Collection},
-    store::stored::stored_tid,
+    store::stored::{stored_head, stored_tid, stored_uri},
 };
 
 /// What the index holds at one path of a repo.
@@ -17,16 +19,36 @@ pub struct HeldRecord {
     pub head: Option<i64>,
 }
 
-impl HeldRecord {
-    /// A path whose key the table holds as the number of a TID.
-    pub(super) fn at_tid(collection: Collection, rkey: i64, rev: i64, head: Option<i64>) -> sqlx::Result<Self> {
-        Self::at(collection, &stored_tid(rkey)?.to_string(), rev, head)
-    }
+/// The same as its table has it.
+#[derive(Debug, FromRow)]
+pub(super) struct HeldRow {
+    collection: String,
+    /// The key, where it is a TID.
+    tid: Option<i64>,
+    /// Where the table has it, the whole URI.
+    uri: Option<String>,
+    rev: i64,
+    /// Of the CID, where the table has no more of it.
+    head: Option<i64>,
+    cid: Option<Vec<u8>>,
+}
 
-    /// A path whose key the table holds as a text.
-    pub(super) fn at(collection: Collection, rkey: &str, rev: i64, head: Option<i64>) -> sqlx::Result<Self> {
-        let rkey = RecordKey::parse(rkey).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        Ok(Self { collection, rkey, rev: stored_tid(rev)?, head })
+impl TryFrom<HeldRow> for HeldRecord {
+    type Error = sqlx::Error;
+
+    fn try_from(row: HeldRow) -> sqlx::Result<Self> {
+        let unknown = || sqlx::Error::Decode(format!("there is no collection {}", row.collection).into());
+        let rkey = match (row.tid, row.uri) {
+            (Some(tid), _) => stored_tid(tid)?.to_string(),
+            (None, Some(uri)) => stored_uri(&uri)?.rkey.to_string(),
+            (None, None) => "self".to_owned(),
+        };
+        Ok(Self {
+            collection: Collection::parse(&row.collection).ok_or_else(unknown)?,
+            rkey: RecordKey::parse(&rkey).map_err(|error| sqlx::Error::Decode(error.into()))?,
+            rev: stored_tid(row.rev)?,
+            head: row.head.or(stored_head(row.cid.as_deref())?),
+        })
     }
 }
 

@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::held::{HeldRecord, RepoUpTo};
+use super::held::RepoUpTo;
 use crate::{
     atproto::Tid,
-    model::{ActorId, CidId, Collection, TrackId},
+    model::{ActorId, CidId, TrackId},
     store::{Written, place},
 };
 
@@ -201,13 +201,8 @@ async fn update_older(
     Ok(Written::of(done.applied, done.anomalies))
 }
 
-/// What the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let rows = sqlx::query!("SELECT rkey, rev, cid FROM likes WHERE actor_id = $1", actor_id.number())
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter().map(|row| HeldRecord::at_tid(Collection::Like, row.rkey, row.rev, row.cid)).collect()
-}
+/// What the index holds of one repo, live or tombstone: a part of the statement of [`super::load_held`].
+pub(super) const HELD: &str = "SELECT rkey, NULL::text, rev, cid, NULL::bytea FROM likes WHERE actor_id = actor.id";
 
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {

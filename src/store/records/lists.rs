@@ -3,12 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::held::{HeldRecord, RepoUpTo};
-use crate::{
-    atproto::Tid,
-    model::{ActorId, Collection},
-    store::{Written, stored::stored_head},
-};
+use super::held::RepoUpTo;
+use crate::{atproto::Tid, model::ActorId, store::Written};
 
 /// One path and what it comes to.
 #[derive(Debug)]
@@ -108,15 +104,8 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[ListRow<'_>]) ->
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// What the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let rows = sqlx::query!("SELECT rkey, rev, cid FROM lists WHERE actor_id = $1", actor_id.number())
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| HeldRecord::at_tid(Collection::List, row.rkey, row.rev, stored_head(row.cid.as_deref())?))
-        .collect()
-}
+/// What the index holds of one repo, live or tombstone: a part of the statement of [`super::load_held`].
+pub(super) const HELD: &str = "SELECT rkey, NULL::text, rev, NULL::bigint, cid FROM lists WHERE actor_id = actor.id";
 
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {

@@ -15,27 +15,40 @@ pub mod tracks;
 
 pub use held::{HeldRecord, RepoUpTo};
 
-use sqlx::PgConnection;
+use std::sync::LazyLock;
+
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{
-    atproto::Tid,
+    atproto::{Did, Tid},
     model::{ActorId, Collection, CollectionMap},
 };
+use held::HeldRow;
 
-/// All that the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let mut held = Vec::new();
-    for collection in Collection::ALL {
-        held.append(&mut match collection {
-            Collection::Like => likes::load_held(connection, actor_id).await?,
-            Collection::List => lists::load_held(connection, actor_id).await?,
-            Collection::Track => tracks::load_held(connection, actor_id).await?,
-            Collection::Profile => profiles::load_held(connection, actor_id).await?,
-            #[cfg(feature = "fifth-collection")]
-            Collection::Comment => comments::load_held(connection, actor_id).await?,
+/// All that the index holds of one repo, live or tombstone, in one statement: an audit asks it of every repo. It is put together, so
+/// that it is checked by the tests alone.
+pub async fn load_held(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<HeldRecord>> {
+    static STATEMENT: LazyLock<String> = LazyLock::new(|| {
+        let parts = Collection::ALL.map(|collection| {
+            let part = match collection {
+                Collection::Like => likes::HELD,
+                Collection::List => lists::HELD,
+                Collection::Track => tracks::HELD,
+                Collection::Profile => profiles::HELD,
+                #[cfg(feature = "fifth-collection")]
+                Collection::Comment => comments::HELD,
+            };
+            format!("SELECT '{}', part.* FROM ({part}) AS part", collection.as_str())
         });
-    }
-    Ok(held)
+        format!(
+            "SELECT held.* FROM actors AS actor,
+            LATERAL ({}) AS held (collection, tid, uri, rev, head, cid) WHERE actor.did = $1",
+            parts.join(" UNION ALL ")
+        )
+    });
+    let rows: Vec<HeldRow> =
+        sqlx::query_as(AssertSqlSafe(STATEMENT.as_str())).bind(did.as_str()).fetch_all(connection).await?;
+    rows.into_iter().map(HeldRecord::try_from).collect()
 }
 
 /// The greatest rev that the index holds of one repo, live or tombstone.

@@ -4,11 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 
-use super::held::{HeldRecord, RepoUpTo};
-use crate::{
-    model::{ActorId, Collection},
-    store::{Written, stored::stored_head},
-};
+use super::held::RepoUpTo;
+use crate::{model::ActorId, store::Written};
 
 /// A profile's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
 #[derive(Debug, Serialize)]
@@ -71,15 +68,9 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[ProfileRow<'_>])
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// What the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let rows = sqlx::query!("SELECT rev, cid FROM profiles WHERE actor_id = $1", actor_id.number())
-        .fetch_all(connection)
-        .await?;
-    rows.into_iter()
-        .map(|row| HeldRecord::at(Collection::Profile, "self", row.rev, stored_head(row.cid.as_deref())?))
-        .collect()
-}
+/// What the index holds of one repo, live or tombstone: a part of the statement of [`super::load_held`].
+pub(super) const HELD: &str =
+    "SELECT NULL::bigint, NULL::text, rev, NULL::bigint, cid FROM profiles WHERE actor_id = actor.id";
 
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {

@@ -3,14 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use super::held::{HeldRecord, RepoUpTo};
+use super::held::RepoUpTo;
 use crate::{
     atproto::Tid,
-    model::{ActorId, Collection, TrackId},
-    store::{
-        Written, place,
-        stored::{stored_head, stored_uri},
-    },
+    model::{ActorId, TrackId},
+    store::{Written, place},
 };
 
 /// Ids of those URIs that have one, in pairs of (place in `uris`, id).
@@ -177,21 +174,9 @@ async fn count_anomalies(connection: &mut PgConnection, rows: &[TrackRow<'_>]) -
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// What the index holds of one repo, live or tombstone.
-pub async fn load_held(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Vec<HeldRecord>> {
-    let rows = sqlx::query!(
-        r#"SELECT uri, rev AS "rev!", cid FROM tracks WHERE artist_id = $1 AND rev IS NOT NULL"#,
-        actor_id.number()
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let rkey = stored_uri(&row.uri)?.rkey;
-            HeldRecord::at(Collection::Track, rkey.as_str(), row.rev, stored_head(row.cid.as_deref())?)
-        })
-        .collect()
-}
+/// What the index holds of one repo, live or tombstone: a part of the statement of [`super::load_held`].
+pub(super) const HELD: &str =
+    "SELECT NULL::bigint, uri, rev, NULL::bigint, cid FROM tracks WHERE artist_id = actor.id AND rev IS NOT NULL";
 
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
