@@ -2,6 +2,7 @@ use sqlx::PgConnection;
 
 use super::{
     Settings,
+    output::print,
     table::{or_dash, render},
 };
 use crate::{
@@ -75,6 +76,6 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             ]
         })
         .collect();
-    super::print(&render(&["SOURCE", "KIND", "POSITION", "EVENT AT", "OURS AT", "STORED AT"], &rows));
+    print(&render(&["SOURCE", "KIND", "POSITION", "EVENT AT", "OURS AT", "STORED AT"], &rows));
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     clock::Clock,
     crawl::resync::{Drift, Record, Theirs, load_ours, plan},
     decode::{Item, RawFormat, jetstream_v1},
-    maintenance::settle_accounts,
+    maintenance::follow_accounts,
     model::{AccountStatus, Collection, Collections, EventKind, RejectReason},
     store::{
         actors::account_checks::{self, CheckReason},
@@ -133,7 +133,7 @@ async fn a_fifth_collection_is_left_out_nowhere() {
     let answered = Answered { answer, asked_at: now };
     let decision = act_on_answer(&mut index.connection, &due[0], answered, now).await.unwrap();
     assert_eq!(decision, Decision::Remove);
-    settle_accounts(&mut index.connection, None).await.unwrap();
+    follow_accounts(&mut index.connection, None).await.unwrap();
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM comments").fetch_one(&mut index.connection).await.unwrap();
     assert_eq!(left, 0);
     assert_eq!(index.deliver(tid(4), last, Some(comment("late"))).await, 0);
