@@ -15,7 +15,7 @@ use crate::{
         actors::{
             self,
             account_checks::{self, AccountCheck},
-            accounts,
+            tombstones, visibility,
         },
         repos,
     },
@@ -144,21 +144,21 @@ async fn write_decision(
     match decision {
         Decision::Show { rev } => {
             actors::write_answer(connection, id, (true, None), asked_at).await?;
-            accounts::unbury(connection, id, *rev).await?;
-            accounts::show(connection, &[id]).await?;
+            tombstones::restore_account(connection, id, *rev).await?;
+            visibility::show(connection, &[id]).await?;
             // While it was hidden, its server may have refused to serve the repo.
             repos::enqueue_unserved(connection, &[check.did.as_str()], now.utc()).await
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);
             actors::write_answer(connection, id, (false, status), asked_at).await?;
-            accounts::hide(connection, &[id]).await
+            visibility::hide(connection, &[id]).await
         }
         Decision::Remove => {
             actors::write_answer(connection, id, (false, Some(AccountStatus::Deleted.as_str())), asked_at).await?;
-            accounts::hide(connection, &[id]).await?;
+            visibility::hide(connection, &[id]).await?;
             // All that was written until then, also between this deletion and another before it.
-            accounts::bury(connection, id, Tid::last_at(asked_at)).await
+            tombstones::tombstone_account(connection, id, Tid::last_at(asked_at)).await
         }
         Decision::Keep | Decision::Wait | Decision::AskAgain => Ok(()),
     }

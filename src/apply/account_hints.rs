@@ -14,7 +14,7 @@ use crate::{
         actors::{
             self, AccountHint, HintOutcome,
             account_checks::{self, CheckReason},
-            accounts,
+            visibility,
         },
         repos,
     },
@@ -65,8 +65,8 @@ impl<'e> AccountHints<'e> {
         let outcomes = actors::update_accounts(connection, &last).await?;
         let back: Vec<&str> = last.iter().filter(|hint| hint.active).map(|hint| hint.did.as_str()).collect();
         repos::enqueue_unserved(connection, &back, now).await?;
-        accounts::hide(connection, &changed(&outcomes, false)).await?;
-        accounts::show(connection, &changed(&outcomes, true)).await?;
+        visibility::hide(connection, &changed(&outcomes, false)).await?;
+        visibility::show(connection, &changed(&outcomes, true)).await?;
         let mut checks: BTreeMap<i64, CheckReason> = BTreeMap::new();
         // Whether contradicting words come in one batch or in two must not matter: the last of them is not believed unchecked.
         for (dids, reason) in [(&self.unclear, CheckReason::Unclear), (&self.contradicted, CheckReason::Contradicted)] {

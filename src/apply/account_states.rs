@@ -4,7 +4,11 @@ use foldhash::{HashMap, HashSet};
 use sqlx::PgConnection;
 
 use super::{fold::Fold, ids::BatchIds};
-use crate::{atproto::Tid, model::ActorId, store::actors::accounts};
+use crate::{
+    atproto::Tid,
+    model::ActorId,
+    store::actors::{tombstones, visibility},
+};
 
 /// What an applier remembers of accounts: which are hidden, and which were deleted, up to which rev.
 #[derive(Debug, Default)]
@@ -17,11 +21,11 @@ pub struct AccountStates {
 impl AccountStates {
     /// Reads again what has changed since. Under the lock of the transaction nothing changes after that.
     pub async fn refresh(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
-        let generation = Some(accounts::find_generation(connection).await?);
+        let generation = Some(visibility::find_generation(connection).await?);
         if self.generation != generation {
-            let hidden = accounts::load_hidden(connection).await?;
+            let hidden = visibility::load_hidden(connection).await?;
             self.hidden = hidden.into_iter().map(ActorId::from).collect();
-            let tombstones = accounts::load_floors(connection).await?;
+            let tombstones = tombstones::load_tombstones(connection).await?;
             self.tombstones = tombstones.into_iter().map(|(id, rev)| (id.into(), rev)).collect();
             self.generation = generation;
         }

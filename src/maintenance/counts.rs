@@ -12,7 +12,12 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::{
     clock::Clock,
     retry::Retry,
-    store::{self, Leader, actors::accounts, counts::checks, sources::lease::Token},
+    store::{
+        self, Leader,
+        actors::tombstones,
+        counts::{checks, uncounted},
+        sources::lease::Token,
+    },
 };
 
 /// Rows that one step moves or removes, so that no batch waits longer for it than a few hundredths of a second.
@@ -24,10 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// steps that it took.
 pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
     let mut steps = 0;
-    while accounts::has_work(connection).await? {
+    while tombstones::has_work(connection).await? {
         let mut transaction = store::begin_apply(connection, token).await?;
-        let moved = accounts::move_counts(&mut transaction, STEP_ROWS).await?;
-        if !moved && !accounts::purge(&mut transaction, STEP_ROWS).await? {
+        let moved = uncounted::move_counts(&mut transaction, STEP_ROWS).await?;
+        if !moved && !tombstones::purge(&mut transaction, STEP_ROWS).await? {
             break;
         }
         transaction.commit().await?;

@@ -13,7 +13,7 @@ use crate::{
     crawl::Context,
     model::ResyncCause,
     store::{
-        actors::accounts,
+        actors::tombstones,
         repos::{self, discoveries},
     },
 };
@@ -82,12 +82,12 @@ impl Enrollment {
     /// Accounts that came back after having been deleted have their repos read again: from here on the table of repos knows.
     async fn enqueue_restored(&self) -> Result<(), ResyncError> {
         let mut connection = self.context.pool.acquire().await?;
-        let restored = accounts::list_to_read(&mut connection, ACTORS_MAX).await?;
+        let restored = tombstones::list_pending_resync(&mut connection, ACTORS_MAX).await?;
         let now = self.context.clock.now().utc();
         for (actor_id, did) in restored {
             let mut transaction = connection.begin().await?;
             repos::enqueue(&mut transaction, &[did.as_str()], ResyncCause::Account, now).await?;
-            accounts::mark_read(&mut transaction, actor_id).await?;
+            tombstones::mark_resynced(&mut transaction, actor_id).await?;
             transaction.commit().await?;
         }
         Ok(())

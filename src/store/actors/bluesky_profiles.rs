@@ -87,7 +87,7 @@ pub struct ProfileAnswer<'a> {
 /// Lists the actors with an id above `after` as due at once, `limit` actors at most; those who are listed stay as they are. Gives the
 /// id of the last one looked at; none when there were no more.
 ///
-/// Deleted accounts are left out, and come back by [`super::accounts::unbury`].
+/// Deleted accounts are left out, and come back by [`super::tombstones::restore_account`].
 pub async fn enroll(
     connection: &mut PgConnection,
     after: i64,

@@ -4,9 +4,10 @@
 //! every view looks at it. Does not know the records of the account, except to count them out and to purge them.
 
 pub mod account_checks;
-pub mod accounts;
 pub mod bluesky_profiles;
 pub mod identities;
 mod rows;
+pub mod tombstones;
+pub mod visibility;
 
 pub use rows::{AccountHint, HintOutcome, insert, list_known, load_ids, update_accounts, write_answer};

@@ -1,5 +1,6 @@
-//! The like counts of tracks, which triggers keep: their standing check.
+//! The like counts of tracks, which triggers keep: how they follow actors that were hidden or shown, and their standing check.
 //!
 //! Contract: a count is the number of distinct shown actors with a live like on the track. Does not know what a client sees.
 
 pub mod checks;
+pub mod uncounted;

@@ -15,7 +15,7 @@ use plyr_likes::{
     clock::Clock,
     maintenance::{check_counts, follow_accounts},
     model::AccountStatus,
-    store::actors::{account_checks::AccountCheck, accounts},
+    store::actors::{account_checks::AccountCheck, tombstones},
 };
 use serde_json::{Value, json};
 
@@ -249,7 +249,7 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     let head = Tid::from_number(rev(20)).expect("a TID");
     stage.answer(Answer::Active { rev: Some(head) }, 21).await;
     let mut connection = stage.connection().await;
-    let to_read = accounts::list_to_read(&mut connection, 10).await.unwrap();
+    let to_read = tombstones::list_pending_resync(&mut connection, 10).await.unwrap();
     assert_eq!(to_read.iter().map(|(_, did)| did.to_string()).collect::<Vec<_>>(), [did(1)]);
     // What its server lists is applied at the head; a commit that this list has overtaken stays away.
     let listed = vec![
@@ -258,8 +258,8 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     ];
     let old = Commit::new(&did(1), rev(3), vec![Operation::like(&key(1, 1), like(&track_uri(2, 0), AT))]);
     stage.world.commit_each(&[Commit::new(&did(1), rev(20), listed), old, first]).await;
-    accounts::mark_read(&mut connection, to_read[0].0).await.unwrap();
-    assert_eq!(accounts::list_to_read(&mut connection, 10).await.unwrap(), []);
+    tombstones::mark_resynced(&mut connection, to_read[0].0).await.unwrap();
+    assert_eq!(tombstones::list_pending_resync(&mut connection, 10).await.unwrap(), []);
     stage.settle_counts().await;
     assert_eq!((stage.like_records(1).await, stage.rows_of(1).await), (2, 2));
     assert!(stage.likers(&track_uri(0, 0)).await.contains(&did(1)));

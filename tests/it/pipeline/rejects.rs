@@ -61,7 +61,7 @@ async fn old_rejects_go_and_stay_counted() {
     assert_eq!(number(&database.pool, "SELECT count(*) FROM rejects").await, 1_208);
 
     let mut process = start(&database, &folder, &[("PLYR_REJECTS_DAYS_MAX", "30")]);
-    let line = process.wait_for("let go of rejects");
+    let line = process.wait_for("deleted rejects");
     assert!(line.contains("count=1201") && line.contains("envelope 601, lexicon 600"), "{line}");
     assert_eq!(number(&database.pool, "SELECT count(*) FROM rejects WHERE at > now() - interval '30 days'").await, 7);
     assert_eq!(number(&database.pool, "SELECT count(*) FROM rejects").await, 7);
@@ -85,7 +85,7 @@ async fn the_oldest_of_too_many_rejects_go() {
     refuse(&database.pool, 5_000, 1).await;
     let newest = number(&database.pool, "SELECT max(id) FROM rejects").await;
     let mut process = start(&database, &folder, &[("PLYR_REJECTS_MB_MAX", "2")]);
-    process.wait_for("let go of rejects");
+    process.wait_for("deleted rejects");
     let left = number(&database.pool, "SELECT count(*) FROM rejects").await;
     let expired = number(&database.pool, "SELECT sum(count)::bigint FROM rejects_expired").await;
     assert_eq!(left + expired, 5_000);

@@ -10,7 +10,7 @@ use plyr_likes::{
     model::AccountStatus,
     store::actors::{
         account_checks::{self, AccountCheck},
-        accounts,
+        tombstones,
     },
 };
 
@@ -111,9 +111,9 @@ impl World {
 
     /// Whose repo is to be read, since their account came back after having been deleted.
     pub async fn take_to_read(&mut self) -> Vec<Did> {
-        let back = accounts::list_to_read(&mut self.connection, 100).await.expect("the table is there");
+        let back = tombstones::list_pending_resync(&mut self.connection, 100).await.expect("the table is there");
         for (actor_id, _) in &back {
-            accounts::mark_read(&mut self.connection, *actor_id).await.expect("the table is there");
+            tombstones::mark_resynced(&mut self.connection, *actor_id).await.expect("the table is there");
         }
         back.into_iter().map(|(_, did)| did).collect()
     }

@@ -45,7 +45,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "restored_account_is_not_read",
-        file: "src/store/actors/accounts.rs",
+        file: "src/store/actors/tombstones.rs",
         find: "SET rev = $2, is_purging = false, needs_resync = true WHERE",
         replace: "SET rev = $2, is_purging = false, needs_resync = false WHERE",
         models: "an account that was deleted and restored stays empty",
@@ -101,7 +101,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "hidden_likes_never_put_back",
-        file: "src/store/actors/accounts.rs",
+        file: "src/store/counts/uncounted.rs",
         find: "UPDATE track_counts c SET like_count = c.like_count + 1 FROM next n",
         replace: "UPDATE track_counts c SET like_count = c.like_count + 0 FROM next n",
         models: "an account comes back, and its likes are not counted again",

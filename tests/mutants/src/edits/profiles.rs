@@ -13,7 +13,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "profiles_survive_the_purge",
-        file: "src/store/actors/accounts.rs",
+        file: "src/store/actors/tombstones.rs",
         find: "    sqlx::query!(\"DELETE FROM bluesky_profiles WHERE actor_id = $1\", actor_id).execute(&mut *connection).await?;\n",
         replace: "",
         models: "name and picture of a deleted account stay in the database for ever",

@@ -147,7 +147,7 @@ pub(super) const EDITS: &[Edit] = &[
     },
     Edit {
         name: "last_refused_record_survives_its_account",
-        file: "src/store/actors/accounts.rs",
+        file: "src/store/actors/tombstones.rs",
         find: "(SELECT max(r.rev) FROM rejects r",
         replace: "(SELECT max(r.rev) - 1 FROM rejects r",
         models: "of a deleted account the last record that was refused stays among the rejects",
