@@ -39,7 +39,7 @@ impl Repair {
 pub async fn load_ours(connection: &mut PgConnection, collections: &Collections, did: &Did) -> sqlx::Result<Ours> {
     let mut ours = Ours::default();
     for (_, actor_id) in actors::load_ids(connection, &[did.as_str()]).await? {
-        for HeldRecord { collection, rkey, rev, head } in records::load_held(connection, actor_id.into()).await? {
+        for HeldRecord { collection, rkey, rev, head } in records::load_held(connection, actor_id).await? {
             ours.paths.insert((collection, rkey), Held { rev, head });
         }
     }
