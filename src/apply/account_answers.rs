@@ -13,7 +13,7 @@ use crate::{
     store::{
         self,
         actors::{
-            self,
+            self, AccountAnswer,
             account_checks::{self, AccountCheck},
             tombstones, visibility,
         },
@@ -143,7 +143,7 @@ async fn write_decision(
     let id = check.actor_id;
     match decision {
         Decision::Show { rev } => {
-            actors::write_answer(connection, id, (true, None), asked_at).await?;
+            actors::write_answer(connection, id, AccountAnswer { active: true, status: None, asked_at }).await?;
             tombstones::restore_account(connection, id, *rev).await?;
             visibility::show(connection, &[id]).await?;
             // While it was hidden, its server may have refused to serve the repo.
@@ -151,11 +151,12 @@ async fn write_decision(
         }
         Decision::Hide { status } => {
             let status = status.as_ref().map(AccountStatus::as_str);
-            actors::write_answer(connection, id, (false, status), asked_at).await?;
+            actors::write_answer(connection, id, AccountAnswer { active: false, status, asked_at }).await?;
             visibility::hide(connection, &[id]).await
         }
         Decision::Remove => {
-            actors::write_answer(connection, id, (false, Some(AccountStatus::Deleted.as_str())), asked_at).await?;
+            let status = Some(AccountStatus::Deleted.as_str());
+            actors::write_answer(connection, id, AccountAnswer { active: false, status, asked_at }).await?;
             visibility::hide(connection, &[id]).await?;
             // All that was written until then, also between this deletion and another before it.
             tombstones::tombstone_account(connection, id, Tid::last_at(asked_at)).await

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    model::{AccountStatus, Event, EventBody},
+    model::{AccountStatus, ActorId, Event, EventBody},
     store::{
         actors::{
             self, AccountHint, HintOutcome,
@@ -67,7 +67,7 @@ impl<'e> AccountHints<'e> {
         repos::enqueue_unserved(connection, &back, now).await?;
         visibility::hide(connection, &changed(&outcomes, false)).await?;
         visibility::show(connection, &changed(&outcomes, true)).await?;
-        let mut checks: BTreeMap<i64, CheckReason> = BTreeMap::new();
+        let mut checks: BTreeMap<ActorId, CheckReason> = BTreeMap::new();
         // Whether contradicting words come in one batch or in two must not matter: the last of them does not stand unchecked.
         for (dids, reason) in [(&self.unclear, CheckReason::Unclear), (&self.contradicted, CheckReason::Contradicted)] {
             if !dids.is_empty() {
@@ -76,14 +76,14 @@ impl<'e> AccountHints<'e> {
             }
         }
         checks.extend(outcomes.iter().filter_map(|outcome| Some((outcome.actor_id, reason_to_check(outcome)?))));
-        let checks: Vec<(i64, CheckReason)> = checks.into_iter().collect();
+        let checks: Vec<(ActorId, CheckReason)> = checks.into_iter().collect();
         account_checks::request(connection, &checks, now).await?;
         Ok(outcomes.iter().map(|outcome| u64::from(outcome.applied)).sum())
     }
 }
 
 /// The actors that are hidden, or shown, since these hints.
-fn changed(outcomes: &[HintOutcome], active: bool) -> Vec<i64> {
+fn changed(outcomes: &[HintOutcome], active: bool) -> Vec<ActorId> {
     let changed = outcomes.iter().filter(|outcome| outcome.applied && outcome.active == active);
     changed.filter(|outcome| outcome.was_active != active).map(|outcome| outcome.actor_id).collect()
 }

@@ -15,7 +15,7 @@ use crate::{
 pub struct AccountStates {
     generation: Option<i64>,
     hidden: HashSet<ActorId>,
-    tombstones: HashMap<ActorId, i64>,
+    tombstones: HashMap<ActorId, Tid>,
 }
 
 impl AccountStates {
@@ -23,10 +23,8 @@ impl AccountStates {
     pub async fn refresh(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         let generation = Some(visibility::find_generation(connection).await?);
         if self.generation != generation {
-            let hidden = visibility::load_hidden(connection).await?;
-            self.hidden = hidden.into_iter().map(ActorId::from).collect();
-            let tombstones = tombstones::load_tombstones(connection).await?;
-            self.tombstones = tombstones.into_iter().map(|(id, rev)| (id.into(), rev)).collect();
+            self.hidden = visibility::load_hidden(connection).await?.into_iter().collect();
+            self.tombstones = tombstones::load_tombstones(connection).await?.into_iter().collect();
             self.generation = generation;
         }
         Ok(())
@@ -40,13 +38,13 @@ impl AccountStates {
         if !self.tombstones.is_empty() {
             fold.retain(|path| {
                 let tombstone = ids.actor(path.did).ok().and_then(|id| self.tombstones.get(&id));
-                tombstone.is_none_or(|rev| path.rev.number() > *rev)
+                tombstone.is_none_or(|rev| path.rev > *rev)
             });
         }
     }
 
     /// Actors that are hidden and have written, with the rev of their last commit in the batch. The actors' ids are resolved.
-    pub fn hidden_writers(&self, folds: &[Fold<'_>], ids: &BatchIds<'_>) -> sqlx::Result<Vec<(i64, Tid)>> {
+    pub fn hidden_writers(&self, folds: &[Fold<'_>], ids: &BatchIds<'_>) -> sqlx::Result<Vec<(ActorId, Tid)>> {
         if self.hidden.is_empty() {
             return Ok(Vec::new());
         }
@@ -58,6 +56,6 @@ impl AccountStates {
                 *rev = path.rev.max(*rev);
             }
         }
-        Ok(last.into_iter().map(|(id, rev)| (id.number(), rev)).collect())
+        Ok(last.into_iter().collect())
     }
 }

@@ -8,7 +8,7 @@ use super::{
     batch::{Gap, GapChange},
 };
 use crate::{
-    model::{GapReason, PositionKind},
+    model::GapReason,
     store::gaps::{self, NewBreak, NewGap, NewSync},
 };
 
@@ -24,14 +24,7 @@ pub async fn write(
             GapChange::Opens { reason, kind, from, to, detail } => {
                 // Postgres keeps no U+0000 in a text, and an upstream may have chosen words of this one.
                 let detail = if detail.contains('\0') { detail.replace('\0', "").into() } else { Cow::from(detail) };
-                let gap = NewGap {
-                    source,
-                    reason: *reason,
-                    kind: kind.map(PositionKind::as_str),
-                    from: *from,
-                    to: *to,
-                    detail: &detail,
-                };
+                let gap = NewGap { source, reason: *reason, kind: *kind, from: *from, to: *to, detail: &detail };
                 let is_new = gaps::open(connection, gap, now).await?;
                 applied.add_gaps(*reason, is_new.into());
             }

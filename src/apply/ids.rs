@@ -173,12 +173,11 @@ impl Found {
                 break;
             }
             let known = actors::load_ids(connection, &dids).await?;
-            let known: Vec<(Box<str>, ActorId)> =
-                known.into_iter().map(|(at, id)| (dids[at].into(), id.into())).collect();
+            let known: Vec<(Box<str>, ActorId)> = known.into_iter().map(|(at, id)| (dids[at].into(), id)).collect();
             self.actors.extend(known.into_iter().map(|(did, id)| (did, Some(id))));
             let dids: Vec<&str> = missing(&self.actors).map(AsRef::as_ref).collect();
             let added = actors::insert(connection, &dids).await?;
-            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), Some(id.into()))));
+            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), Some(id))));
         }
         Ok(())
     }

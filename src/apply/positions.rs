@@ -5,7 +5,7 @@ use super::batch::{Quiet, Reached};
 use crate::{
     atproto::Timestamp,
     store::sources::{
-        last_delivered::{self, NewProofs},
+        last_delivered::{self, Delivered},
         positions::{self, NewPosition},
     },
 };
@@ -29,7 +29,7 @@ pub async fn write(
 fn row(reached: &Reached) -> NewPosition<'_> {
     NewPosition {
         source: &reached.source,
-        kind: reached.kind.as_str(),
+        kind: reached.kind,
         value: reached.value,
         event_at: reached.event_at.map(Timestamp::utc),
         ours_at: reached.ours_at.map(Timestamp::utc),
@@ -43,15 +43,17 @@ pub async fn write_delivered(
     reached: &[Reached],
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let mut rows = NewProofs::default();
+    let mut rows = Vec::new();
     for reached in reached {
         for (collection, delivered) in reached.delivered.iter() {
             let Some(delivered) = delivered else { continue };
-            rows.sources.push(&reached.source);
-            rows.collections.push(collection.suffix());
-            rows.kinds.push(reached.kind.as_str());
-            rows.values.push(delivered.value);
-            rows.times.push(delivered.event_at.map(Timestamp::utc));
+            rows.push(Delivered {
+                source: &reached.source,
+                collection,
+                kind: reached.kind,
+                value: delivered.value,
+                event_at: delivered.event_at.map(Timestamp::utc),
+            });
         }
     }
     last_delivered::write(connection, &rows, now).await

@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Settings, resync::resync_due};
+use super::{Settings, output::print, resync::resync_due};
 use crate::{
     atproto::Did,
     clock::Clock,
@@ -35,7 +35,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             let relay = settings.hosts.relay(&identities.client(), &collections);
             let relay = relay.ok_or_else(|| anyhow::anyhow!("PLYR_RELAY_URL names no relay to ask"))?;
             let found = discover(&context, &relay).await?;
-            super::print(&format!("the relay lists {} repos, of which {} are new\n", found.listed, found.new));
+            print(&format!("the relay lists {} repos, of which {} are new\n", found.listed, found.new));
         }
         let dids: Vec<&str> = options.dids.iter().map(Did::as_str).collect();
         if !dids.is_empty() {

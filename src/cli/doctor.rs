@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 use tokio_tungstenite::{connect_async, tungstenite::http::header};
 
-use super::Settings;
+use super::{Settings, output::print};
 use crate::{
     clock::Clock,
     lifecycle::{self, HostSettings},
@@ -51,10 +51,10 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for Check { name, outcome } in checks {
         match outcome {
-            Ok(finding) => super::print(&format!("ok    {name}: {finding}\n")),
+            Ok(finding) => print(&format!("ok    {name}: {finding}\n")),
             Err(error) => {
                 code = ExitCode::FAILURE;
-                super::print(&format!("FAIL  {name}: {}\n", sentence(&error)));
+                print(&format!("FAIL  {name}: {}\n", sentence(&error)));
             }
         }
     }

@@ -1,5 +1,6 @@
 use super::{
     Settings,
+    output::print,
     table::{or_dash, printable, render},
 };
 use crate::{
@@ -68,7 +69,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         }
     })
     .await?;
-    super::print(&text);
+    print(&text);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-use super::Settings;
+use super::{Settings, output::print};
 use crate::{
     lifecycle,
     store::schema::{self, MIGRATOR},
@@ -11,6 +11,6 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     })
     .await?;
     let version = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
-    super::print(&format!("the schema is current: version {version}\n"));
+    print(&format!("the schema is current: version {version}\n"));
     Ok(())
 }

@@ -10,6 +10,7 @@ mod gaps;
 mod index;
 mod migrate;
 mod openapi;
+mod output;
 mod positions;
 mod reconcile;
 mod rejects;
@@ -22,15 +23,13 @@ mod status;
 mod table;
 mod tokens;
 
-use std::{io::Write as _, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory as _, Parser as _};
 
-use crate::{
-    lifecycle::{DatabaseSettings, HostSettings, ListenSettings},
-    telemetry::{self, Telemetry, TelemetrySettings},
-};
-use settings::{ApiSettings, IndexSettings};
+use crate::telemetry::{self, Telemetry};
+use output::print;
+use settings::Settings;
 
 /// How long threads that read a file or resolve a name may hold up the end.
 const THREADS_MAX: Duration = Duration::from_millis(200);
@@ -45,23 +44,6 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     settings: Settings,
-}
-
-/// What all commands share.
-#[derive(Debug, clap::Args)]
-struct Settings {
-    #[command(flatten)]
-    database: DatabaseSettings,
-    #[command(flatten)]
-    index: IndexSettings,
-    #[command(flatten)]
-    hosts: HostSettings,
-    #[command(flatten)]
-    listen: ListenSettings,
-    #[command(flatten)]
-    api: ApiSettings,
-    #[command(flatten)]
-    telemetry: TelemetrySettings,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -134,11 +116,6 @@ pub fn main() -> ExitCode {
 fn refuse(sentence: &str) -> ExitCode {
     eprintln!("plyr-likes: {sentence}");
     ExitCode::from(2)
-}
-
-/// Writes to stdout; a reader who has gone away is no error.
-fn print(text: &str) {
-    std::io::stdout().write_all(text.as_bytes()).ok();
 }
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -2,6 +2,7 @@ use sqlx::PgConnection;
 
 use super::{
     Settings,
+    output::print,
     table::{or_dash, render},
 };
 use crate::{
@@ -48,7 +49,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
     let stored = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         if let Some(Action::Set { source, value }) = options.action {
-            let (name, kind) = (source.to_string(), source.dialect.position_kind().as_str());
+            let (name, kind) = (source.to_string(), source.dialect.position_kind());
             // The owner of the private Postgres knows that no indexer runs, even after a crash.
             if !database.is_private() && is_followed(&mut connection, &name).await? {
                 anyhow::bail!(
@@ -67,7 +68,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         .map(|position| {
             vec![
                 position.source,
-                position.kind,
+                position.kind.as_str().to_owned(),
                 position.value.to_string(),
                 shown(position.event_at),
                 shown(position.ours_at),
@@ -75,6 +76,6 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             ]
         })
         .collect();
-    super::print(&render(&["SOURCE", "KIND", "POSITION", "EVENT AT", "OURS AT", "STORED AT"], &rows));
+    print(&render(&["SOURCE", "KIND", "POSITION", "EVENT AT", "OURS AT", "STORED AT"], &rows));
     Ok(())
 }

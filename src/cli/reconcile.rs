@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::{Settings, resync::resync_due};
+use super::{Settings, output::print, resync::resync_due};
 use crate::{
     atproto::Did,
     clock::Clock,
@@ -70,16 +70,16 @@ async fn show(context: &Context, resync: &resync::Options, dids: &[Did]) -> anyh
             Ok(found) => {
                 differing += 1;
                 for (path, drift) in found {
-                    super::print(&format!("{:9} at://{did}/{path}\n", drift.as_str()));
+                    print(&format!("{:9} at://{did}/{path}\n", drift.as_str()));
                 }
             }
             Err(error) => {
                 unread += 1;
-                super::print(&format!("{did}: not compared: {error:#}\n"));
+                print(&format!("{did}: not compared: {error:#}\n"));
             }
         }
     }
-    super::print(&format!("repos: same={same} differing={differing} unread={unread}; nothing was changed\n"));
+    print(&format!("repos: same={same} differing={differing} unread={unread}; nothing was changed\n"));
     Ok(if differing + unread == 0 { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 

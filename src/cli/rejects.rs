@@ -3,6 +3,7 @@ use data_encoding::HEXLOWER;
 
 use super::{
     Settings,
+    output::print,
     status::render_expired,
     table::{or_dash, printable, render},
 };
@@ -88,7 +89,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         }
     })
     .await?;
-    super::print(&text);
+    print(&text);
     Ok(())
 }
 

@@ -2,7 +2,7 @@ use std::{io::IsTerminal as _, path::PathBuf, sync::Arc, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Settings;
+use super::{Settings, output::print};
 use crate::{clock::Clock, ingest, lifecycle, source};
 
 /// What to replay.
@@ -30,7 +30,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
     let ingest::Summary { applied, ignored, rejected, seconds } = summary;
     let events = applied + ignored + rejected;
     let rate = if seconds > 0.0 { events as f64 / seconds } else { 0.0 };
-    super::print(&format!(
+    print(&format!(
         "applied={applied} ignored={ignored} rejected={rejected} seconds={seconds:.3} events_per_s={rate:.0}\n"
     ));
     Ok(())

@@ -1,5 +1,6 @@
 //! Reading what is due, with a progress bar, a summary and an exit code: for `backfill` and `reconcile`.
 
+use super::output::print;
 use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -30,13 +31,13 @@ pub(super) async fn resync_due(database: &Database, context: Context, options: O
     let done = resync::run(context, options, progress, CancellationToken::new()).await?;
     bar.finish_and_clear();
     let after = count(database).await?;
-    super::print(&summary(&done, after, began.elapsed()));
+    print(&summary(&done, after, began.elapsed()));
     if after.pending + after.failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
     let mut connection = database.pool.acquire().await?;
     for (did, error, due_at) in repos::list_failed(&mut connection, FAILURES_SHOWN).await? {
-        super::print(&format!("{did}: {error}; tried again from {}\n", due_at.to_rfc3339()));
+        print(&format!("{did}: {error}; tried again from {}\n", due_at.to_rfc3339()));
     }
     Ok(ExitCode::from(3))
 }

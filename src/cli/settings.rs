@@ -7,11 +7,12 @@ use tokio::sync::watch;
 use super::secret_key::{self, SecretKey};
 use crate::{
     ingest::{self, VerifyCommits, failover::Patience},
-    lifecycle::{DatabaseSettings, IndexPlan, Verify},
+    lifecycle::{DatabaseSettings, HostSettings, IndexPlan, ListenSettings, Verify},
     maintenance::{self, Retention},
     model::Collections,
     serve::ServeSettings,
     source::{Compression, Dialect, Dictionary, SourceSpec, SpecError, Start, Tuning},
+    telemetry::TelemetrySettings,
 };
 
 /// Of settings to come, and so no mistakes.
@@ -55,6 +56,23 @@ pub(super) enum CompressionChoice {
     Auto,
     /// Never.
     Off,
+}
+
+/// What all commands share.
+#[derive(Debug, clap::Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
+    pub(super) database: DatabaseSettings,
+    #[command(flatten)]
+    pub(super) index: IndexSettings,
+    #[command(flatten)]
+    pub(super) hosts: HostSettings,
+    #[command(flatten)]
+    pub(super) listen: ListenSettings,
+    #[command(flatten)]
+    pub(super) api: ApiSettings,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetrySettings,
 }
 
 /// What is indexed, and from where.
@@ -167,7 +185,7 @@ impl IndexSettings {
     }
 }
 
-impl super::Settings {
+impl Settings {
     /// Refuses settings that contradict each other, for an indexer.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.hosts.verify != Verify::Reject {

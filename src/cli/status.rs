@@ -1,5 +1,6 @@
 use super::{
     Settings,
+    output::print,
     table::{ago, or_dash, render},
 };
 use crate::{
@@ -51,7 +52,7 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
         Ok(parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n"))
     })
     .await?;
-    super::print(&text);
+    print(&text);
     Ok(())
 }
 

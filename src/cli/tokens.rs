@@ -4,6 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     Settings,
+    output::print,
     table::{or_dash, render},
 };
 use crate::{
@@ -92,7 +93,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
         }
     })
     .await?;
-    super::print(&text);
+    print(&text);
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::{
     apply::{Answer, Answered, ApplyError, act_on_answer},
     atproto::Did,
     identity::{Failure, Identities, IdentityError},
-    model::AccountStatus,
+    model::{AccountStatus, ActorId},
     pds::{Server, XrpcError},
     store::actors::account_checks::{self, AccountCheck},
 };
@@ -50,9 +50,9 @@ struct DueCheck {
 }
 
 impl Entry for DueCheck {
-    type Key = i64;
+    type Key = ActorId;
 
-    fn key(&self) -> i64 {
+    fn key(&self) -> ActorId {
         self.check.actor_id
     }
 
@@ -69,7 +69,7 @@ impl Queue for Checks {
         LIMITS
     }
 
-    async fn take(&mut self, taking: Taking<i64>) -> sqlx::Result<Taken<DueCheck>> {
+    async fn take(&mut self, taking: Taking<ActorId>) -> sqlx::Result<Taken<DueCheck>> {
         let (limit, now) = (taking.limit(), taking.now.utc());
         let due = {
             let mut connection = self.context.pool.acquire().await?;
@@ -98,7 +98,7 @@ impl Queue for Checks {
         self.asked += 1;
     }
 
-    async fn postpone(&mut self, _: &[Postponed<i64>]) -> sqlx::Result<()> {
+    async fn postpone(&mut self, _: &[Postponed<ActorId>]) -> sqlx::Result<()> {
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use super::{
     tasks::Tasks,
 };
 use crate::{
-    model::{Position, PositionKind},
+    model::Position,
     source::{Connection, Delivery, Dialect, Follow, SourceSpec},
     store::{Leader, sources::positions::StoredPosition},
 };
@@ -47,9 +47,7 @@ impl<'a> SourceTasks<'a> {
     pub fn start(&mut self, spec: SourceSpec, stored: Option<&StoredPosition>, tasks: &mut Tasks) {
         let place = self.committed.len();
         let name = spec.name();
-        let position = stored.and_then(|row| {
-            Some(Position { source: spec.name(), kind: PositionKind::parse(&row.kind)?, value: row.value })
-        });
+        let position = stored.map(|row| Position { source: spec.name(), kind: row.kind, value: row.value });
         let (committed, committed_receiver) = watch::channel(position);
         let (connection, connection_receiver) = watch::channel(Connection::Starting);
         let (managed, duty) = ManagedSource::new(&spec, place < self.options.sources.len());

@@ -1,10 +1,19 @@
-use super::{Deps, HostSettings, IndexPlan, Verify, leader::WhileLeader, stages::Stage};
+use super::{HostSettings, Verify, deps::Deps, leader::WhileLeader, stages::Stage};
 use crate::{
     crawl::{self, Context, accounts, bluesky_profiles, identity, resync},
     ingest::{self, VerifyCommits},
     maintenance,
     store::Leader,
 };
+
+/// What the half that writes does.
+#[derive(Debug)]
+pub struct IndexPlan {
+    /// What to follow.
+    pub ingest: ingest::Options,
+    /// How the index is maintained.
+    pub maintenance: maintenance::Options,
+}
 
 /// Starts the half that writes: the pump, and beside it, on connections of their own and only while this process holds the
 /// lease, all that is read from hosts.

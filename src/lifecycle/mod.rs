@@ -9,6 +9,7 @@
 //! which costs nothing but time at the next start.
 
 mod database;
+mod deps;
 mod hosts;
 mod index;
 mod leader;
@@ -25,12 +26,13 @@ use tokio::{
 };
 
 pub use database::{Access, Database, DatabaseSettings, migrate};
+use deps::Deps;
 pub use hosts::{HostSettings, Verify};
+pub use index::IndexPlan;
 use stages::{Stage, Stages};
 
 use crate::{
     clock::Clock,
-    crawl, ingest, maintenance,
     serve::{self, ServeSettings},
     store::schema,
     telemetry::{Telemetry, sentence},
@@ -81,15 +83,6 @@ pub struct Plan {
     pub index: Option<IndexPlan>,
     /// The half that answers.
     pub api: Option<ServeSettings>,
-}
-
-/// What the half that writes does.
-#[derive(Debug)]
-pub struct IndexPlan {
-    /// What to follow.
-    pub ingest: ingest::Options,
-    /// How the index is maintained.
-    pub maintenance: maintenance::Options,
 }
 
 /// Runs the plan until a signal comes or a part of it ends. `Ok` only after a signal and a clean stop.
@@ -155,23 +148,6 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())
-}
-
-/// What the parts of this process share, whichever of them run here.
-struct Deps {
-    /// Of the pump alone, so that no other part keeps the stream waiting.
-    pool: PgPool,
-    /// Identities and the one outgoing client, on connections of their own.
-    crawl: crawl::Context,
-}
-
-impl Deps {
-    fn new(database: &mut Database, hosts: &HostSettings, clock: &Clock) -> anyhow::Result<Self> {
-        let pool = database.open_repo_pool();
-        let identities = hosts.identities(pool.clone(), clock.clone())?;
-        let crawl = crawl::Context { pool, identities, clock: clock.clone() };
-        Ok(Self { pool: database.pool.clone(), crawl })
-    }
 }
 
 fn spawn_admin(stage: &Stage, listener: TcpListener, telemetry: &Telemetry, pools: Vec<(&'static str, PgPool)>) {

@@ -212,7 +212,7 @@ enum NotFetched {
 async fn fetch_dictionary(source: &SourceSpec, timeout: Duration) -> Result<Dictionary, NotFetched> {
     let url = format!("{}/xrpc/network.bsky.jetstream.getZstdDictionary", source.http_origin());
     let said = |error: reqwest::Error| NotFetched::Unreached(error.without_url().to_string());
-    super::connection::choose_cryptography();
+    super::tls::install_provider();
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured(tls())
         .no_proxy()

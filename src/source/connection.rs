@@ -1,9 +1,6 @@
 //! The life of one connection: open it, hand over what it brings, notice when it dies.
 
-use std::{
-    sync::Once,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::{
@@ -26,6 +23,7 @@ use super::{
     compression::{Inflated, Inflater},
     disconnect::Disconnect,
     first_message::{FirstMessageCheck, Seen},
+    tls,
 };
 
 /// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
@@ -38,20 +36,13 @@ const DELIVERY_BYTES_MAX: usize = 1 << 20;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Names the only provider of cryptography that is compiled in, which keeps rustls from panicking should a dependency bring
-/// another. One that the process has chosen already stays.
-pub(super) fn choose_cryptography() {
-    static TLS: Once = Once::new();
-    TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
-}
-
 /// Connects: name resolution, TCP, TLS and upgrade within one time-out.
 pub(super) async fn open(
     url: &str,
     subprotocol: Option<&'static str>,
     timeout: Duration,
 ) -> Result<Socket, Disconnect> {
-    choose_cryptography();
+    tls::install_provider();
     let mut request = url.into_client_request().map_err(|error| Disconnect::of_error(&error))?;
     if let Some(subprotocol) = subprotocol {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));

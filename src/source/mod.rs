@@ -17,6 +17,7 @@ mod jetstream_v2;
 mod log;
 mod outage;
 mod spec;
+mod tls;
 mod tuning;
 
 pub use compression::{Compression, Dictionary, NoDictionary};

@@ -4,51 +4,16 @@
 //! event, and after a failure. What no host answers leaves what is shown as it is; a record that is not there, or that breaks its
 //! lexicon, shows nothing. Nothing else depends on it: no stream carries these records, and they are not counted.
 
+mod options;
 mod queue;
 mod read;
 
-use std::time::Duration;
+pub use options::Options;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, Until};
-use crate::{retry::Backoff, store::actors::bluesky_profiles::Outcome};
-
-/// How many profiles are read at the same time, and how old they may become.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// A profile is read again when it is this old.
-    pub age_max: Duration,
-    /// One that is not there, or was refused, is read again after this long.
-    pub absent_for: Duration,
-    /// Profiles read at the same time.
-    pub in_all: usize,
-    /// Of those, from one host.
-    pub per_host: usize,
-    /// Pause between two requests that begin.
-    pub pace: Duration,
-    /// Pauses after failures.
-    pub backoff: Backoff,
-    /// How often the table is asked which are due.
-    pub tick: Duration,
-    /// How often it is asked whom `#identity` events have named.
-    pub identity_events_every: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            age_max: Duration::from_hours(7 * 24),
-            absent_for: Duration::from_hours(24),
-            in_all: 8,
-            per_host: 2,
-            pace: Duration::from_millis(50),
-            backoff: Backoff::new(Duration::from_secs(4), Duration::from_hours(6)),
-            tick: Duration::from_secs(1),
-            identity_events_every: Duration::from_secs(15),
-        }
-    }
-}
+use crate::store::actors::bluesky_profiles::Outcome;
 
 /// Keeps the profiles of artists and likers until cancelled.
 pub async fn run(context: Context, options: Options, cancel: CancellationToken) -> sqlx::Result<()> {

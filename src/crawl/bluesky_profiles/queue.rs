@@ -10,6 +10,7 @@ use crate::{
         Context,
         queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
     },
+    model::ActorId,
     store::actors::bluesky_profiles::{self, DueProfile, Postponed as PostponedProfile},
 };
 
@@ -32,9 +33,9 @@ pub(super) struct Profiles {
 }
 
 impl Entry for DueProfile {
-    type Key = i64;
+    type Key = ActorId;
 
-    fn key(&self) -> i64 {
+    fn key(&self) -> ActorId {
         self.actor_id
     }
 
@@ -59,7 +60,7 @@ impl Profiles {
         Ok(has_enrolled)
     }
 
-    async fn mark_changed(&mut self, connection: &mut PgConnection, taking: &Taking<i64>) -> sqlx::Result<()> {
+    async fn mark_changed(&mut self, connection: &mut PgConnection, taking: &Taking<ActorId>) -> sqlx::Result<()> {
         if Instant::now() < self.events_from {
             return Ok(());
         }
@@ -80,7 +81,7 @@ impl Queue for Profiles {
         Limits { in_all, per_host, pace, taken_max: 64, waiting_per_host_max: 4, lease: Duration::from_mins(5), tick }
     }
 
-    async fn take(&mut self, taking: Taking<i64>) -> sqlx::Result<Taken<DueProfile>> {
+    async fn take(&mut self, taking: Taking<ActorId>) -> sqlx::Result<Taken<DueProfile>> {
         let mut connection = self.reader.context.pool.acquire().await?;
         let has_enrolled = self.enroll(&mut connection, taking.now).await?;
         self.mark_changed(&mut connection, &taking).await?;
@@ -104,7 +105,7 @@ impl Queue for Profiles {
 
     fn note(&mut self, (): ()) {}
 
-    async fn postpone(&mut self, entries: &[Postponed<i64>]) -> sqlx::Result<()> {
+    async fn postpone(&mut self, entries: &[Postponed<ActorId>]) -> sqlx::Result<()> {
         if entries.is_empty() {
             return Ok(());
         }

@@ -8,8 +8,10 @@
 mod diff;
 mod discover;
 mod enroll;
+mod error;
 mod figures;
 mod gaps;
+mod options;
 mod pace;
 mod queue;
 mod read;
@@ -18,7 +20,7 @@ mod repo;
 mod standing;
 mod write;
 
-use std::{panic::resume_unwind, time::Duration};
+use std::panic::resume_unwind;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,29 +28,15 @@ use tokio_util::sync::CancellationToken;
 pub use diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
 pub use discover::{Discovered, Relay, discover};
 pub use enroll::enroll;
+pub use error::ResyncError;
 pub use figures::drift_labels;
 pub use gaps::close_gaps;
+pub use options::Options;
 pub use read::{ReadError, read_listed};
 pub use repo::{Repair, load_ours, plan};
 pub use write::Done;
 
 use super::{Context, Until};
-use crate::{model::Collections, store::is_unavailable};
-
-/// Which repos are read, and how many at the same time.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Which collections are ours.
-    pub collections: Collections,
-    /// Between two readings of the same repo by the standing audit; none leaves it out.
-    pub audit_every: Option<Duration>,
-    /// Repos that are read at the same time.
-    pub in_all: usize,
-    /// Of those, from one host.
-    pub per_host: usize,
-    /// When to stop.
-    pub until: Until,
-}
 
 /// Prepared repos that wait for the writer.
 const PREPARED_MAX: usize = 64;
@@ -82,33 +70,4 @@ pub async fn run(
     };
     outcome?;
     Ok(Done { failed, ..written? })
-}
-
-/// Repos can no longer be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum ResyncError {
-    /// The database does not answer, or refuses a statement.
-    #[error("the database: {0}")]
-    Database(#[from] sqlx::Error),
-    /// The database did not take what was to be written.
-    #[error(transparent)]
-    Apply(#[from] crate::apply::ApplyError),
-    /// The relay did not list repos.
-    #[error("{relay} did not list repos: {error}")]
-    Relay {
-        /// Which relay.
-        relay: String,
-        /// Why not.
-        error: crate::pds::XrpcError,
-    },
-}
-
-impl ResyncError {
-    /// Whether the database is away, so that the same may work later.
-    fn is_unavailable(&self) -> bool {
-        match self {
-            Self::Database(error) | Self::Apply(crate::apply::ApplyError::Database(error)) => is_unavailable(error),
-            Self::Apply(_) | Self::Relay { .. } => false,
-        }
-    }
 }

@@ -178,7 +178,7 @@ impl Manager {
                 value: Some(last.value),
                 at: last.event_at.map(Timestamp::from_utc),
             });
-            let kind = Some(source.spec.dialect.position_kind().as_str());
+            let kind = Some(source.spec.dialect.position_kind());
             let (source, reason, to) = (source.name.as_str(), GapReason::Incomplete, End::default());
             let gap = NewGap { source, reason, kind, from, to, detail: &detail };
             Ok((from, gaps::open(connection, gap, at.utc()).await?))

@@ -3,8 +3,11 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Tid, Timestamp};
 use crate::store::stored::stored_did;
+use crate::{
+    atproto::{Did, Tid, Timestamp},
+    model::ActorId,
+};
 
 /// Why an account is to be asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,13 +40,14 @@ impl CheckReason {
 /// Asks for checks of actors. One that is awaited already comes sooner, if at all: its reason and attempts stay.
 pub async fn request(
     connection: &mut PgConnection,
-    checks: &[(i64, CheckReason)],
+    checks: &[(ActorId, CheckReason)],
     due_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     if checks.is_empty() {
         return Ok(());
     }
-    let (ids, reasons): (Vec<i64>, Vec<&str>) = checks.iter().map(|(id, reason)| (*id, reason.as_str())).unzip();
+    let (ids, reasons): (Vec<i64>, Vec<&str>) =
+        checks.iter().map(|(id, reason)| (id.number(), reason.as_str())).unzip();
     sqlx::query!(
         "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
         SELECT DISTINCT ON (id) id, reason, $3::timestamptz, $3::timestamptz
@@ -61,10 +65,11 @@ pub async fn request(
 /// Asks for checks of hidden actors that have written: those of whom a commit was made after what hid them.
 pub async fn request_for_commits(
     connection: &mut PgConnection,
-    commits: &[(i64, Tid)],
+    commits: &[(ActorId, Tid)],
     due_at: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) = commits.iter().map(|(id, rev)| (*id, rev.time().utc())).unzip();
+    let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) =
+        commits.iter().map(|(id, rev)| (id.number(), rev.time().utc())).unzip();
     sqlx::query!(
         "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
         SELECT DISTINCT a.id, 'commit', $3::timestamptz, $3::timestamptz
@@ -107,7 +112,7 @@ pub async fn request_for_repos(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountCheck {
     /// The actor's id.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// Whose account.
     pub did: Did,
     /// Whether what was said last is that it is active.
@@ -129,7 +134,7 @@ pub async fn list_due(
     connection: &mut PgConnection,
     now: DateTime<Utc>,
     limit: i64,
-    held: &[i64],
+    held: &[ActorId],
 ) -> sqlx::Result<Vec<AccountCheck>> {
     let rows = sqlx::query!(
         "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts, c.requests
@@ -137,14 +142,14 @@ pub async fn list_due(
         ORDER BY c.due_at, a.id LIMIT $2",
         now,
         limit,
-        held
+        &held.iter().map(|id| id.number()).collect::<Vec<_>>()
     )
     .fetch_all(connection)
     .await?;
     rows.into_iter()
         .map(|row| {
             Ok(AccountCheck {
-                actor_id: row.id,
+                actor_id: row.id.into(),
                 did: stored_did(&row.did)?,
                 active: row.active,
                 status: row.status,
@@ -168,7 +173,7 @@ pub async fn is_overtaken(
         "SELECT EXISTS (
             SELECT FROM actors WHERE id = $1 AND status_at > $2 AND status_at IS DISTINCT FROM $3::timestamptz
         ) AS \"is_overtaken!\"",
-        check.actor_id,
+        check.actor_id.number(),
         asked_at,
         read_at
     )
@@ -181,7 +186,7 @@ pub async fn postpone(connection: &mut PgConnection, check: &AccountCheck, due_a
     sqlx::query!(
         "UPDATE account_checks SET attempts = attempts + 1, due_at = CASE WHEN requests = $3 THEN $2 ELSE due_at END
         WHERE actor_id = $1",
-        check.actor_id,
+        check.actor_id.number(),
         due_at,
         check.requests
     )
@@ -192,9 +197,13 @@ pub async fn postpone(connection: &mut PgConnection, check: &AccountCheck, due_a
 
 /// Removes a check that has been answered, unless there was another reason to ask since it was read.
 pub async fn settle(connection: &mut PgConnection, check: &AccountCheck) -> sqlx::Result<()> {
-    sqlx::query!("DELETE FROM account_checks WHERE actor_id = $1 AND requests = $2", check.actor_id, check.requests)
-        .execute(connection)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM account_checks WHERE actor_id = $1 AND requests = $2",
+        check.actor_id.number(),
+        check.requests
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     atproto::{Cid, Did, Timestamp},
+    model::ActorId,
     store::LeaseTimes,
 };
 
@@ -12,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueProfile {
     /// Whose.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// Whose.
     pub did: Did,
     /// The server, if it is known and the actor is shown: an artist or a liker, and not hidden. No profile of others is read.
@@ -25,7 +26,7 @@ pub struct DueProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Postponed {
     /// Whose.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// The end of the lease that it was taken under.
     pub lease: Timestamp,
     /// When to read it.
@@ -115,7 +116,7 @@ pub async fn mark_told(
     connection: &mut PgConnection,
     since: DateTime<Utc>,
     now: DateTime<Utc>,
-    held: &[i64],
+    held: &[ActorId],
 ) -> sqlx::Result<u64> {
     let done = sqlx::query!(
         "UPDATE bluesky_profiles b SET due_at = $2 FROM identities i JOIN actors a ON a.did = i.did
@@ -123,7 +124,7 @@ pub async fn mark_told(
             AND b.actor_id <> ALL ($3)",
         since,
         now,
-        held
+        &held.iter().map(|id| id.number()).collect::<Vec<_>>()
     )
     .execute(connection)
     .await?;
@@ -161,7 +162,7 @@ pub async fn take_due(connection: &mut PgConnection, limit: i64, times: LeaseTim
     rows.into_iter()
         .map(|row| {
             let did = crate::store::stored::stored_did(&row.did)?;
-            Ok(DueProfile { actor_id: row.actor_id, did, host: row.host, tries: row.tries })
+            Ok(DueProfile { actor_id: row.actor_id.into(), did, host: row.host, tries: row.tries })
         })
         .collect()
 }
@@ -170,7 +171,7 @@ pub async fn take_due(connection: &mut PgConnection, limit: i64, times: LeaseTim
 /// the actor since it was asked for.
 pub async fn write_answer(
     connection: &mut PgConnection,
-    actor_id: i64,
+    actor_id: ActorId,
     answer: &ProfileAnswer<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
@@ -180,7 +181,7 @@ pub async fn write_answer(
             ) THEN $7::timestamptz ELSE $8 END
         WHERE actor_id = $1
             AND EXISTS (SELECT FROM visible_actors a WHERE a.id = b.actor_id)",
-        actor_id,
+        actor_id.number(),
         answer.display_name,
         answer.avatar.map(Cid::to_bytes),
         answer.host,
@@ -195,10 +196,14 @@ pub async fn write_answer(
 }
 
 /// Stores that an attempt brought no answer. What was shown stays.
-pub async fn write_failure(connection: &mut PgConnection, actor_id: i64, failure: &ProfileFailure) -> sqlx::Result<()> {
+pub async fn write_failure(
+    connection: &mut PgConnection,
+    actor_id: ActorId,
+    failure: &ProfileFailure,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE bluesky_profiles SET tries = tries + 1, detail = $2, due_at = $3 WHERE actor_id = $1",
-        actor_id,
+        actor_id.number(),
         failure.detail,
         failure.due_at.utc()
     )
@@ -212,7 +217,7 @@ pub async fn postpone(connection: &mut PgConnection, postponed: &[Postponed]) ->
     if postponed.is_empty() {
         return Ok(());
     }
-    let actor_ids: Vec<i64> = postponed.iter().map(|one| one.actor_id).collect();
+    let actor_ids: Vec<i64> = postponed.iter().map(|one| one.actor_id.number()).collect();
     let leases: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.lease.utc()).collect();
     let due: Vec<DateTime<Utc>> = postponed.iter().map(|one| one.due_at.utc()).collect();
     let failures: Vec<i32> = postponed.iter().map(|one| i32::from(one.is_failure)).collect();

@@ -10,4 +10,4 @@ mod rows;
 pub mod tombstones;
 pub mod visibility;
 
-pub use rows::{AccountHint, HintOutcome, insert, list_known, load_ids, update_accounts, write_answer};
+pub use rows::{AccountAnswer, AccountHint, HintOutcome, insert, list_known, load_ids, update_accounts, write_answer};

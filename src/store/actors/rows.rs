@@ -2,10 +2,13 @@
 
 use sqlx::PgConnection;
 
-use crate::atproto::{Did, Timestamp};
+use crate::{
+    atproto::{Did, Timestamp},
+    model::ActorId,
+};
 
 /// Ids of those DIDs that have one, in pairs of (place in `dids`, id).
-pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, i64)>> {
+pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, ActorId)>> {
     let rows = sqlx::query!(
         r#"SELECT d.place AS "place!", a.id FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place)
         JOIN actors a ON a.did = d.did"#,
@@ -13,11 +16,11 @@ pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Res
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id)).collect())
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id.into())).collect())
 }
 
 /// Gives an id to each DID that has none, and answers with these; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(String, i64)>> {
+pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(String, ActorId)>> {
     if dids.is_empty() {
         return Ok(Vec::new());
     }
@@ -27,7 +30,7 @@ pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Resul
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.did, row.id)).collect())
+    Ok(rows.into_iter().map(|row| (row.did, row.id.into())).collect())
 }
 
 /// What an `#account` event said of an actor.
@@ -47,7 +50,7 @@ pub struct AccountHint<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HintOutcome {
     /// The actor.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// Whether what was said before is that the account is active.
     pub was_active: bool,
     /// What the hint says.
@@ -70,8 +73,7 @@ pub async fn update_accounts(
     let active: Vec<bool> = hints.iter().map(|hint| hint.active).collect();
     let statuses: Vec<Option<&str>> = hints.iter().map(|hint| hint.status).collect();
     let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
-    sqlx::query_as!(
-        HintOutcome,
+    let outcomes = sqlx::query!(
         r#"WITH hints AS (
             SELECT a.id, a.active AS was_active, h.active, h.status, h.at
             FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[]) AS h (did, active, status, at)
@@ -89,23 +91,43 @@ pub async fn update_accounts(
         &times
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(outcomes
+        .into_iter()
+        .map(|row| HintOutcome {
+            actor_id: row.actor_id.into(),
+            was_active: row.was_active,
+            active: row.active,
+            status: row.status,
+            applied: row.applied,
+        })
+        .collect())
+}
+
+/// What an actor's own server said of the account.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountAnswer<'a> {
+    /// Whether it is active.
+    pub active: bool,
+    /// Why not.
+    pub status: Option<&'a str>,
+    /// When the server was asked.
+    pub asked_at: Timestamp,
 }
 
 /// Keeps what an actor's own server said when it was asked. A later hint stays; an earlier one than that which is kept will not
 /// be taken for news.
 pub async fn write_answer(
     connection: &mut PgConnection,
-    actor_id: i64,
-    (active, status): (bool, Option<&str>),
-    asked_at: Timestamp,
+    actor_id: ActorId,
+    answer: AccountAnswer<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE actors SET active = $2, status = $3, status_at = greatest(status_at, $4) WHERE id = $1",
-        actor_id,
-        active,
-        status,
-        asked_at.utc()
+        actor_id.number(),
+        answer.active,
+        answer.status,
+        answer.asked_at.utc()
     )
     .execute(connection)
     .await?;
@@ -113,6 +135,9 @@ pub async fn write_answer(
 }
 
 /// The ids of those DIDs that we know.
-pub async fn list_known(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar!("SELECT id FROM actors WHERE did = ANY ($1)", dids as &[&str]).fetch_all(connection).await
+pub async fn list_known(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<ActorId>> {
+    let ids = sqlx::query_scalar!("SELECT id FROM actors WHERE did = ANY ($1)", dids as &[&str])
+        .fetch_all(connection)
+        .await?;
+    Ok(ids.into_iter().map(ActorId::from).collect())
 }

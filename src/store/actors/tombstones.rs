@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use super::visibility::advance_generation;
 use crate::{
     atproto::{Did, Tid},
+    model::ActorId,
     store::{
         records::{self, RepoUpTo},
         stored::{stored_did, stored_tid},
@@ -15,9 +16,9 @@ use crate::{
 };
 
 /// The ids of actors whose account was deleted, and the rev up to which nothing of theirs is taken.
-pub async fn load_tombstones(connection: &mut PgConnection) -> sqlx::Result<Vec<(i64, i64)>> {
+pub async fn load_tombstones(connection: &mut PgConnection) -> sqlx::Result<Vec<(ActorId, Tid)>> {
     let rows = sqlx::query!("SELECT actor_id, rev FROM account_tombstones").fetch_all(connection).await?;
-    Ok(rows.into_iter().map(|row| (row.actor_id, row.rev)).collect())
+    rows.into_iter().map(|row| Ok((row.actor_id.into(), stored_tid(row.rev)?))).collect()
 }
 
 /// Whether counts have still to follow an actor, or rows of a deleted account are still there.
@@ -33,29 +34,29 @@ pub async fn has_work(connection: &mut PgConnection) -> sqlx::Result<bool> {
 
 /// Marks an account, which is hidden, as deleted for good: nothing up to the greatest rev that we hold of it, as a row or as a
 /// reject, or up to `rev` if that is greater, is taken any more, and its rows are to be removed. The handle is free for others.
-pub async fn tombstone_account(connection: &mut PgConnection, actor_id: i64, rev: Tid) -> sqlx::Result<()> {
-    let newest = records::find_newest_rev(connection, actor_id.into()).await?;
+pub async fn tombstone_account(connection: &mut PgConnection, actor_id: ActorId, rev: Tid) -> sqlx::Result<()> {
+    let newest = records::find_newest_rev(connection, actor_id).await?;
     sqlx::query!(
         "INSERT INTO account_tombstones AS t (actor_id, rev, is_purging)
         SELECT $1, greatest($2, (SELECT max(r.rev) FROM rejects r JOIN actors a ON a.did = r.did WHERE a.id = $1)), true
         ON CONFLICT (actor_id) DO UPDATE SET rev = greatest(t.rev, EXCLUDED.rev), is_purging = true, needs_resync = false",
-        actor_id,
+        actor_id.number(),
         newest.map_or(rev, |newest| newest.max(rev)).number()
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query!("UPDATE actors SET handle = NULL WHERE id = $1", actor_id).execute(&mut *connection).await?;
+    sqlx::query!("UPDATE actors SET handle = NULL WHERE id = $1", actor_id.number()).execute(&mut *connection).await?;
     advance_generation(connection).await
 }
 
 /// An account that was deleted is back, its repo at `rev`: whatever its server lists is taken from there on, and its repo is to be
 /// read. What lies before that rev stays ignored, since the list holds all that is left of it. Does nothing for other accounts.
-pub async fn restore_account(connection: &mut PgConnection, actor_id: i64, rev: Option<Tid>) -> sqlx::Result<()> {
+pub async fn restore_account(connection: &mut PgConnection, actor_id: ActorId, rev: Option<Tid>) -> sqlx::Result<()> {
     // A refused record leaves its tombstone directly before its own rev, and the head may hold one.
     let rev = rev.map_or(0, |rev| rev.before().before().number());
     let done = sqlx::query!(
         "UPDATE account_tombstones SET rev = $2, is_purging = false, needs_resync = true WHERE actor_id = $1",
-        actor_id,
+        actor_id.number(),
         rev
     )
     .execute(&mut *connection)
@@ -65,7 +66,7 @@ pub async fn restore_account(connection: &mut PgConnection, actor_id: i64, rev: 
     }
     sqlx::query!(
         "INSERT INTO bluesky_profiles (actor_id, due_at) VALUES ($1, 'epoch') ON CONFLICT (actor_id) DO NOTHING",
-        actor_id
+        actor_id.number()
     )
     .execute(&mut *connection)
     .await?;
@@ -107,19 +108,19 @@ async fn purge_others(connection: &mut PgConnection, repo: RepoUpTo) -> sqlx::Re
 }
 
 /// Accounts that came back after having been deleted, and whose repos are to be read, at most `limit`.
-pub async fn list_pending_resync(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(i64, Did)>> {
+pub async fn list_pending_resync(connection: &mut PgConnection, limit: i64) -> sqlx::Result<Vec<(ActorId, Did)>> {
     let rows = sqlx::query!(
         "SELECT a.id, a.did FROM account_tombstones t JOIN actors a ON a.id = t.actor_id WHERE t.needs_resync ORDER BY 1 LIMIT $1",
         limit
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| Ok((row.id, stored_did(&row.did)?))).collect()
+    rows.into_iter().map(|row| Ok((row.id.into(), stored_did(&row.did)?))).collect()
 }
 
 /// Notes that the repo of an account that came back has been read completely, or is in another queue.
-pub async fn mark_resynced(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE account_tombstones SET needs_resync = false WHERE actor_id = $1", actor_id)
+pub async fn mark_resynced(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<()> {
+    sqlx::query!("UPDATE account_tombstones SET needs_resync = false WHERE actor_id = $1", actor_id.number())
         .execute(connection)
         .await?;
     Ok(())

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::words::{By, End, State};
 use crate::{
     atproto::{Did, Tid, Timestamp},
-    model::GapReason,
+    model::{GapReason, PositionKind},
 };
 
 /// A gap in an upstream, to open or to widen.
@@ -17,7 +17,7 @@ pub struct NewGap<'a> {
     /// Why.
     pub reason: GapReason,
     /// The number space of the two ends.
-    pub kind: Option<&'a str>,
+    pub kind: Option<PositionKind>,
     /// The last that we have.
     pub from: End,
     /// The first that came after; an unknown time while nothing has come.
@@ -48,7 +48,7 @@ pub async fn open(connection: &mut PgConnection, gap: NewGap<'_>, now: DateTime<
         RETURNING xmax::text = '0' AS "is_new!""#,
         gap.source,
         gap.reason.as_str(),
-        gap.kind,
+        gap.kind.map(PositionKind::as_str),
         gap.from.value,
         gap.to.value,
         gap.from.utc(),

@@ -3,24 +3,27 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-/// Proofs to store, each (source, collection) at most once.
-#[derive(Debug, Default)]
-pub struct NewProofs<'a> {
-    /// The sources' names.
-    pub sources: Vec<&'a str>,
-    /// The collections, without their namespace.
-    pub collections: Vec<&'a str>,
-    /// The number spaces.
-    pub kinds: Vec<&'a str>,
-    /// The numbers.
-    pub values: Vec<i64>,
-    /// When the upstream saw the messages.
-    pub times: Vec<Option<DateTime<Utc>>>,
+use crate::model::{Collection, PositionKind};
+
+/// A commit of one collection that a source delivered.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered<'a> {
+    /// The source's name.
+    pub source: &'a str,
+    /// Of what.
+    pub collection: Collection,
+    /// The number space.
+    pub kind: PositionKind,
+    /// The number.
+    pub value: i64,
+    /// When the upstream saw the message.
+    pub event_at: Option<DateTime<Utc>>,
 }
 
-/// Stores proofs, in the transaction of the rows. What was proven last stands, also while a source is read again.
-pub async fn write(connection: &mut PgConnection, proofs: &NewProofs<'_>, now: DateTime<Utc>) -> sqlx::Result<()> {
-    if proofs.sources.is_empty() {
+/// Stores what was delivered last, in the transaction of the rows: also an earlier message than the one that is stored, while a
+/// source is read again. Each source and collection at most once.
+pub async fn write(connection: &mut PgConnection, rows: &[Delivered<'_>], now: DateTime<Utc>) -> sqlx::Result<()> {
+    if rows.is_empty() {
         return Ok(());
     }
     sqlx::query!(
@@ -30,11 +33,11 @@ pub async fn write(connection: &mut PgConnection, proofs: &NewProofs<'_>, now: D
             AS new (source, collection, kind, value, event_at)
         ON CONFLICT (source, collection) DO UPDATE SET kind = EXCLUDED.kind, value = EXCLUDED.value,
             event_at = EXCLUDED.event_at, delivered_at = EXCLUDED.delivered_at",
-        &proofs.sources as &[&str],
-        &proofs.collections as &[&str],
-        &proofs.kinds as &[&str],
-        &proofs.values,
-        &proofs.times as &[Option<DateTime<Utc>>],
+        &rows.iter().map(|row| row.source).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|row| row.collection.suffix()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>() as &[&str],
+        &rows.iter().map(|row| row.value).collect::<Vec<_>>(),
+        &rows.iter().map(|row| row.event_at).collect::<Vec<_>>() as &[Option<DateTime<Utc>>],
         now
     )
     .execute(connection)
@@ -42,26 +45,24 @@ pub async fn write(connection: &mut PgConnection, proofs: &NewProofs<'_>, now: D
     Ok(())
 }
 
-/// A proof as it is stored.
+/// Where a source delivered something last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredProof {
-    /// The number space.
-    pub kind: String,
-    /// The number.
+pub struct LastDelivered {
+    /// The number, in the number space of the source.
     pub value: i64,
     /// When the upstream saw the message.
     pub event_at: Option<DateTime<Utc>>,
 }
 
-/// The earliest of a source's last proofs for some collections; none where one of them was never delivered.
+/// The earliest of what a source delivered last of some collections; none where it never delivered one of them.
 pub async fn find(
     connection: &mut PgConnection,
     source: &str,
     collections: &[&str],
-) -> sqlx::Result<Option<StoredProof>> {
+) -> sqlx::Result<Option<LastDelivered>> {
     let rows = sqlx::query_as!(
-        StoredProof,
-        "SELECT kind, value, event_at FROM last_delivered WHERE source = $1 AND collection = ANY ($2) ORDER BY value",
+        LastDelivered,
+        "SELECT value, event_at FROM last_delivered WHERE source = $1 AND collection = ANY ($2) ORDER BY value",
         source,
         collections as &[&str]
     )

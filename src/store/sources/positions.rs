@@ -3,13 +3,15 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::model::PositionKind;
+
 /// One position, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPosition {
     /// The source's name.
     pub source: String,
     /// The number space.
-    pub kind: String,
+    pub kind: PositionKind,
     /// The number.
     pub value: i64,
     /// When the upstream saw that message.
@@ -28,7 +30,7 @@ pub struct NewPosition<'a> {
     /// The source's name.
     pub source: &'a str,
     /// The number space.
-    pub kind: &'a str,
+    pub kind: PositionKind,
     /// The number.
     pub value: i64,
     /// When the upstream saw that message; none keeps what is stored.
@@ -53,7 +55,7 @@ pub async fn write(connection: &mut PgConnection, position: NewPosition<'_>, now
             event_at = CASE WHEN $7 THEN EXCLUDED.event_at ELSE COALESCE(EXCLUDED.event_at, p.event_at) END,
             last_record_at = COALESCE(GREATEST(EXCLUDED.last_record_at, p.last_record_at), p.last_record_at), updated_at = EXCLUDED.updated_at",
         position.source,
-        position.kind,
+        position.kind.as_str(),
         position.value,
         position.event_at,
         position.ours_at,
@@ -75,10 +77,23 @@ pub async fn write_quiet(connection: &mut PgConnection, source: &str, until: Dat
 
 /// All of them, by source.
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
-    sqlx::query_as!(
-        StoredPosition,
-        "SELECT source, kind, value, event_at, last_record_at AS ours_at, quiet_until, updated_at FROM positions ORDER BY source"
+    let rows = sqlx::query!(
+        "SELECT source, kind, value, event_at, last_record_at, quiet_until, updated_at FROM positions ORDER BY source"
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let unknown = || sqlx::Error::Decode(format!("{} is no kind of positions", row.kind).into());
+            Ok(StoredPosition {
+                kind: PositionKind::parse(&row.kind).ok_or_else(unknown)?,
+                source: row.source,
+                value: row.value,
+                event_at: row.event_at,
+                ours_at: row.last_record_at,
+                quiet_until: row.quiet_until,
+                updated_at: row.updated_at,
+            })
+        })
+        .collect()
 }

@@ -406,7 +406,7 @@ async fn a3_what_is_said_while_an_account_is_asked_about_outlives_the_answer() {
 #[test]
 fn a4_a5_only_an_accounts_own_server_removes_anything() {
     let check = |active: bool, status: Option<&str>, second: i64| AccountCheck {
-        actor_id: 1,
+        actor_id: 1.into(),
         did: Did::parse(&did(1)).expect("a DID"),
         active,
         status: status.map(str::to_owned),

@@ -414,7 +414,7 @@ impl Case {
             .fetch_one(&mut *connection)
             .await
             .unwrap();
-        write_answer(&mut connection, id, &answer).await.unwrap();
+        write_answer(&mut connection, id.into(), &answer).await.unwrap();
     }
 
     async fn outcomes(&self) -> BTreeMap<String, Option<String>> {

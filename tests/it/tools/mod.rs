@@ -1,6 +1,7 @@
 //! The program and its commands, the house rules, and what the tests themselves stand on.
 
 mod bench_log;
+mod circles;
 mod cli;
 mod floors;
 mod manual;

@@ -36,10 +36,10 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["cases::accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
     },
     Edit {
-        name: "floor_guard_dropped",
+        name: "account_tombstone_ignored",
         file: "src/apply/account_states.rs",
-        find: "path.rev.number() > *rev",
-        replace: "path.rev.number() != *rev",
+        find: "path.rev > *rev",
+        replace: "path.rev != *rev",
         models: "commits from before a deletion bring the account's likes back",
         tests: &["cases::accounts::a1_a_deleted_account_is_gone_everywhere_at_once"],
     },
