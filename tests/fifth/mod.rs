@@ -14,7 +14,7 @@ use crate::{
     crawl::resync::{Drift, Record, Theirs, load_ours, plan},
     decode::{Item, RawFormat, jetstream_v1},
     maintenance::follow_accounts,
-    model::{AccountStatus, Collection, Collections, EventKind, RejectReason},
+    model::{AccountStatus, ActorId, Collection, Collections, EventKind, RejectReason},
     store::{
         actors::account_checks::{self, CheckReason},
         records::comments,
@@ -127,8 +127,10 @@ async fn a_fifth_collection_is_left_out_nowhere() {
     let id = sqlx::query_scalar("SELECT id FROM actors WHERE did = $1").bind(AUTHOR).fetch_one(&mut index.connection);
     let id: i64 = id.await.unwrap();
     let now = Clock::system().now();
-    account_checks::request(&mut index.connection, &[(id, CheckReason::Deleted)], now.utc()).await.unwrap();
-    let due = account_checks::list_due(&mut index.connection, now.utc(), 10).await.unwrap();
+    account_checks::request(&mut index.connection, &[(ActorId::from(id), CheckReason::Deleted)], now.utc())
+        .await
+        .unwrap();
+    let due = account_checks::list_due(&mut index.connection, now.utc(), 10, &[]).await.unwrap();
     let answer = Answer::Inactive { status: Some(AccountStatus::Deleted) };
     let answered = Answered { answer, asked_at: now };
     let decision = act_on_answer(&mut index.connection, &due[0], answered, now).await.unwrap();
