@@ -125,9 +125,11 @@ async fn a_fifth_collection_is_left_out_nowhere() {
     let last = Tid::last_at(Timestamp::parse("2099-01-01T00:00:00Z").unwrap());
     assert_eq!(index.deliver(tid(4), last, Some(comment("from a clock ahead"))).await, 1);
     let id = sqlx::query_scalar("SELECT id FROM actors WHERE did = $1").bind(AUTHOR).fetch_one(&mut index.connection);
-    let id: ActorId = i64::into(id.await.unwrap());
+    let id: i64 = id.await.unwrap();
     let now = Clock::system().now();
-    account_checks::request(&mut index.connection, &[(id, CheckReason::Deleted)], now.utc()).await.unwrap();
+    account_checks::request(&mut index.connection, &[(ActorId::from(id), CheckReason::Deleted)], now.utc())
+        .await
+        .unwrap();
     let due = account_checks::list_due(&mut index.connection, now.utc(), 10, &[]).await.unwrap();
     let answer = Answer::Inactive { status: Some(AccountStatus::Deleted) };
     let answered = Answered { answer, asked_at: now };
