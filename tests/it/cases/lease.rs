@@ -433,6 +433,10 @@ async fn s4_the_lease_changes_hands_between_transactions() {
     let mut second = PgConnection::connect(&database.url).await.unwrap();
     let mut writer = PgConnection::connect(&database.url).await.unwrap();
     let old = take(&mut first, 1).await.expect("nobody has it");
+    let found = lease::find(&mut second).await.unwrap();
+    expire(&database.pool).await;
+    let taken = lease::take(&mut second, &indexer(2), found, Duration::from_mins(1)).await.unwrap();
+    assert_eq!(taken, None, "it has expired since it was looked at");
     let transaction = begin_apply(&mut writer, Some(old)).await.unwrap();
     expire(&database.pool).await;
     assert_eq!(take(&mut second, 2).await, None, "it was taken inside a transaction of the holder");

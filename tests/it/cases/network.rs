@@ -1,17 +1,20 @@
 //! A whole network on a real PDS that was there before the program: found, read, and followed, whatever happens meanwhile.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures_util::{StreamExt as _, stream};
 
 use crate::cases::backfill::{figure, of_network, said};
 use crate::support::{
     comparison::Truth,
-    database::fresh,
+    database::{TestDatabase, fresh},
     dump,
     network::{Account, Network, Operation, Stored, like, list, track},
     program::Program,
-    run::until,
+    run::until_within,
 };
 
 /// Fans; `PLYR_ACCOUNTS` asks for more or fewer.
@@ -44,6 +47,12 @@ async fn go_on(writers: &[Account], songs: &[Stored], rounds: usize) {
     }
 }
 
+/// Waits as long as a few pauses take: a repo or an account whose host was away is asked about again after half a minute, a minute,
+/// two, and so is the host.
+async fn until_all(database: &TestDatabase, question: &'static str) {
+    until_within(&database.pool, question, Duration::from_mins(5)).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_network_that_was_there_before_us_comes_in_complete() {
     let fans = std::env::var("PLYR_ACCOUNTS").map_or(FANS, |text| text.parse().expect("a number"));
@@ -73,14 +82,14 @@ async fn a_network_that_was_there_before_us_comes_in_complete() {
     // Who was deleted may have been found before, or not.
     let enough = "SELECT count(*) >= (SELECT count(DISTINCT actor_id) FROM likes) AND count(*) > 20
         AND bool_and(state = 'done') FROM repos";
-    until(&database.pool, enough).await;
+    until_all(&database, enough).await;
     let mark = accounts[0].create("fm.plyr.track", track("Mark")).await;
     let shown = async |program: &Program| program.get("/tracks/by-uri", &[("uri", &mark.uri)]).await.map(drop);
     program.wait_until("the last write is seen", shown).await;
-    until(&database.pool, "SELECT count(*) = 0 FROM account_checks").await;
+    until_all(&database, "SELECT count(*) = 0 FROM account_checks").await;
     // Who came back is read once more, if nobody gave the repo when it was to be read.
-    until(&database.pool, enough).await;
-    until(&database.pool, "SELECT bool_and(state = 'closed') IS NOT FALSE FROM gaps").await;
+    until_all(&database, enough).await;
+    until_all(&database, "SELECT bool_and(state = 'closed') IS NOT FALSE FROM gaps").await;
     let truth = Truth::read(&accounts, &BTreeSet::new()).await;
     println!("{} likes of {} accounts", truth.like_count(), accounts.len());
     truth.assert_shown_by(&program).await;
@@ -89,7 +98,7 @@ async fn a_network_that_was_there_before_us_comes_in_complete() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&text, kind)), [0, 0, 0], "{text}");
     // Some of what was to be read again, the indexer has read: that was no different.
-    until(&database.pool, "SELECT bool_and(state = 'done') FROM repos").await;
+    until_all(&database, "SELECT bool_and(state = 'done') FROM repos").await;
     let drift: Vec<(String, String, i64)> =
         sqlx::query_as("SELECT cause, kind, count FROM drift WHERE cause NOT IN ('discovered', 'first_seen')")
             .fetch_all(&database.pool)

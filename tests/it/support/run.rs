@@ -92,9 +92,14 @@ pub async fn until_as(pool: &PgPool, model: &Model) -> Duration {
 
 /// Waits until a question to the database is answered with yes.
 pub async fn until(pool: &PgPool, question: &'static str) {
+    until_within(pool, question, PATIENCE).await;
+}
+
+/// Likewise, where that may take longer.
+pub async fn until_within(pool: &PgPool, question: &'static str, patience: Duration) {
     let started = Instant::now();
     while !sqlx::query_scalar::<_, bool>(question).fetch_one(pool).await.expect("an answer") {
-        assert!(started.elapsed() < PATIENCE, "in vain: {question}");
+        assert!(started.elapsed() < patience, "in vain: {question}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
