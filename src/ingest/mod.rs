@@ -29,7 +29,7 @@ pub use verify::{VerifyCommits, verify_outcomes};
 
 use crate::apply::ApplyError;
 
-/// The pump has stopped although nobody asked it to.
+/// The pump has stopped without a request to.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// A task of the pump ended or panicked.
