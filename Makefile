@@ -51,6 +51,7 @@ test:
 checks:
 	sh .ci/sql.sh
 	cargo clippy --locked --quiet --workspace --all-targets -- --deny warnings
+	cargo clippy --locked --quiet --all-targets --features fifth-collection -- --deny warnings
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --quiet --no-deps
 	cargo test --locked --test it
 	# The library's own tests, one of them with a fifth collection: see tests/fifth.

@@ -87,7 +87,7 @@ pub(super) async fn run(options: Options, settings: Settings) -> anyhow::Result<
             }
             Action::List => Ok(render_sessions(&list_sessions(&mut connection).await?, now)),
             Action::Revoke { id } => {
-                let revoked = revoke_session(&mut connection, id, now).await?;
+                let revoked = revoke_session(&mut connection, id.into(), now).await?;
                 revoked.then(|| format!("token {id} is revoked\n")).with_context(|| format!("there is no token {id}"))
             }
         }

@@ -58,7 +58,7 @@ pub async fn check_counts(
         transaction.commit().await?;
         if let Some(drift) = drift {
             tracing::error!(
-                track = drift.track_id,
+                track = %drift.track_id,
                 kept = drift.kept,
                 counted = drift.counted,
                 "a like count had drifted"

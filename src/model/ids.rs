@@ -1,3 +1,5 @@
+use std::fmt;
+
 /// Gives a type to the numbers by which one table names its rows.
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -9,6 +11,12 @@ macro_rules! id {
             /// The number in the table.
             pub fn number(self) -> i64 {
                 self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
             }
         }
 
@@ -27,6 +35,10 @@ id! {
 id! {
     /// Stands for the URI of a track, from the first time that any record names it.
     TrackId
+}
+id! {
+    /// Names a session, for the operator who revokes it.
+    SessionId
 }
 id! {
     /// Stands for the CID that a like names as the version of its track.

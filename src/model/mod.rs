@@ -24,7 +24,7 @@ pub use collections::Collections;
 pub use comment::Comment;
 pub use event::{Commit, Event, EventBody, EventKind, Operation};
 pub use gap::GapReason;
-pub use ids::{ActorId, CidId, TrackId};
+pub use ids::{ActorId, CidId, SessionId, TrackId};
 pub use position::{Position, PositionKind};
 pub use record::{Like, List, ListItem, Profile, Record, RecordPath, Subject, Track};
 pub use reject::RejectReason;

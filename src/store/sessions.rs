@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use crate::atproto::{Did, Timestamp};
+use crate::model::{ActorId, SessionId};
 use crate::store::stored::stored_did;
 
 /// A session to be made.
@@ -24,7 +25,7 @@ pub struct NewSession<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// The number that revokes it.
-    pub id: i64,
+    pub id: SessionId,
     /// Whose eyes the token lends.
     pub did: Did,
     /// What the operator calls it.
@@ -43,7 +44,7 @@ pub struct Session {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOwner {
     /// The actor's id.
-    pub actor_id: i64,
+    pub actor_id: ActorId,
     /// The actor's DID.
     pub did: Did,
     /// Whether requests may write to the owner's repo.
@@ -51,12 +52,12 @@ pub struct SessionOwner {
 }
 
 /// Makes a session and answers its number. An actor never seen before becomes known by it.
-pub async fn create_session(connection: &mut PgConnection, session: &NewSession<'_>) -> sqlx::Result<i64> {
+pub async fn create_session(connection: &mut PgConnection, session: &NewSession<'_>) -> sqlx::Result<SessionId> {
     let did = session.did.as_str();
     sqlx::query!("INSERT INTO actors (did) VALUES ($1) ON CONFLICT (did) DO NOTHING", did)
         .execute(&mut *connection)
         .await?;
-    sqlx::query_scalar!(
+    let id = sqlx::query_scalar!(
         "INSERT INTO sessions (token_hash, actor_id, name, may_write, expires_at)
         SELECT $1, id, $3, $4, $5 FROM actors WHERE did = $2 RETURNING id",
         session.token_hash.as_slice(),
@@ -66,7 +67,8 @@ pub async fn create_session(connection: &mut PgConnection, session: &NewSession<
         session.expires_at.utc()
     )
     .fetch_one(connection)
-    .await
+    .await?;
+    Ok(id.into())
 }
 
 /// All sessions, newest first, revoked and expired ones too.
@@ -80,7 +82,7 @@ pub async fn list_sessions(connection: &mut PgConnection) -> sqlx::Result<Vec<Se
     rows.into_iter()
         .map(|row| {
             Ok(Session {
-                id: row.id,
+                id: row.id.into(),
                 did: stored_did(&row.did)?,
                 name: row.name,
                 may_write: row.may_write,
@@ -93,10 +95,14 @@ pub async fn list_sessions(connection: &mut PgConnection) -> sqlx::Result<Vec<Se
 }
 
 /// Revokes a session; false when there is none of that number that still stands.
-pub async fn revoke_session(connection: &mut PgConnection, id: i64, now: Timestamp) -> sqlx::Result<bool> {
-    let done = sqlx::query!("UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL", id, now.utc())
-        .execute(connection)
-        .await?;
+pub async fn revoke_session(connection: &mut PgConnection, id: SessionId, now: Timestamp) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE sessions SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL",
+        id.number(),
+        now.utc()
+    )
+    .execute(connection)
+    .await?;
     Ok(done.rows_affected() > 0)
 }
 
@@ -114,6 +120,8 @@ pub async fn find_session(
     )
     .fetch_optional(connection)
     .await?;
-    row.map(|row| Ok(SessionOwner { actor_id: row.actor_id, did: stored_did(&row.did)?, may_write: row.may_write }))
-        .transpose()
+    row.map(|row| {
+        Ok(SessionOwner { actor_id: row.actor_id.into(), did: stored_did(&row.did)?, may_write: row.may_write })
+    })
+    .transpose()
 }

@@ -2,6 +2,8 @@
 //!
 //! A part of the library's own tests, so that `make checks` builds one more crate for it and no program ever holds it.
 
+#![expect(clippy::unwrap_used, reason = "its helpers are parts of a test")]
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};

@@ -10,6 +10,7 @@ use sha2::Sha256;
 use super::error::ApiError;
 use crate::{
     atproto::Timestamp,
+    model::TrackId,
     store::views::{Place, tracks::PopularKey},
 };
 
@@ -84,14 +85,14 @@ pub enum CustomPlace {
     /// Among the likes that are newer than the list.
     New {
         /// The last track shown.
-        track_id: i64,
+        track_id: TrackId,
         /// Where its like stands.
         place: Place<i64>,
     },
     /// In the list.
     Listed {
         /// The last track shown.
-        track_id: i64,
+        track_id: TrackId,
         /// Its index among the list's liked tracks.
         index: i64,
     },
@@ -158,12 +159,12 @@ impl CursorPlace for Place<(String, i64)> {
 impl CursorPlace for PopularKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         self.like_count.write(bytes);
-        self.id.write(bytes);
+        self.id.number().write(bytes);
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (like_count, id) = split_number(bytes)?;
-        Some(Self { like_count, id: i64::read(id)? })
+        Some(Self { like_count, id: i64::read(id)?.into() })
     }
 }
 
@@ -172,12 +173,12 @@ impl CursorPlace for CustomPlace {
         match self {
             Self::New { track_id, place } => {
                 bytes.push(0);
-                track_id.write(bytes);
+                track_id.number().write(bytes);
                 place.write(bytes);
             }
             Self::Listed { track_id, index } => {
                 bytes.push(1);
-                track_id.write(bytes);
+                track_id.number().write(bytes);
                 index.write(bytes);
             }
         }
@@ -186,6 +187,7 @@ impl CursorPlace for CustomPlace {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
         let (track_id, rest) = split_number(rest)?;
+        let track_id = TrackId::from(track_id);
         match kind {
             0 => Some(Self::New { track_id, place: Place::read(rest)? }),
             1 => Some(Self::Listed { track_id, index: i64::read(rest)? }),

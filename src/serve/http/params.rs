@@ -13,6 +13,7 @@ use utoipa::{
 
 use crate::{
     atproto::{AtUri, Did, Handle, SyntaxError},
+    model::TrackId,
     store::views::actors::ActorName,
 };
 
@@ -155,13 +156,13 @@ impl PartialSchema for UrisParam {
 /// The number of a track: a whole number of 64 bits.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
-pub struct TrackIdParam(pub i64);
+pub struct TrackIdParam(pub TrackId);
 
 impl TryFrom<String> for TrackIdParam {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self).map_err(|_| "must be a whole number of 64 bits")
+        text.parse().map(|number: i64| Self(number.into())).map_err(|_| "must be a whole number of 64 bits")
     }
 }
 

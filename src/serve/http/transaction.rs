@@ -5,6 +5,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use super::{error::ApiError, params::NamedUri};
 use crate::{
     atproto::AtUri,
+    model::ActorId,
     store::{
         sessions::SessionOwner,
         views::actors::{ActorName, find_actor},
@@ -26,7 +27,7 @@ impl ReadTransaction {
     }
 
     /// The viewer's id, if there is a viewer.
-    pub fn viewer_id(&self) -> Option<i64> {
+    pub fn viewer_id(&self) -> Option<ActorId> {
         self.viewer.as_ref().map(|viewer| viewer.actor_id)
     }
 

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    model::TrackId,
     serve::http::{
         app::App,
         connections::Connection,
@@ -94,7 +95,7 @@ async fn answer_batch(
     if track_ids.len() > BATCH_MAX {
         return Err(ApiError::parameter("track_ids", format_args!("at most {BATCH_MAX}, not {}", track_ids.len())));
     }
-    let track_ids: Vec<i64> = track_ids.into_iter().map(|id| id.0).collect();
+    let track_ids: Vec<TrackId> = track_ids.into_iter().map(|id| id.0.into()).collect();
     let now = app.now();
     let ids = track_ids.as_slice();
     let ask = |mut connection: Connection| async move {
@@ -109,7 +110,7 @@ async fn answer_batch(
 }
 
 /// The ids asked for as an object, in the order of their first mention. `liked` is sorted.
-fn batch_answer(track_ids: &[i64], liked: &[i64]) -> String {
+fn batch_answer(track_ids: &[TrackId], liked: &[TrackId]) -> String {
     let mut answer = String::with_capacity(2 + 16 * track_ids.len());
     let mut seen = HashSet::with_capacity(track_ids.len());
     answer.push('{');

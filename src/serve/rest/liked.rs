@@ -7,6 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{shapes::TrackPage, tracks::tracks_of};
 use crate::{
+    model::{ActorId, TrackId},
     serve::http::{
         app::App,
         credentials::Credentials,
@@ -59,7 +60,7 @@ async fn list_own_likes(
 ) -> Result<Json<TrackPage>, ApiError> {
     let mut transaction = app.read(&credentials).await?;
     let viewer = transaction.require_viewer()?;
-    let (ids, next_cursor): (Vec<i64>, _) = match order {
+    let (ids, next_cursor): (Vec<TrackId>, _) = match order {
         Order::Recent => {
             let pager = page.open(&app.cursors, format!("liked recent {}", viewer.did))?;
             let keys = list_liked(transaction.connection(), viewer.actor_id, &[], &pager.wanted).await?;
@@ -76,7 +77,7 @@ async fn list_own_likes(
     Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
 }
 
-fn custom_track(place: &CustomPlace) -> i64 {
+fn custom_track(place: &CustomPlace) -> TrackId {
     match place {
         CustomPlace::New { track_id, .. } | CustomPlace::Listed { track_id, .. } => *track_id,
     }
@@ -88,7 +89,7 @@ fn custom_track(place: &CustomPlace) -> i64 {
 /// in between; its old index serves when it is liked no more.
 async fn list_custom(
     transaction: &mut ReadTransaction,
-    actor_id: i64,
+    actor_id: ActorId,
     page: &Page<CustomPlace>,
 ) -> Result<Vec<CustomPlace>, ApiError> {
     let listed = match find_liked_list(transaction.connection(), actor_id).await? {

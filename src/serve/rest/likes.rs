@@ -10,6 +10,7 @@ use super::{
     tracks::{TrackPath, tracks_of},
 };
 use crate::{
+    model::TrackId,
     serve::http::{
         app::App,
         credentials::Credentials,
@@ -87,7 +88,7 @@ async fn list_user_likes(
     let keys = list_liked(transaction.connection(), actor.id, &[], &pager.wanted).await?;
     let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
     let count = count_liked(transaction.connection(), actor.id).await?;
-    let ids: Vec<i64> = keys.iter().map(|key| key.track_id).collect();
+    let ids: Vec<TrackId> = keys.iter().map(|key| key.track_id).collect();
     let tracks = tracks_of(&mut transaction, &ids).await?;
     Ok(Json(UserLikes { user: actor.into(), tracks, count, next_cursor }))
 }

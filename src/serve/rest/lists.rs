@@ -14,6 +14,7 @@ use super::{
 use crate::{
     atproto::{AtUri, Tid},
     model::Collection,
+    model::TrackId,
     serve::{
         http::{
             app::App,
@@ -116,9 +117,9 @@ async fn show_liked_list(State(app): State<App>, credentials: Credentials) -> Re
 async fn show(transaction: &mut ReadTransaction, uri: &AtUri, rkey: Tid) -> Result<Json<ListWithItems>, ApiError> {
     let list = find_list(transaction.connection(), &uri.did, rkey).await?.ok_or_else(|| ApiError::not_found("list"))?;
     let items = list_items(transaction.connection(), (&uri.did, rkey), 0, ITEMS_MAX).await?;
-    let ids: Vec<i64> = items.iter().filter_map(|item| item.track_id).collect();
+    let ids: Vec<TrackId> = items.iter().filter_map(|item| item.track_id).collect();
     let tracks = tracks_of(transaction, &ids).await?;
-    let tracks: HashMap<i64, Track> = tracks.into_iter().map(|track| (track.id, track)).collect();
+    let tracks: HashMap<TrackId, Track> = tracks.into_iter().map(|track| (track.id.into(), track)).collect();
     let items = items.into_iter().map(|item| {
         let track = item.track_id.and_then(|id| tracks.get(&id)).cloned();
         ListItem::new(item, track)

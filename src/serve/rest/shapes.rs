@@ -210,7 +210,7 @@ impl From<TrackView> for Track {
             display_name: feature.display_name,
         };
         Self {
-            id: view.id,
+            id: view.id.number(),
             artist_did: view.artist_did.to_string(),
             artist_handle: view.artist_handle.as_ref().map(ToString::to_string),
             artist_avatar_url: view.artist_avatar,

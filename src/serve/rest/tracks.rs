@@ -10,6 +10,7 @@ use super::{
     shapes::{Track, TrackPage},
 };
 use crate::{
+    model::TrackId,
     serve::http::{
         app::App,
         credentials::Credentials,
@@ -41,7 +42,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 /// The tracks behind keys, as this viewer sees them.
-pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[i64]) -> Result<Vec<Track>, ApiError> {
+pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[TrackId]) -> Result<Vec<Track>, ApiError> {
     let viewer = transaction.viewer_id();
     let views = load_tracks(transaction.connection(), ids, viewer).await?;
     Ok(views.into_iter().map(Track::from).collect())
@@ -119,7 +120,7 @@ async fn list_newest(
         },
     };
     let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
-    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+    let ids: Vec<TrackId> = keys.iter().map(|key| key.id).collect();
     Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
 }
 
@@ -140,7 +141,7 @@ async fn list_most_liked(
         },
     };
     let (keys, next_cursor) = pager.close(keys, |last| *last);
-    let ids: Vec<i64> = keys.iter().map(|key| key.id).collect();
+    let ids: Vec<TrackId> = keys.iter().map(|key| key.id).collect();
     Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
 }
 
@@ -211,7 +212,7 @@ async fn show_track_by_uri(
     show(&mut transaction, id).await
 }
 
-async fn show(transaction: &mut ReadTransaction, id: i64) -> Answer<Track> {
+async fn show(transaction: &mut ReadTransaction, id: TrackId) -> Answer<Track> {
     let track = tracks_of(transaction, &[id]).await?.pop();
     track.map(Json).ok_or_else(|| ApiError::not_found("track"))
 }

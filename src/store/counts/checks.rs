@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use crate::model::TrackId;
+
 /// A track whose kept count was not what counting its likes says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drift {
     /// The track.
-    pub track_id: i64,
+    pub track_id: TrackId,
     /// What was kept.
     pub kept: i64,
     /// What counting says.
@@ -40,11 +42,15 @@ pub async fn check_next(connection: &mut PgConnection, tracks: i64, now: DateTim
     .execute(connection)
     .await?;
     let drifts = rows.into_iter().filter(|row| row.kept != row.counted);
-    Ok(drifts.map(|row| Drift { track_id: row.track_id, kept: row.kept, counted: row.counted }).collect())
+    Ok(drifts.map(|row| Drift { track_id: row.track_id.into(), kept: row.kept, counted: row.counted }).collect())
 }
 
 /// Counts one track again and keeps what is found, in the transaction of [`crate::store::begin_apply`]; `None` when its count is right.
-pub async fn correct(connection: &mut PgConnection, track_id: i64, now: DateTime<Utc>) -> sqlx::Result<Option<Drift>> {
+pub async fn correct(
+    connection: &mut PgConnection,
+    track_id: TrackId,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<Drift>> {
     let drift = sqlx::query!(
         "WITH counted AS (
             SELECT c.track_id, c.like_count AS kept, (
@@ -58,10 +64,10 @@ pub async fn correct(connection: &mut PgConnection, track_id: i64, now: DateTime
             WHERE EXISTS (SELECT FROM counted WHERE kept <> counted)
         )
         SELECT track_id, kept, counted AS \"counted!\" FROM counted WHERE kept <> counted",
-        track_id,
+        track_id.number(),
         now
     )
     .fetch_optional(connection)
     .await?;
-    Ok(drift.map(|row| Drift { track_id: row.track_id, kept: row.kept, counted: row.counted }))
+    Ok(drift.map(|row| Drift { track_id: row.track_id.into(), kept: row.kept, counted: row.counted }))
 }

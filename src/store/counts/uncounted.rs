@@ -2,9 +2,11 @@
 
 use sqlx::PgConnection;
 
+use crate::model::ActorId;
+
 /// An actor whose likes are not, or not all, in the counts.
 struct UncountedActor {
-    actor_id: i64,
+    actor_id: ActorId,
     is_hidden: bool,
     uncounted_to: i64,
 }
@@ -37,7 +39,7 @@ async fn take_out(connection: &mut PgConnection, actor: &UncountedActor, pairs_m
         UPDATE uncounted_actors SET uncounted_to =
             (SELECT CASE WHEN count(*) < $3 THEN 9223372036854775807 ELSE max(subject_id) END FROM next)
         WHERE actor_id = $1",
-        actor.actor_id,
+        actor.actor_id.number(),
         actor.uncounted_to,
         pairs_max
     )
@@ -56,7 +58,7 @@ async fn put_back(connection: &mut PgConnection, actor: &UncountedActor, pairs_m
             UPDATE track_counts c SET like_count = c.like_count + 1 FROM next n WHERE c.track_id = n.subject_id
         )
         SELECT count(*) AS \"pairs!\", min(subject_id) AS lowest FROM next",
-        actor.actor_id,
+        actor.actor_id.number(),
         actor.uncounted_to,
         pairs_max
     )
@@ -66,14 +68,14 @@ async fn put_back(connection: &mut PgConnection, actor: &UncountedActor, pairs_m
         Some(lowest) if next.pairs == pairs_max => {
             sqlx::query!(
                 "UPDATE uncounted_actors SET uncounted_to = $2 WHERE actor_id = $1",
-                actor.actor_id,
+                actor.actor_id.number(),
                 lowest - 1
             )
             .execute(connection)
             .await?;
         }
         _ => {
-            sqlx::query!("DELETE FROM uncounted_actors WHERE actor_id = $1", actor.actor_id)
+            sqlx::query!("DELETE FROM uncounted_actors WHERE actor_id = $1", actor.actor_id.number())
                 .execute(connection)
                 .await?;
         }

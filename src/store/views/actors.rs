@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::avatar_url;
 use crate::atproto::{Did, Handle, Tid, Timestamp};
+use crate::model::ActorId;
 use crate::store::stored::{moment, stored_did, stored_handle, stored_tid};
 
 /// What a client may call an actor.
@@ -29,7 +30,7 @@ impl ActorName {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorView {
     /// Our number.
-    pub id: i64,
+    pub id: ActorId,
     /// For good.
     pub did: Did,
     /// The last one known.
@@ -60,7 +61,7 @@ pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx
     .await?;
     row.map(|row| {
         Ok(ActorView {
-            id: row.id,
+            id: row.id.into(),
             did: stored_did(&row.did)?,
             handle: stored_handle(row.handle.as_deref())?,
             display_name: row.display_name,
@@ -74,10 +75,10 @@ pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx
 }
 
 /// The newest rev of an actor's repo among the likes and lists that we hold, deleted ones too. Reads all of the actor's rows.
-pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<Option<Tid>> {
+pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<Tid>> {
     let newest = sqlx::query_scalar!(
         "SELECT greatest((SELECT max(rev) FROM likes WHERE actor_id = $1), (SELECT max(rev) FROM lists WHERE actor_id = $1))",
-        actor_id
+        actor_id.number()
     )
     .fetch_one(connection)
     .await?;

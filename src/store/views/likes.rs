@@ -2,8 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, actors::ActorName, avatar_url};
+use super::{Page, Place, actors::ActorName, avatar_url, numbers};
 use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
+use crate::model::{ActorId, TrackId};
 use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri};
 
 /// A liker of a track.
@@ -48,7 +49,7 @@ pub struct LikeView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LikedKey {
     /// The track.
-    pub track_id: i64,
+    pub track_id: TrackId,
     /// Where the like stands: by the key of its record.
     pub place: Place<i64>,
 }
@@ -68,9 +69,10 @@ pub async fn find_liked(
     connection: &mut PgConnection,
     token_hash: &[u8; 32],
     now: Timestamp,
-    track_ids: &[i64],
-) -> sqlx::Result<Option<Vec<i64>>> {
-    let row = sqlx::query_file!("src/store/views/liked_of_token.sql", token_hash.as_slice(), now.utc(), track_ids)
+    track_ids: &[TrackId],
+) -> sqlx::Result<Option<Vec<TrackId>>> {
+    let ids = numbers(track_ids);
+    let row = sqlx::query_file!("src/store/views/liked_of_token.sql", token_hash.as_slice(), now.utc(), &ids)
         .fetch_optional(connection)
         .await?;
     Ok(row.map(|row| {
@@ -78,7 +80,7 @@ pub async fn find_liked(
         if !row.hidden.is_empty() {
             liked.retain(|id| !row.hidden.contains(id));
         }
-        liked
+        liked.into_iter().map(TrackId::from).collect()
     }))
 }
 
@@ -117,13 +119,13 @@ pub async fn find_like_statuses(
 /// Who likes a track, newest first, each actor once. The place's key is DID and record key.
 pub async fn list_likers(
     connection: &mut PgConnection,
-    track_id: i64,
+    track_id: TrackId,
     page: &Page<Place<(String, i64)>>,
 ) -> sqlx::Result<Vec<LikerView>> {
     let after = page.after.as_ref();
     let rows = sqlx::query_file!(
         "src/store/views/likers.sql",
-        track_id,
+        track_id.number(),
         after.map(|after| after.sort_at.utc()),
         after.map_or("", |after| after.key.0.as_str()),
         after.map_or(0, |after| after.key.1),
@@ -151,7 +153,7 @@ pub async fn list_likers(
 /// keys come out of the index in order; the table is visited until the page is full.
 pub async fn list_likes(
     connection: &mut PgConnection,
-    actor_id: i64,
+    actor_id: ActorId,
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<LikeView>> {
     let after = page.after.as_ref();
@@ -167,7 +169,7 @@ pub async fn list_likes(
         JOIN visible_tracks t ON t.id = l.subject_id
         LEFT JOIN subject_cids s ON s.id = l.subject_cid_id
         ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
-        actor_id,
+        actor_id.number(),
         after.map(|after| after.sort_at.utc()),
         after.map_or(0, |after| after.key),
         page.limit
@@ -191,8 +193,8 @@ pub async fn list_likes(
 /// The tracks that an actor likes and that are shown, newest like first, each once, without those of `except`.
 pub async fn list_liked(
     connection: &mut PgConnection,
-    actor_id: i64,
-    except: &[i64],
+    actor_id: ActorId,
+    except: &[TrackId],
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<LikedKey>> {
     let after = page.after.as_ref();
@@ -211,31 +213,31 @@ pub async fn list_liked(
                 AND (newer.sort_at, newer.rkey) > (l.sort_at, l.rkey)
         )
         ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
-        actor_id,
+        actor_id.number(),
         after.map(|after| after.sort_at.utc()),
         after.map_or(0, |after| after.key),
         page.limit,
-        except
+        &numbers(except)
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
         .map(|row| LikedKey {
-            track_id: row.id,
+            track_id: row.id.into(),
             place: Place { sort_at: Timestamp::from_utc(row.sort_at), key: row.rkey },
         })
         .collect())
 }
 
 /// How many tracks [`list_liked`] would show in all.
-pub async fn count_liked(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<i64> {
+pub async fn count_liked(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "SELECT count(*) AS \"count!\"
         FROM (SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL) AS liked
         JOIN visible_tracks t ON t.id = liked.subject_id
         WHERE t.title IS NOT NULL AND EXISTS (SELECT FROM visible_actors WHERE id = $1)",
-        actor_id
+        actor_id.number()
     )
     .fetch_one(connection)
     .await

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use super::{Page, Place};
 use crate::atproto::{Cid, Did, Handle, Tid, Timestamp};
+use crate::model::{ActorId, TrackId};
 use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid};
 
 /// A list without its items.
@@ -41,7 +42,7 @@ pub struct ListItemView {
     /// Its version, as the list names it.
     pub cid: String,
     /// The id of the track, where the record is one that was ever mentioned.
-    pub track_id: Option<i64>,
+    pub track_id: Option<TrackId>,
 }
 
 /// The row of a list, as each of the statements below reads it.
@@ -94,12 +95,12 @@ pub async fn find_list(connection: &mut PgConnection, did: &Did, rkey: Tid) -> s
 }
 
 /// The key of an actor's liked list; of several the one written last.
-pub async fn find_liked_list(connection: &mut PgConnection, actor_id: i64) -> sqlx::Result<Option<Tid>> {
+pub async fn find_liked_list(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<Tid>> {
     let rkey = sqlx::query_scalar!(
         "SELECT rkey FROM lists WHERE actor_id = $1 AND list_type = 'liked' AND cid IS NOT NULL
             AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
         ORDER BY rev DESC, rkey DESC LIMIT 1",
-        actor_id
+        actor_id.number()
     )
     .fetch_optional(connection)
     .await?;
@@ -109,7 +110,7 @@ pub async fn find_liked_list(connection: &mut PgConnection, actor_id: i64) -> sq
 /// An actor's lists, newest first, of one type or of all.
 pub async fn list_lists(
     connection: &mut PgConnection,
-    actor_id: i64,
+    actor_id: ActorId,
     list_type: Option<&str>,
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<ListView>> {
@@ -122,7 +123,7 @@ pub async fn list_lists(
         WHERE l.actor_id = $1 AND l.cid IS NOT NULL AND ($2::text IS NULL OR l.list_type = $2)
             AND (l.sort_at, l.rkey) < (coalesce($3::timestamptz, 'infinity'), $4)
         ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $5",
-        actor_id,
+        actor_id.number(),
         list_type,
         after.map(|after| after.sort_at.utc()),
         after.map_or(0, |after| after.key),
@@ -140,8 +141,7 @@ pub async fn list_items(
     from: i64,
     limit: i64,
 ) -> sqlx::Result<Vec<ListItemView>> {
-    sqlx::query_as!(
-        ListItemView,
+    let rows = sqlx::query!(
         "SELECT i.uri AS \"uri!\", i.cid AS \"cid!\", t.id AS \"track_id?\"
         FROM lists l JOIN visible_actors a ON a.id = l.actor_id
         CROSS JOIN LATERAL unnest(l.item_uris, l.item_cids) WITH ORDINALITY AS i (uri, cid, n)
@@ -154,13 +154,19 @@ pub async fn list_items(
         limit
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    let item = |track_id: Option<i64>, uri, cid| ListItemView { uri, cid, track_id: track_id.map(TrackId::from) };
+    Ok(rows.into_iter().map(|row| item(row.track_id, row.uri, row.cid)).collect())
 }
 
 /// The tracks of a list that its owner likes and that are shown, in order, each at its first place. The
 /// likes are looked up item by item (by LIMIT): joined, all of the owner's likes would be read for each item.
-pub async fn list_liked_items(connection: &mut PgConnection, actor_id: i64, rkey: Tid) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar!(
+pub async fn list_liked_items(
+    connection: &mut PgConnection,
+    actor_id: ActorId,
+    rkey: Tid,
+) -> sqlx::Result<Vec<TrackId>> {
+    let ids = sqlx::query_scalar!(
         "SELECT t.id AS \"id!\" FROM lists l
         CROSS JOIN LATERAL unnest(l.item_uris) WITH ORDINALITY AS i (uri, n)
         JOIN visible_tracks t ON t.uri = i.uri AND t.title IS NOT NULL
@@ -168,9 +174,10 @@ pub async fn list_liked_items(connection: &mut PgConnection, actor_id: i64, rkey
             AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
             AND (SELECT true FROM likes k WHERE k.actor_id = $1 AND k.subject_id = t.id LIMIT 1)
         GROUP BY t.id ORDER BY min(i.n)",
-        actor_id,
+        actor_id.number(),
         rkey.number()
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(ids.into_iter().map(TrackId::from).collect())
 }

@@ -12,7 +12,7 @@ pub mod rejects;
 pub mod tracks;
 
 use super::stored::stored_cid;
-use crate::atproto::Timestamp;
+use crate::{atproto::Timestamp, model::TrackId};
 
 /// A place in an order: everything sorts by a moment and then by a text or number that no two rows share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,11 @@ pub struct Page<P> {
     pub after: Option<P>,
     /// At most as many.
     pub limit: i64,
+}
+
+/// Ids as a statement takes them.
+fn numbers(ids: &[TrackId]) -> Vec<i64> {
+    ids.iter().map(|id| id.number()).collect()
 }
 
 /// Where an actor's picture is: where its own profile record says, or else the blob that its Bluesky profile names, on the

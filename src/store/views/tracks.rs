@@ -3,15 +3,16 @@
 
 use sqlx::PgConnection;
 
-use super::{Page, Place, avatar_url};
+use super::{Page, Place, avatar_url, numbers};
 use crate::atproto::{AtUri, Cid, Did, Handle, Timestamp};
+use crate::model::{ActorId, TrackId};
 use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_uri};
 
 /// A track with what is known to show of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrackView {
     /// Our number, stable for the URI.
-    pub id: i64,
+    pub id: TrackId,
     /// Where its record is.
     pub uri: AtUri,
     /// Which version of its record.
@@ -67,7 +68,7 @@ pub struct FeatureView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackKey {
     /// The track.
-    pub id: i64,
+    pub id: TrackId,
     /// Where it stands.
     pub place: Place<String>,
 }
@@ -78,14 +79,14 @@ pub struct PopularKey {
     /// Distinct actors who like it.
     pub like_count: i64,
     /// The track.
-    pub id: i64,
+    pub id: TrackId,
 }
 
 /// The tracks of these ids that are shown, in the order asked. `viewer` is the id of the actor who looks.
 pub async fn load_tracks(
     connection: &mut PgConnection,
-    ids: &[i64],
-    viewer: Option<i64>,
+    ids: &[TrackId],
+    viewer: Option<ActorId>,
 ) -> sqlx::Result<Vec<TrackView>> {
     let rows = sqlx::query!(
         "SELECT t.id AS \"id!\", t.uri AS \"uri!\", t.cid, a.did, a.handle, p.avatar AS \"avatar?\", b.avatar_cid AS \"avatar_cid?\",
@@ -108,8 +109,8 @@ pub async fn load_tracks(
         LEFT JOIN bluesky_profiles b ON b.actor_id = a.id
         LEFT JOIN visible_like_counts c ON c.track_id = t.id
         ORDER BY asked.n",
-        ids,
-        viewer
+        &numbers(ids),
+        viewer.map(ActorId::number)
     )
     .fetch_all(connection)
     .await?;
@@ -117,7 +118,7 @@ pub async fn load_tracks(
         .map(|row| {
             let features = row.features.iter().zip(&row.handles).zip(row.display_names);
             Ok(TrackView {
-                id: row.id,
+                id: row.id.into(),
                 uri: stored_uri(&row.uri)?,
                 cid: stored_cid(row.cid.as_deref())?,
                 artist_did: stored_did(&row.did)?,
@@ -151,29 +152,33 @@ pub async fn load_tracks(
 }
 
 /// The id that stands for a URI, whether or not its record is there; none while its artist is hidden.
-pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<i64>> {
-    sqlx::query_scalar!("SELECT id AS \"id!\" FROM visible_tracks WHERE uri = $1", uri.to_string())
+pub async fn find_track_id(connection: &mut PgConnection, uri: &AtUri) -> sqlx::Result<Option<TrackId>> {
+    let id = sqlx::query_scalar!("SELECT id AS \"id!\" FROM visible_tracks WHERE uri = $1", uri.to_string())
         .fetch_optional(connection)
-        .await
+        .await?;
+    Ok(id.map(TrackId::from))
 }
 
 /// The ids that stand for URIs, in the order asked; URIs never mentioned are left out.
-pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> sqlx::Result<Vec<i64>> {
-    sqlx::query_scalar!(
+pub async fn load_track_ids(connection: &mut PgConnection, uris: &[String]) -> sqlx::Result<Vec<TrackId>> {
+    let ids = sqlx::query_scalar!(
         "SELECT t.id FROM unnest($1::text[]) WITH ORDINALITY AS asked (uri, n) JOIN tracks t ON t.uri = asked.uri
         ORDER BY asked.n",
         uris
     )
     .fetch_all(connection)
-    .await
+    .await?;
+    Ok(ids.into_iter().map(TrackId::from).collect())
 }
 
 /// Distinct actors who like a track: all that are shown, while the kept counts are still following too.
-pub async fn find_like_count(connection: &mut PgConnection, track_id: i64) -> sqlx::Result<i64> {
-    let count =
-        sqlx::query_scalar!("SELECT like_count AS \"count!\" FROM visible_like_counts WHERE track_id = $1", track_id)
-            .fetch_optional(connection)
-            .await?;
+pub async fn find_like_count(connection: &mut PgConnection, track_id: TrackId) -> sqlx::Result<i64> {
+    let count = sqlx::query_scalar!(
+        "SELECT like_count AS \"count!\" FROM visible_like_counts WHERE track_id = $1",
+        track_id.number()
+    )
+    .fetch_optional(connection)
+    .await?;
     Ok(count.unwrap_or_default())
 }
 
@@ -198,7 +203,7 @@ pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<String
 /// One artist's tracks, newest first.
 pub async fn list_of_artist(
     connection: &mut PgConnection,
-    artist_id: i64,
+    artist_id: ActorId,
     page: &Page<Place<String>>,
 ) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
@@ -211,7 +216,7 @@ pub async fn list_of_artist(
         after.map(|after| after.sort_at.utc()),
         after.map_or("", |after| after.key.as_str()),
         page.limit,
-        artist_id
+        artist_id.number()
     )
     .fetch_all(connection)
     .await?;
@@ -223,7 +228,7 @@ pub async fn list_popular(
     connection: &mut PgConnection,
     page: &Page<PopularKey>,
 ) -> sqlx::Result<Vec<(PopularKey, bool)>> {
-    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
+    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX.into() });
     let rows = sqlx::query!(
         "SELECT c.like_count, c.track_id, t.title IS NOT NULL AS \"is_there!\" FROM (
             SELECT like_count, track_id FROM track_counts WHERE (like_count, track_id) < ($1, $2)
@@ -231,24 +236,24 @@ pub async fn list_popular(
         ) AS c LEFT JOIN visible_tracks t ON t.id = c.track_id
         ORDER BY c.like_count DESC, c.track_id DESC",
         after.like_count,
-        after.id,
+        after.id.number(),
         page.limit
     )
     .fetch_all(connection)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| (PopularKey { like_count: row.like_count, id: row.track_id }, row.is_there))
+        .map(|row| (PopularKey { like_count: row.like_count, id: row.track_id.into() }, row.is_there))
         .collect())
 }
 
 /// One artist's tracks, most liked first.
 pub async fn list_popular_of_artist(
     connection: &mut PgConnection,
-    artist_id: i64,
+    artist_id: ActorId,
     page: &Page<PopularKey>,
 ) -> sqlx::Result<Vec<PopularKey>> {
-    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX });
+    let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX.into() });
     sqlx::query_as!(
         PopularKey,
         "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN visible_tracks t ON t.id = c.track_id
@@ -256,14 +261,14 @@ pub async fn list_popular_of_artist(
             AND (c.like_count, c.track_id) < ($1, $2)
         ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
         after.like_count,
-        after.id,
+        after.id.number(),
         page.limit,
-        artist_id
+        artist_id.number()
     )
     .fetch_all(connection)
     .await
 }
 
 fn track_key(id: i64, uri: String, sort_at: chrono::DateTime<chrono::Utc>) -> TrackKey {
-    TrackKey { id, place: Place { sort_at: Timestamp::from_utc(sort_at), key: uri } }
+    TrackKey { id: id.into(), place: Place { sort_at: Timestamp::from_utc(sort_at), key: uri } }
 }

@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 use plyr_likes::{
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
-    model::Collections,
+    model::{Collections, SessionId},
     serve::{ServeSettings, connect, router, run, token},
     store::sessions::{NewSession, create_session},
 };
@@ -125,7 +125,7 @@ impl Api {
     }
 
     /// A token and the number of its session.
-    pub async fn token_until(&self, actor: &Known, expires_at: &str) -> (String, i64) {
+    pub async fn token_until(&self, actor: &Known, expires_at: &str) -> (String, SessionId) {
         let token = token::create_token();
         let mut connection = self.pool().acquire().await.expect("a connection");
         let session = NewSession {
