@@ -15,6 +15,9 @@ pub struct Backoff {
     max: Duration,
 }
 
+/// Pauses of what waits for a database that is away: it is back in a moment, or after an operator has seen to it.
+pub const DATABASE: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+
 /// More doublings than this reach every bound that is ever given.
 const DOUBLINGS_MAX: u32 = 30;
 
@@ -52,9 +55,9 @@ impl Retry {
         Self { what, backoff, failures: 0, failing_since: None }
     }
 
-    /// For a database that is away: it is back in a moment, or after an operator has seen to it.
+    /// For a database that is away.
     pub const fn of_database(what: &'static str) -> Self {
-        Self::new(what, Backoff::new(Duration::from_millis(200), Duration::from_secs(5)))
+        Self::new(what, DATABASE)
     }
 
     /// Notes a failure. Gives the pause before the next attempt.

@@ -2,19 +2,19 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::timeout};
 
+use super::{GRACE, IngestError};
 use crate::{
     atproto::Timestamp,
+    retry::Retry,
     source::Connection,
     store::{
-        Leader,
+        Leader, is_unavailable,
         sources::connections::{self, ConnectionState},
     },
 };
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Between two attempts to reach a database that is away.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 /// Writes the state of a source's connection where `status` finds it, with a heartbeat that shows that it still holds.
 pub struct ConnectionStateWriter {
@@ -26,24 +26,29 @@ pub struct ConnectionStateWriter {
 
 impl ConnectionStateWriter {
     /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
-    pub async fn run(self, mut connection: watch::Receiver<Connection>) {
+    pub async fn run(self, mut connection: watch::Receiver<Connection>) -> Result<(), IngestError> {
+        let mut retry = Retry::of_database("the state of the source is not stored yet");
         let mut changed_at = self.leader.clock.now();
         loop {
             let state = connection.borrow_and_update().clone();
-            let mut pause = HEARTBEAT;
-            if let Err(error) = self.write(&state, changed_at).await {
-                tracing::debug!(%error, source = %self.name, "the state of the source is not stored yet");
-                pause = DATABASE_RETRY;
-            }
+            let pause = match self.write(&state, changed_at).await {
+                Ok(()) => {
+                    retry.succeeded();
+                    HEARTBEAT
+                }
+                Err(error) if is_unavailable(&error) => retry.failed(&error),
+                Err(error) => return Err(error.into()),
+            };
             match timeout(pause, connection.changed()).await {
                 Ok(Ok(())) => changed_at = self.leader.clock.now(),
                 Ok(Err(_)) => break,
                 Err(_) => {}
             }
         }
-        if let Ok(Err(error)) = timeout(DATABASE_RETRY, self.end_heartbeat()).await {
+        if let Ok(Err(error)) = timeout(GRACE, self.end_heartbeat()).await {
             tracing::debug!(%error, source = %self.name, "the end is not stored: the missing heartbeat will show it");
         }
+        Ok(())
     }
 
     async fn end_heartbeat(&self) -> sqlx::Result<()> {

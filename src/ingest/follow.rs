@@ -19,7 +19,7 @@ use crate::{
     atproto::Timestamp,
     retry::Retry,
     source::{Delivery, SourceSpec},
-    store::{self, Leader, sources::positions::StoredPosition},
+    store::{self, Leader, is_unavailable, sources::positions::StoredPosition},
 };
 
 /// Deliveries that wait for the pump at most; each holds up to a megabyte.
@@ -28,7 +28,8 @@ pub const DELIVERIES_MAX: usize = 4;
 /// Follows the sources from their stored positions until cancelled; then commits what was received, and ends. Ends with an error
 /// when the token is no longer the lease's.
 pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) -> Result<(), IngestError> {
-    let Some(stored) = cancel.run_until_cancelled(load_positions(&leader.pool, &options)).await else { return Ok(()) };
+    let loading = load_positions(&leader.pool, &options);
+    let Some(stored) = cancel.run_until_cancelled(loading).await.transpose()? else { return Ok(()) };
     let specs: Vec<SourceSpec> = options.sources.iter().chain(&options.standbys).cloned().collect();
     let stored_of = |spec: &SourceSpec| stored.iter().find(|row| *row.source == *spec.name());
     let continuities = Continuities::new(&specs, options.tuning.rewind, &stored);
@@ -61,7 +62,7 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
         scores: scores_receiver,
         stored: None,
     };
-    tasks.spawn("manages the sources", manager.run(cancel.clone()));
+    tasks.spawn_fallible("manages the sources", manager.run(cancel.clone()));
     tasks.spawn("counts the open gaps", gaps::report_open(pool.clone(), cancel.clone()));
     tasks.spawn("reports the lag", lags.clone().report_until(queue, cancel.clone()));
 
@@ -108,7 +109,7 @@ fn start_verifying(
                 cancel: cancel.clone(),
             });
             let draining = verifier.clone();
-            tasks.spawn("looks keys up", async move { draining.drain().await });
+            tasks.spawn_fallible("looks keys up", async move { draining.drain().await });
             (ReceivedQueue::verified(inbox, verifier, cancel.clone()), VerifyJobs::default())
         }
     }
@@ -124,16 +125,17 @@ fn lag(spec: &SourceSpec, stored: Option<&StoredPosition>) -> Lag {
 }
 
 /// Reads all positions as soon as the database answers.
-async fn load_positions(pool: &PgPool, options: &Options) -> Vec<StoredPosition> {
+async fn load_positions(pool: &PgPool, options: &Options) -> sqlx::Result<Vec<StoredPosition>> {
     let names: Vec<String> = options.sources.iter().chain(&options.standbys).map(ToString::to_string).collect();
     let mut retry = Retry::of_database("the positions cannot be read yet");
     loop {
         match try_load_positions(pool, &names).await {
             Ok(positions) => {
                 retry.succeeded();
-                return positions;
+                return Ok(positions);
             }
-            Err(error) => tokio::time::sleep(retry.failed(&error)).await,
+            Err(error) if is_unavailable(&error) => tokio::time::sleep(retry.failed(&error)).await,
+            Err(error) => return Err(error),
         }
     }
 }

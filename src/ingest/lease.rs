@@ -10,7 +10,7 @@ use crate::{
     apply::ApplyError,
     clock::Clock,
     store::{
-        Leader,
+        Leader, is_unavailable,
         sources::lease::{self, Indexer, Token},
     },
 };
@@ -25,15 +25,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 /// A query that takes longer is sent again over a new connection.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// Between a query that failed and the next.
+/// Between a query that failed and the next. It does not grow: the next must come before the lease has expired.
 const RETRY: Duration = Duration::from_millis(200);
-/// A leader that could not renew the lease for so long stands down. Longer than the lease: there may be no other indexer to take it, and
+/// A leader whose attempts to renew the lease have failed for so long stands down. Longer than the lease: there may be no other indexer to take it, and
 /// a database that was away for a moment is then no reason to start again; nothing can be written past a takeover.
 const UNRENEWED_MAX: Duration = Duration::from_secs(30);
 /// How long following may take to stop, when it may write no more, before it is dropped.
 const STOP_MAX: Duration = Duration::from_secs(2);
-/// How long giving the lease back may take; without that it expires.
-const LEAVE_MAX: Duration = Duration::from_millis(500);
 /// Between two warnings of one kind.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 /// What is logged when a query took longer than [`ANSWER_MAX`].
@@ -69,7 +67,7 @@ enum Ended {
 }
 
 async fn take_leads(holder: &mut LeaseHolder, lead: &Lead) -> Result<(), IngestError> {
-    while let Some(token) = lead.cancel.run_until_cancelled(holder.win()).await {
+    while let Some(token) = lead.cancel.run_until_cancelled(holder.win()).await.transpose()? {
         gauge!("plyr_index_leading").set(1.0);
         lead.options.leading.send_replace(Some(token));
         let ended = take_lead(holder, lead, token).await;
@@ -139,18 +137,19 @@ impl LeaseHolder {
         }
     }
 
-    /// Stands by until the lease is this one's.
-    async fn win(&mut self) -> Token {
+    /// Stands by until the lease is this one's, however long the database is away.
+    async fn win(&mut self) -> sqlx::Result<Token> {
         let mut has_logged = false;
         loop {
             match timeout(ANSWER_MAX, self.try_win()).await {
-                Ok(Ok(Some(token))) => return token,
+                Ok(Ok(Some(token))) => return Ok(token),
                 Ok(Ok(None)) => {
                     if !std::mem::replace(&mut has_logged, true) {
                         tracing::info!("standing by: another indexer leads");
                     }
                 }
-                Ok(Err(error)) => self.on_connection_error(&error),
+                Ok(Err(error)) if is_unavailable(&error) => self.on_connection_error(&error),
+                Ok(Err(error)) => return Err(error),
                 Err(_) => self.on_connection_error(&NO_ANSWER),
             }
             sleep(LOOK_EVERY).await;
@@ -171,7 +170,7 @@ impl LeaseHolder {
                 Err(error) => tracing::warn!(%error, "transactions of a lost indexer cannot be ended"),
             }
         }
-        let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };
+        let Some(token) = lease::take(connection, &indexer, found, LEASE_TIME).await? else { return Ok(None) };
         self.tied = Some(token);
         let from = match (found.is_free, found.is_expired) {
             (true, _) => "free",
@@ -185,28 +184,23 @@ impl LeaseHolder {
 
     /// Renews the lease until it is lost, and says why.
     async fn keep(&mut self, token: Token) -> &'static str {
-        let mut renewed = Instant::now();
+        // From the first failure that was noticed: a process that was stopped meanwhile asks once more before it blames the database.
+        let mut failing_since = None;
         loop {
-            let asked = Instant::now();
-            let pause = match timeout(ANSWER_MAX, self.renew(token)).await {
+            match timeout(ANSWER_MAX, self.renew(token)).await {
                 Ok(Ok(true)) => {
-                    renewed = asked;
-                    RENEW_EVERY
+                    failing_since = None;
+                    sleep(RENEW_EVERY).await;
+                    continue;
                 }
                 Ok(Ok(false)) => return TAKEN_OVER,
-                Ok(Err(error)) => {
-                    self.on_connection_error(&error);
-                    RETRY
-                }
-                Err(_) => {
-                    self.on_connection_error(&NO_ANSWER);
-                    RETRY
-                }
-            };
-            if renewed.elapsed() > UNRENEWED_MAX {
+                Ok(Err(error)) => self.on_connection_error(&error),
+                Err(_) => self.on_connection_error(&NO_ANSWER),
+            }
+            if failing_since.get_or_insert_with(Instant::now).elapsed() > UNRENEWED_MAX {
                 return "the database has not answered for too long to go on";
             }
-            sleep(pause).await;
+            sleep(RETRY).await;
         }
     }
 
@@ -254,7 +248,7 @@ impl LeaseHolder {
 
     /// Gives the lease back, if it is held, so that another takes over at once.
     async fn leave(mut self) {
-        let left = timeout(LEAVE_MAX, async {
+        let left = timeout(ANSWER_MAX, async {
             let indexer = self.indexer.clone();
             lease::leave(self.connect().await?, &indexer).await?;
             match self.connection.take() {

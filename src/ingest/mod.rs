@@ -27,7 +27,12 @@ pub use replay::{Summary, replay};
 pub use retry::{Retried, Retry, retry_rejects};
 pub use verify::{VerifyCommits, verify_outcomes};
 
-use crate::apply::ApplyError;
+use std::time::Duration;
+
+use crate::{apply::ApplyError, identity::IdentityError, store::is_unavailable};
+
+/// How long a stop waits for a database that is away.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The pump has stopped without a request to.
 #[derive(Debug, thiserror::Error)]
@@ -43,9 +48,12 @@ pub enum IngestError {
     /// The recorded log could not be read to its end.
     #[error("the log could not be read to its end: {0}")]
     Log(#[from] crate::source::LogError),
-    /// The database did not answer.
-    #[error("the database did not answer: {0}")]
-    Database(#[from] sqlx::Error),
+    /// The database did not answer, or refused a statement.
+    #[error("the database: {0}")]
+    Database(#[source] sqlx::Error),
+    /// Keys cannot be looked up, and no host is to blame.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The database holds less than it had confirmed: it was restored, or another took its place.
     #[error("the database went back behind what it had confirmed of {name}: start again, to read from where it is now")]
     WentBack {
@@ -57,17 +65,26 @@ pub enum IngestError {
     Apply(#[from] ApplyError),
 }
 
+impl From<sqlx::Error> for IngestError {
+    fn from(error: sqlx::Error) -> Self {
+        match ApplyError::from(error) {
+            ApplyError::Database(error) => Self::Database(error),
+            taken_over @ ApplyError::TakenOver => taken_over.into(),
+        }
+    }
+}
+
 impl IngestError {
     fn task_ended(task: &'static str, error: &tokio::task::JoinError) -> Self {
         Self::TaskEnded { task, reason: error.to_string() }
     }
 
-    /// Whether trying the same again can't help.
-    fn is_permanent(&self) -> bool {
+    /// Whether the database is away, so that the same may work later.
+    fn is_unavailable(&self) -> bool {
         match self {
-            Self::WentBack { .. } | Self::Apply(ApplyError::TakenOver) => true,
-            Self::Apply(error) => error.is_about_a_row() || error.is_about_the_schema(),
-            Self::Database(_) | Self::Log(_) | Self::TaskEnded { .. } => false,
+            Self::Database(error) => is_unavailable(error),
+            Self::Apply(error) => error.is_unavailable(),
+            Self::TaskEnded { .. } | Self::Log(_) | Self::Identity(_) | Self::WentBack { .. } => false,
         }
     }
 }

@@ -60,7 +60,7 @@ pub async fn retry_rejects(pool: PgPool, retry: Retry, ids: &[i64]) -> Result<Re
                 continue;
             }
             match retry.read(reject).await {
-                Some(batch) if apply(&mut connection, &mut applier, (reject.id, &batch)).await? => retried.applied += 1,
+                Some(batch) if apply(&mut connection, &mut applier, reject.id, &batch).await? => retried.applied += 1,
                 Some(_) => retried.ignored += 1,
                 None => retried.refused += 1,
             }
@@ -72,7 +72,8 @@ pub async fn retry_rejects(pool: PgPool, retry: Retry, ids: &[i64]) -> Result<Re
 async fn apply(
     connection: &mut PgConnection,
     applier: &mut Applier,
-    (id, batch): (i64, &Batch),
+    id: i64,
+    batch: &Batch,
 ) -> Result<bool, IngestError> {
     let applied = applier.apply(connection, batch).await?;
     rejects::delete(connection, id).await?;

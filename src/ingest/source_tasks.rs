@@ -69,6 +69,6 @@ impl<'a> SourceTasks<'a> {
         };
         tasks.spawn("follows a source", Runner { follow, duty }.run(self.cancel.clone()));
         let states = ConnectionStateWriter { leader: self.leader.clone(), name };
-        tasks.spawn("stores a source's state", states.run(connection_receiver));
+        tasks.spawn_fallible("stores a source's state", states.run(connection_receiver));
     }
 }

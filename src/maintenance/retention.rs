@@ -2,9 +2,9 @@ use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
 use metrics::counter;
 use sqlx::PgPool;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 
-use crate::store::rejects::expired;
+use crate::{retry::Retry, store::rejects::expired};
 
 /// How long and how many rejects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,16 @@ const MEGABYTE: i64 = 1 << 20;
 
 /// Deletes rejects that are too old or too many, now and every few minutes. Deleted ones stay counted.
 pub(super) async fn sweep(pool: &PgPool, retention: Retention) -> Infallible {
-    let mut ticks = interval(SWEEP_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retry = Retry::of_database("expired rejects could not be deleted");
     loop {
-        ticks.tick().await;
-        if let Err(error) = sweep_once(pool, retention).await {
-            tracing::warn!(%error, "expired rejects could not be deleted: trying again later");
-        }
+        let pause = match sweep_once(pool, retention).await {
+            Ok(()) => {
+                retry.succeeded();
+                SWEEP_EVERY
+            }
+            Err(error) => retry.failed(&error),
+        };
+        sleep(pause).await;
     }
 }
 

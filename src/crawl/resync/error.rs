@@ -23,8 +23,9 @@ impl ResyncError {
     /// Whether the database is away, so that the same may work later.
     pub(super) fn is_unavailable(&self) -> bool {
         match self {
-            Self::Database(error) | Self::Apply(crate::apply::ApplyError::Database(error)) => is_unavailable(error),
-            Self::Apply(_) | Self::Relay { .. } => false,
+            Self::Database(error) => is_unavailable(error),
+            Self::Apply(error) => error.is_unavailable(),
+            Self::Relay { .. } => false,
         }
     }
 }

@@ -11,12 +11,14 @@ use super::{Patience, detect::Score, runner::Duty};
 use crate::{
     atproto::Timestamp,
     clock::Clock,
-    ingest::observe,
+    ingest::{IngestError, observe},
     model::{Collection, GapReason},
+    retry::Backoff,
     source::SourceSpec,
     store::{
         self,
         gaps::{self, End, NewGap},
+        is_unavailable,
         sources::{
             last_delivered,
             lease::Token,
@@ -51,7 +53,8 @@ pub struct ManagedSource {
     duty: watch::Sender<Duty>,
     state: State,
     incident: Incident,
-    pause: Duration,
+    /// How often in a row it stayed incomplete.
+    failures: u32,
     rewound_at: Option<Instant>,
 }
 
@@ -87,8 +90,8 @@ impl ManagedSource {
         };
         let (duty, receiver) = watch::channel(duty);
         let (spec, name) = (spec.clone(), spec.to_string());
-        let (incident, pause, rewound_at) = (Incident::default(), Duration::ZERO, None);
-        (Self { spec, name, is_primary, duty, state, incident, pause, rewound_at }, receiver)
+        let (incident, failures, rewound_at) = (Incident::default(), 0, None);
+        (Self { spec, name, is_primary, duty, state, incident, failures, rewound_at }, receiver)
     }
 
     fn is_complete(&self) -> bool {
@@ -101,6 +104,20 @@ impl ManagedSource {
         self.duty.send_replace(Duty::Follow { rewind_to });
     }
 
+    /// It has become incomplete. Where it was complete for longer than any pause, the pauses begin again with the shortest.
+    fn forgive(&mut self, patience: &Patience, now: Instant) {
+        if matches!(self.state, State::Following { since } if now - since > patience.pause_max) {
+            self.failures = 0;
+        }
+    }
+
+    /// It stayed incomplete: how long until it is tried again. No other client comes back at the same time: all of the pause.
+    fn back_off(&mut self, patience: &Patience) -> Duration {
+        let pause = Backoff::new(patience.pause_min, patience.pause_max).pause(self.failures, 1.0);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
     fn pause(&mut self, until: Instant) {
         self.state = State::Paused { until };
         self.duty.send_replace(Duty::Pause);
@@ -109,13 +126,19 @@ impl ManagedSource {
 
 impl Manager {
     /// Runs until cancelled. A database that is away makes it wait.
-    pub async fn run(mut self, cancel: CancellationToken) {
+    pub async fn run(mut self, cancel: CancellationToken) -> Result<(), IngestError> {
         let mut ticks = interval(self.patience.pace());
         while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-            if let Some(Err(error)) = cancel.run_until_cancelled(self.manage(Instant::now())).await {
-                tracing::debug!(%error, "what the sources have missed cannot be stored yet");
+            match cancel.run_until_cancelled(self.manage(Instant::now())).await {
+                // No backoff: the next tick decides by the scores that there are then.
+                Some(Err(error)) if is_unavailable(&error) => {
+                    tracing::debug!(%error, "what the sources have missed cannot be stored yet");
+                }
+                Some(Err(error)) => return Err(error.into()),
+                Some(Ok(())) | None => {}
             }
         }
+        Ok(())
     }
 
     async fn manage(&mut self, now: Instant) -> sqlx::Result<()> {
@@ -197,9 +220,7 @@ impl Manager {
             rewinds = is_rewound,
             "incomplete source: others deliver what it does not"
         );
-        if matches!(source.state, State::Following { since } if now - since > self.patience.pause_max) {
-            source.pause = Duration::ZERO;
-        }
+        source.forgive(&self.patience, now);
         let since_us = score.since_us().unwrap_or_default();
         source.incident = Incident { since_us, rewind_to, is_closable: is_new && is_rewound };
         source.state = State::Incomplete { until: now + self.patience.trial };
@@ -248,10 +269,10 @@ impl Manager {
             self.end_gap(place).await?;
         }
         let source = &mut self.sources[place];
-        source.pause = (source.pause * 2).clamp(self.patience.pause_min, self.patience.pause_max);
-        let until = now + source.pause;
+        let pause = source.back_off(&self.patience);
+        let until = now + pause;
         if is_replaced {
-            tracing::warn!(source = source.name, pause_s = source.pause.as_secs(), "incomplete source: paused");
+            tracing::warn!(source = source.name, pause_s = pause.as_secs(), "incomplete source: paused");
             source.pause(until);
         } else {
             tracing::warn!(source = source.name, "incomplete source: there is no standby source to take its place");
@@ -269,7 +290,7 @@ impl Manager {
             return Ok(());
         }
         let compared = if scores.len() < 2 { &[] } else { &self.sources[..] };
-        let rows: Vec<NewScore<'_>> = compared.iter().zip(&scores).map(row).collect();
+        let rows = compared.iter().zip(&scores).map(|(source, score)| row(source, score)).collect::<Vec<_>>();
         let now = self.clock.now().utc();
         self.transaction(async |connection: &mut PgConnection| scores::replace(connection, &rows, now).await).await?;
         self.stored = Some(scores);
@@ -286,7 +307,7 @@ impl Manager {
     }
 }
 
-fn row<'a>((source, score): (&'a ManagedSource, &Score)) -> NewScore<'a> {
+fn row<'a>(source: &'a ManagedSource, score: &Score) -> NewScore<'a> {
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     NewScore {
         source: &source.name,
@@ -295,5 +316,27 @@ fn row<'a>((source, score): (&'a ManagedSource, &Score)) -> NewScore<'a> {
         late: count(score.late),
         incomplete_since: score.since_us().and_then(chrono::DateTime::from_timestamp_micros),
         incomplete_in: score.incomplete().map(Collection::suffix).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_of_an_incomplete_source_grow_to_half_a_day_and_begin_again_after_as_long() {
+        let (patience, now) = (Patience::default(), Instant::now());
+        let spec = SourceSpec::parse("jetstream+wss://host.example").expect("a source");
+        let (mut source, _duty) = ManagedSource::new(&spec, true);
+        let minutes: Vec<u64> = (0..9).map(|_| source.back_off(&patience).as_secs() / 60).collect();
+        assert_eq!(minutes, [10, 20, 40, 80, 160, 320, 640, 720, 720]);
+        let mut pause_after = |complete_for: Duration| {
+            source.state = State::Following { since: now };
+            source.forgive(&patience, now + complete_for);
+            source.back_off(&patience)
+        };
+        assert_eq!(pause_after(patience.pause_max), patience.pause_max);
+        assert_eq!(pause_after(patience.pause_max + Duration::from_secs(1)), patience.pause_min);
+        assert_eq!(pause_after(Duration::ZERO), patience.pause_min * 2);
     }
 }

@@ -1,7 +1,4 @@
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::watch;
@@ -14,7 +11,7 @@ use super::{
 use crate::{
     apply::{Applied, Applier, ApplyError, Batch, Origin, Reached},
     decode::Reject,
-    ingest::{IngestError, observe},
+    ingest::{GRACE, IngestError, observe},
     model::{Event, EventBody, Operation, Position, RecordPath, RejectReason},
     retry::Retry,
     store,
@@ -54,8 +51,6 @@ pub struct Written {
 /// Rows after which statistics are taken again: at once, or in the first pause.
 const ANALYZE_AFTER: u64 = 500_000;
 const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
-/// How long a stop waits for a database that is away.
-const GRACE: Duration = Duration::from_secs(5);
 
 impl Writer {
     /// A writer that has written nothing.
@@ -65,7 +60,7 @@ impl Writer {
 
     /// Applies a batch, however long the database is away. None when cancelled before that.
     ///
-    /// An event that the database refuses becomes a reject and costs itself alone. An error says that trying again can't help.
+    /// An event that the database refuses becomes a reject and costs itself alone. Any other refusal is an error.
     pub async fn write(&mut self, batch: PreparedBatch) -> Result<Option<Written>, IngestError> {
         let mut written = Written::default();
         let mut parts = vec![batch];
@@ -130,8 +125,8 @@ impl Writer {
                     retry.succeeded();
                     return Ok(Some(applied));
                 }
-                Err(error) if error.is_permanent() => return Err(error),
-                Err(error) => error,
+                Err(error) if error.is_unavailable() => error,
+                Err(error) => return Err(error),
             };
             self.connection = None;
             let pause = retry.failed(&error);

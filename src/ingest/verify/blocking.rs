@@ -2,7 +2,10 @@ use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use sqlx::PgPool;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
 use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -11,9 +14,14 @@ use crate::{
     atproto::{Did, PublicKey},
     decode::{self, Item, RawFormat, Reject, firehose},
     identity::{Identities, IdentityError},
-    ingest::received::{DecodedMessage, Received},
+    ingest::{
+        IngestError,
+        received::{DecodedMessage, Received},
+    },
     model::{Collections, RejectReason},
+    retry,
     source::{Delivery, Dialect},
+    store::is_unavailable,
 };
 
 /// Verifies commits of ours before they are applied.
@@ -25,6 +33,8 @@ pub struct CommitVerifier {
     options: CommitVerifierOptions,
     places: Semaphore,
     lookups: TaskTracker,
+    /// A statement of ours that the database refused: no key can be had.
+    refusal: watch::Sender<Option<IdentityError>>,
 }
 
 /// What a [`CommitVerifier`] works with.
@@ -47,20 +57,25 @@ const PER_DELIVERY: usize = 16;
 const KEY_MAX: Duration = Duration::from_secs(5);
 /// Keys that are being looked up at most.
 const LOOKUPS_MAX: usize = 1_000;
-/// Between two attempts to reach a database that is away.
-const DATABASE_RETRY: Duration = Duration::from_secs(1);
 
 impl CommitVerifier {
     /// A verifier at rest.
     pub fn new(options: CommitVerifierOptions) -> Arc<Self> {
-        Arc::new(Self { options, places: Semaphore::new(PLACES), lookups: TaskTracker::new() })
+        let (places, refusal) = (Semaphore::new(PLACES), watch::Sender::default());
+        Arc::new(Self { options, places, lookups: TaskTracker::new(), refusal })
     }
 
-    /// Waits, after cancellation, for look-ups that outlast the commits that asked for them.
-    pub async fn drain(&self) {
-        self.options.cancel.cancelled().await;
+    /// Waits, after cancellation, for look-ups that outlast the commits that asked for them. An error says that no key can be
+    /// looked up.
+    pub async fn drain(&self) -> Result<(), IngestError> {
+        let mut refusal = self.refusal.subscribe();
+        let refused = async { refusal.wait_for(Option::is_some).await.ok().and_then(|refusal| refusal.clone()) };
+        if let Some(Some(error)) = self.options.cancel.run_until_cancelled(refused).await {
+            return Err(error.into());
+        }
         self.lookups.close();
         self.lookups.wait().await;
+        Ok(())
     }
 
     /// Decodes a delivery, and verifies the commits of ours in it.
@@ -100,9 +115,14 @@ impl CommitVerifier {
 
     /// The key, if it can be had in time. A database that is away is waited for.
     async fn fetch_key(&self, did: &Did, freshness: Freshness) -> Option<PublicKey> {
+        let mut failures = 0;
         while self.lookups.len() < LOOKUPS_MAX {
             match timeout(KEY_MAX, self.lookups.spawn(self.look_up(did, freshness))).await {
                 Ok(Ok(Some(Err(IdentityError::Database(error))))) => {
+                    if !is_unavailable(&error) {
+                        self.refusal.send_replace(Some(IdentityError::Database(error)));
+                        return pending().await;
+                    }
                     tracing::debug!(%error, %did, "a key waits for the database");
                 }
                 Ok(Ok(Some(found))) => return found.ok()?.signing_key,
@@ -111,7 +131,8 @@ impl CommitVerifier {
                 Err(_) if self.options.pool.acquire().await.is_ok() => return None,
                 Err(_) => tracing::debug!(%did, "a key waits for the database"),
             }
-            tokio::time::sleep(DATABASE_RETRY).await;
+            sleep(retry::DATABASE.pause(failures, rand::random())).await;
+            failures = failures.saturating_add(1);
         }
         None
     }

@@ -71,26 +71,27 @@ pub async fn find(connection: &mut PgConnection) -> sqlx::Result<Lease> {
     Ok(Lease { token: Token(row.token), is_free: row.is_free, is_expired: row.is_expired })
 }
 
-/// Takes the lease from the holder of a token, if that one gave it back, let it expire or has died, and no transaction of
-/// it is running. The new token is tied to the connection: when that ends, the lease may be taken by others at once. It is
+/// Takes the lease as it was found from its holder, if that one gave it back, let it expire or has died, and no transaction of
+/// it is running. One that has expired since is not taken: it is to be found so first. The new token is tied to the connection: when that ends, the lease may be taken by others at once. It is
 /// drawn, not counted, so that a database which was restored does not give one out twice.
 pub async fn take(
     connection: &mut PgConnection,
     indexer: &Indexer,
-    token: Token,
+    found: Lease,
     time: Duration,
 ) -> sqlx::Result<Option<Token>> {
     let taken = sqlx::query!(
         r#"UPDATE lease SET token = 1 + floor(random() * 2147483647)::int, indexer_id = $4, taken_at = clock_timestamp(),
             expires_at = clock_timestamp() + make_interval(secs => $5)
-        WHERE token = $3 AND CASE WHEN expires_at < clock_timestamp() OR pg_try_advisory_xact_lock($2, $3)
+        WHERE token = $3 AND CASE WHEN ($6 AND expires_at < clock_timestamp()) OR pg_try_advisory_xact_lock($2, $3)
             THEN pg_try_advisory_xact_lock($1, $3) ELSE false END
         RETURNING token, pg_advisory_lock_shared($2, token)::text AS "life""#,
         FENCE_LOCK,
         LIFE_LOCK,
-        token.0,
+        found.token.0,
         indexer.id,
-        time.as_secs_f64()
+        time.as_secs_f64(),
+        found.is_expired
     )
     .fetch_optional(connection)
     .await?;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     api,
-    database::fresh,
+    database::{TestDatabase, fresh},
     dump,
     history::{did, key, tid, track_uri},
     model::{Model, Write},
@@ -133,34 +133,74 @@ async fn until(pool: &PgPool, question: &str) {
     }
 }
 
-/// Both hosts deliver something, and a first like: they are live, and known to deliver.
-async fn both_are_live(pool: &PgPool, fans: &mut Fans, (a, b): (&Host, &Host)) {
-    let other = foreign();
-    a.tell(&other, Told::Always);
-    b.tell(&other, Told::Always);
-    until(pool, "SELECT count(*) = 2 FROM positions").await;
-    let first = fans.like();
-    a.tell(&first, Told::Always);
-    b.tell(&first, Told::Always);
-    until(pool, "SELECT count(*) = 2 FROM last_delivered WHERE collection = 'like'").await;
+/// An index that follows two hosts, which are live and known to deliver. A third is there to stand by.
+struct Scene {
+    database: TestDatabase,
+    a: Host,
+    b: Host,
+    c: Host,
+    fans: Fans,
+    pump: Pump,
 }
 
-/// More likes are written, of which one host delivers this much, until it is noticed.
-async fn until_incomplete(pool: &PgPool, fans: &mut Fans, (complete, incomplete, told): (&Host, &Host, Told)) {
-    let question = format!(
-        "SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
-        incomplete.source()
-    );
-    let started = Instant::now();
-    while !ask::<bool>(pool, &question).await {
-        assert!(started.elapsed() < PATIENCE, "the host is incomplete, and it was not noticed");
-        let next = fans.like();
-        complete.tell(&next, Told::Always);
-        incomplete.tell(&next, told);
-        incomplete.tell(&foreign(), Told::Always);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+impl Scene {
+    async fn start(options: impl FnOnce(&Host, &Host, &Host) -> ingest::Options) -> Self {
+        let database = fresh().await;
+        let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
+        let pump = Pump::with(&database.pool, options(&a, &b, &c));
+        let mut scene = Self { database, a, b, c, fans: Fans::default(), pump };
+        scene.tell_both(&foreign());
+        until(&scene.pool(), "SELECT count(*) = 2 FROM positions").await;
+        let first = scene.fans.like();
+        scene.tell_both(&first);
+        until(&scene.pool(), "SELECT count(*) = 2 FROM last_delivered WHERE collection = 'like'").await;
+        scene
+    }
+
+    fn pool(&self) -> PgPool {
+        self.database.pool.clone()
+    }
+
+    fn tell_both(&self, line: &(i64, String)) {
+        self.a.tell(line, Told::Always);
+        self.b.tell(line, Told::Always);
+    }
+
+    /// More likes are written, of which the second host delivers this much, until it is noticed.
+    async fn until_b_is_incomplete(&mut self, told: Told) {
+        let question = format!(
+            "SELECT count(*) = 1 FROM source_scores WHERE source = '{}' AND incomplete_since IS NOT NULL",
+            self.b.source()
+        );
+        let started = Instant::now();
+        while !ask::<bool>(&self.database.pool, &question).await {
+            assert!(started.elapsed() < PATIENCE, "the host is incomplete, and it was not noticed");
+            let next = self.fans.like();
+            self.a.tell(&next, Told::Always);
+            self.b.tell(&next, told);
+            self.b.tell(&foreign(), Told::Always);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Where the second host stands with the last event of ours that it delivered.
+    async fn last_of_b(&self) -> i64 {
+        let question = format!("SELECT value FROM last_delivered WHERE source = '{}'", self.b.source());
+        ask(&self.database.pool, &question).await
+    }
+
+    async fn until_paused(&self, host: &Host) {
+        let question =
+            format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", host.source());
+        until(&self.database.pool, &question).await;
     }
 }
+
+/// The gap of an incomplete host is there, has an end, and was closed by what the host delivered.
+const GAP_IS_OPEN: &str = "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL";
+const GAP_HAS_ENDED: &str = "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL";
+const GAP_IS_CLOSED: &str =
+    "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'source'";
 
 fn count_done(host: &Host, name: &str) -> usize {
     host.upstream.done().iter().filter(|(_, done)| done == name).count()
@@ -168,138 +208,118 @@ fn count_done(host: &Host, name: &str) -> usize {
 
 #[tokio::test]
 async fn t12_incomplete_host_is_noticed_rewound_and_replaced() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    let last: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
-    assert_eq!(c.requests(), 0, "a standby is not followed before it is needed");
+    let mut scene = Scene::start(|a, b, c| options(&[a, b], &[c])).await;
+    let pool = &scene.pool();
+    let last = scene.last_of_b().await;
+    assert_eq!(scene.c.requests(), 0, "a standby is not followed before it is needed");
     // The standby has all that there ever was.
-    c.tell(&fans.like(), Told::Always);
+    scene.c.tell(&scene.fans.like(), Told::Always);
 
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    assert!(count_done(&b, "hid") >= 3, "the fault did not happen");
+    scene.until_b_is_incomplete(Told::Never).await;
+    assert!(count_done(&scene.b, "hid") >= 3, "the fault did not happen");
     // Noticed: a gap from its last event of ours on.
-    let gap = format!("FROM gaps WHERE source = '{}' AND reason = 'incomplete' AND state = 'open'", b.source());
+    let gap = format!("FROM gaps WHERE source = '{}' AND reason = 'incomplete' AND state = 'open'", scene.b.source());
     until(pool, &format!("SELECT count(*) = 1 {gap} AND from_value = {last}")).await;
     // Rewound: asked again from there.
-    b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
-    assert!(b.cursor(1) <= last, "asked from {} although its last event of ours is at {last}", b.cursor(1));
+    scene.b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
+    assert!(scene.b.cursor(1) <= last, "asked from {} although its last event of ours is at {last}", scene.b.cursor(1));
     // Replaced: the standby is followed, and the incomplete one is not any more.
-    c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
-        .await;
-    let next = fans.like();
-    c.tell(&next, Told::Always);
-    until_as(pool, &fans.model()).await;
+    scene.c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
+    scene.until_paused(&scene.b).await;
+    let next = scene.fans.like();
+    scene.c.tell(&next, Told::Always);
+    until_as(pool, &scene.fans.model()).await;
     // Once each: no storm.
-    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 1));
+    assert_eq!((scene.a.requests(), scene.b.requests(), scene.c.requests()), (1, 2, 1));
     assert!(ask::<bool>(pool, &format!("SELECT count(*) = 1 {gap}")).await, "what it missed has not come");
-    pump.stop().await;
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t12_incomplete_host_that_delivers_what_it_missed_closes_its_gap() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_incomplete(pool, &mut fans, (&a, &b, Told::InReplay)).await;
-    assert!(count_done(&b, "missed") >= 3, "the fault did not happen");
-    until(
-        pool,
-        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'source'",
-    )
+    // However slow the machine, what was missed comes in time.
+    let mut scene = Scene::start(|a, b, c| {
+        let mut options = options(&[a, b], &[c]);
+        options.patience.trial = PATIENCE;
+        options
+    })
     .await;
+    let pool = &scene.pool();
+    scene.until_b_is_incomplete(Told::InReplay).await;
+    assert!(count_done(&scene.b, "missed") >= 3, "the fault did not happen");
+    until(pool, GAP_IS_CLOSED).await;
     until(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await;
-    assert!(ask::<i64>(pool, &format!("SELECT late FROM source_scores WHERE source = '{}'", b.source())).await >= 3);
-    until_as(pool, &fans.model()).await;
-    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 2, 0));
-    pump.stop().await;
+    assert!(
+        ask::<i64>(pool, &format!("SELECT late FROM source_scores WHERE source = '{}'", scene.b.source())).await >= 3
+    );
+    until_as(pool, &scene.fans.model()).await;
+    assert_eq!((scene.a.requests(), scene.b.requests(), scene.c.requests()), (1, 2, 0));
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t12_incomplete_host_that_recovers_without_what_it_missed_leaves_its_gap_to_a_resync() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b) = (Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
-    let next = fans.like();
-    a.tell(&next, Told::Always);
-    b.tell(&next, Told::Always);
+    let mut scene = Scene::start(|a, b, _| options(&[a, b], &[])).await;
+    let pool = &scene.pool();
+    scene.until_b_is_incomplete(Told::Never).await;
+    until(pool, GAP_IS_OPEN).await;
+    let next = scene.fans.like();
+    scene.tell_both(&next);
     until(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await;
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    until(pool, GAP_HAS_ENDED).await;
     assert!(ask::<bool>(pool, "SELECT state = 'open' FROM gaps WHERE reason = 'incomplete'").await, "it is not closed");
-    pump.stop().await;
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t12_gap_of_an_incomplete_host_ends_when_the_index_starts_again() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b) = (Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NULL").await;
-    pump.stop().await;
-    let pump = Pump::with(pool, options(&[&a, &b], &[]));
-    until(pool, "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND to_at IS NOT NULL").await;
+    let mut scene = Scene::start(|a, b, _| options(&[a, b], &[])).await;
+    let pool = &scene.pool();
+    scene.until_b_is_incomplete(Told::Never).await;
+    until(pool, GAP_IS_OPEN).await;
+    scene.pump.stop().await;
+    let pump = Pump::with(pool, options(&[&scene.a, &scene.b], &[]));
+    until(pool, GAP_HAS_ENDED).await;
     pump.stop().await;
 }
 
 #[tokio::test]
 async fn t12_incomplete_host_is_tried_again_later() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let mut options = options(&[&a, &b], &[&c]);
-    options.patience.pause_min = Duration::from_secs(1);
-    options.patience.trial = Duration::from_secs(1);
-    let pump = Pump::with(pool, options);
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    let last: i64 = ask(pool, &format!("SELECT value FROM last_delivered WHERE source = '{}'", b.source())).await;
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", b.source()))
-        .await;
-    let asked = b.requests();
-    b.recover();
-    b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
-    assert!(b.cursor(asked) <= last, "asked from {} although its last event of ours is at {last}", b.cursor(asked));
-    until(
-        pool,
-        "SELECT count(*) = 1 FROM gaps WHERE reason = 'incomplete' AND state = 'closed' AND closed_by = 'source'",
-    )
+    let mut scene = Scene::start(|a, b, c| {
+        let mut options = options(&[a, b], &[c]);
+        options.patience.pause_min = Duration::from_secs(1);
+        options.patience.trial = Duration::from_secs(1);
+        options
+    })
     .await;
-    until(pool, &format!("SELECT count(*) = 1 FROM sources WHERE source = '{}' AND state = 'paused'", c.source()))
-        .await;
-    until_as(pool, &fans.model()).await;
-    pump.stop().await;
+    let pool = &scene.pool();
+    let last = scene.last_of_b().await;
+    scene.until_b_is_incomplete(Told::Never).await;
+    scene.c.upstream.wait_until(|upstream| upstream.requests().len() == 1).await;
+    scene.until_paused(&scene.b).await;
+    let asked = scene.b.requests();
+    scene.b.recover();
+    scene.b.upstream.wait_until(|upstream| upstream.requests().len() > asked).await;
+    assert!(
+        scene.b.cursor(asked) <= last,
+        "asked from {} although its last event of ours is at {last}",
+        scene.b.cursor(asked)
+    );
+    until(pool, GAP_IS_CLOSED).await;
+    scene.until_paused(&scene.c).await;
+    until_as(pool, &scene.fans.model()).await;
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t12_status_shows_it() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b) = (Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
-    b.tell(&foreign(), Told::Always);
-    until(pool, &format!("SELECT event_at > last_record_at FROM positions WHERE source = '{}'", b.source())).await;
+    let mut scene = Scene::start(|a, b, _| options(&[a, b], &[])).await;
+    let pool = &scene.pool();
+    scene.until_b_is_incomplete(Told::Never).await;
+    scene.b.upstream.wait_until(|upstream| upstream.requests().len() == 2).await;
+    scene.b.tell(&foreign(), Told::Always);
+    until(pool, &format!("SELECT event_at > last_record_at FROM positions WHERE source = '{}'", scene.b.source()))
+        .await;
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -311,9 +331,9 @@ async fn t12_status_shows_it() {
     let status: Value = reqwest::get(format!("http://{address}/status")).await.unwrap().json().await.unwrap();
     let sources = status["sources"].as_array().unwrap();
     let shown = |host: &Host| sources.iter().find(|source| source["source"] == host.source()).unwrap();
-    assert_eq!(shown(&a)["state"], "connected");
-    assert_eq!(shown(&a)["score"]["missed"], 0);
-    let incomplete = shown(&b);
+    assert_eq!(shown(&scene.a)["state"], "connected");
+    assert_eq!(shown(&scene.a)["score"]["missed"], 0);
+    let incomplete = shown(&scene.b);
     assert_eq!(incomplete["state"], "incomplete");
     assert_eq!(incomplete["score"]["incomplete_in"], serde_json::json!(["like"]));
     assert!(incomplete["score"]["missed"].as_i64().unwrap() >= 3, "{incomplete}");
@@ -325,7 +345,7 @@ async fn t12_status_shows_it() {
     assert!(incomplete["lag_s"].as_f64().unwrap() >= (event_at - ours_at).as_seconds_f64(), "{incomplete}");
 
     let output = tokio::task::spawn_blocking({
-        let url = database.url.clone();
+        let url = scene.database.url.clone();
         move || command(&url).arg("status").output().unwrap()
     })
     .await
@@ -335,69 +355,61 @@ async fn t12_status_shows_it() {
     assert!(said.contains("MISSED"), "{said}");
 
     // With the other gone, the incomplete one alone does not make the index ready.
-    sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", a.source())))
+    sqlx::query(AssertSqlSafe(format!("DELETE FROM positions WHERE source = '{}'", scene.a.source())))
         .execute(pool)
         .await
         .unwrap();
-    b.tell(&foreign(), Told::Always);
+    scene.b.tell(&foreign(), Told::Always);
     let ready = reqwest::get(format!("http://{address}/ready")).await.unwrap();
     assert_eq!(ready.status(), 503);
     stop.cancel();
     server.await.unwrap().unwrap();
-    pump.stop().await;
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t13_quiet_is_not_incomplete() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b, c) = (Host::start().await, Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[&c]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
+    let mut scene = Scene::start(|a, b, c| options(&[a, b], &[c])).await;
+    let pool = &scene.pool();
     // A night of ten graces: one host delivers something else, one nothing at all, and none anything of ours.
     for _ in 0..60 {
-        a.tell(&foreign(), Told::Always);
+        scene.a.tell(&foreign(), Told::Always);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!((a.requests(), b.requests(), c.requests()), (1, 1, 0));
+    assert_eq!((scene.a.requests(), scene.b.requests(), scene.c.requests()), (1, 1, 0));
     assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM gaps WHERE reason = 'incomplete'").await);
     assert!(ask::<bool>(pool, "SELECT count(*) = 3 AND sum(missed) = 0 FROM source_scores").await);
     // They were compared all the time: the same silence is incompleteness once another delivers.
-    until_incomplete(pool, &mut fans, (&a, &b, Told::Never)).await;
-    pump.stop().await;
+    scene.until_b_is_incomplete(Told::Never).await;
+    scene.pump.stop().await;
 }
 
 #[tokio::test]
 async fn t15_union() {
-    let database = fresh().await;
-    let pool = &database.pool;
-    let (a, b) = (Host::start().await, Host::start().await);
-    let mut fans = Fans::default();
-    let pump = Pump::with(pool, options(&[&a, &b], &[]));
-    both_are_live(pool, &mut fans, (&a, &b)).await;
+    let mut scene = Scene::start(|a, b, _| options(&[a, b], &[])).await;
+    let pool = &scene.pool();
     for number in 0..60 {
-        let next = fans.like();
+        let next = scene.fans.like();
         let told = |misses: bool| if misses { Told::Never } else { Told::Always };
-        a.tell(&next, told(number % 3 == 0));
-        b.tell(&next, told(number % 3 == 1));
+        scene.a.tell(&next, told(number % 3 == 0));
+        scene.b.tell(&next, told(number % 3 == 1));
     }
     let (last_a, last_b) = (foreign(), foreign());
-    a.tell(&last_a, Told::Always);
-    b.tell(&last_b, Told::Always);
-    until_as(pool, &fans.model()).await;
-    assert_eq!((count_done(&a, "hid"), count_done(&b, "hid")), (20, 20), "the fault did not happen");
+    scene.a.tell(&last_a, Told::Always);
+    scene.b.tell(&last_b, Told::Always);
+    until_as(pool, &scene.fans.model()).await;
+    assert_eq!((count_done(&scene.a, "hid"), count_done(&scene.b, "hid")), (20, 20), "the fault did not happen");
     assert_eq!(dump::miscounted(pool).await, Vec::<String>::new(), "something is counted twice");
     // Each has a position of its own.
-    for (host, (time_us, _)) in [(&a, &last_a), (&b, &last_b)] {
+    for (host, (time_us, _)) in [(&scene.a, &last_a), (&scene.b, &last_b)] {
         let question = format!("SELECT value = {time_us} FROM positions WHERE source = '{}'", host.source());
         until(pool, &question).await;
     }
     // Both have been judged, and neither is incomplete: each delivers most.
     until(pool, "SELECT count(*) = 2 FROM source_scores WHERE missed = 20").await;
     assert!(ask::<bool>(pool, "SELECT count(*) = 0 FROM source_scores WHERE incomplete_since IS NOT NULL").await);
-    assert_eq!((a.requests(), b.requests()), (1, 1));
-    pump.stop().await;
+    assert_eq!((scene.a.requests(), scene.b.requests()), (1, 1));
+    scene.pump.stop().await;
 }
 
 #[tokio::test]

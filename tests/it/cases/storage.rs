@@ -205,6 +205,25 @@ async fn s1_a_full_disk_a_deadlock_a_serialization_failure_are_tried_again() {
     assert_eq!(sqlx::query_scalar::<_, i64>(wronged).fetch_one(&database.pool).await.expect("a count"), 0);
 }
 
+#[tokio::test]
+async fn s1_an_error_that_is_about_no_row_and_no_outage_ends_the_index() {
+    let database = fresh().await;
+    // Stands for a mistake of ours: what plpgsql raises without a code is of class P0.
+    sqlx::raw_sql(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'our mistake'; END $$;
+        CREATE TRIGGER fails BEFORE INSERT ON likes FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    )
+    .execute(&database.pool)
+    .await
+    .expect("a trigger");
+    let log = Log::of(&History::of(Shape { actors: 5, keys: 10, commits: 20 }, &mut Random::new(6)));
+    let reader = std::fs::File::open(log.file.path()).expect("the log");
+    let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
+    let replay = ingest::replay(database.pool.clone(), collections, Clock::system(), Box::new(reader), |_| {});
+    let error = timeout(PATIENCE, replay).await.expect("it is not tried for ever").expect_err("it was not taken");
+    assert!(error.to_string().contains("our mistake"), "{error}");
+}
+
 const FANS: usize = 20;
 
 /// In this round every fan moves on to the round's track, and list, track title and profile name the round.

@@ -124,7 +124,7 @@ impl Followed {
     /// Cancels, and sees that it ends at once.
     async fn stop(self) {
         self.cancel.cancel();
-        timeout(Duration::from_secs(2), self.task).await.expect("it ends promptly").expect("no panic");
+        timeout(Duration::from_secs(10), self.task).await.expect("it ends promptly").expect("no panic");
     }
 }
 

@@ -213,7 +213,7 @@ impl Upstream {
                 changes.changed().await.expect("the upstream runs");
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| {
+        tokio::time::timeout(Duration::from_mins(1), wait).await.unwrap_or_else(|_| {
             panic!("it did not come to it; requests {:?}, done {:?}", self.requests(), self.done())
         });
     }

@@ -70,8 +70,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "standby_writes",
         file: "src/ingest/lease.rs",
-        find: "let Some(token) = lease::take(connection, &indexer, found.token, LEASE_TIME).await? else { return Ok(None) };",
-        replace: "let token = lease::take(connection, &indexer, found.token, LEASE_TIME).await?.unwrap_or(found.token);",
+        find: "let Some(token) = lease::take(connection, &indexer, found, LEASE_TIME).await? else { return Ok(None) };",
+        replace: "let token = lease::take(connection, &indexer, found, LEASE_TIME).await?.unwrap_or(found.token);",
         models: "who stands by works under the token of the holder",
         tests: &["cases::lease::s4_two_daemons_one_works"],
     },
