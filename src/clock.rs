@@ -1,4 +1,4 @@
-//! The time, as an argument: whoever needs the time holds a [`Clock`], so that a test can say what time it is.
+//! The time, as an argument: code that needs the time holds a [`Clock`], so that a test can say what time it is.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ impl Clock {
         Self(Arc::new(|| Timestamp::from_utc(chrono::Utc::now())))
     }
 
-    /// A clock that says what it is told.
+    /// A clock that takes the time from this function.
     pub fn of(tell: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
     }

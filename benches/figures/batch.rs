@@ -123,7 +123,7 @@ fn run_pgbench(server: &Server, folder: &Path, questions: &[Question]) -> anyhow
     let report = String::from_utf8(output.stdout)?;
     anyhow::ensure!(output.status.success(), "pgbench: {}", String::from_utf8_lossy(&output.stderr));
     let rate = report.lines().find_map(|line| line.strip_prefix("tps = ")?.split_whitespace().next()?.parse().ok());
-    rate.ok_or_else(|| anyhow::anyhow!("pgbench told no rate: {report}"))
+    rate.ok_or_else(|| anyhow::anyhow!("pgbench printed no rate: {report}"))
 }
 
 fn join(ids: &[i64]) -> String {

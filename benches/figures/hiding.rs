@@ -1,5 +1,5 @@
-//! Hiding: how long a live batch waits while somebody with 20,000 likes is hidden and shown again, beside how long it takes when
-//! nobody is.
+//! Hiding: how long a live batch waits while an actor with 20,000 likes is hidden and shown again, beside how long it takes
+//! otherwise.
 
 use std::{
     sync::{
@@ -53,7 +53,7 @@ pub async fn measure(server: &Server) -> anyhow::Result<()> {
     }
     let [(hidden, steps, hiding), (shown, _, showing)] = figures.as_slice() else { return Ok(()) };
     println!(
-        "hiding           a live batch takes {hidden} while somebody with {MANY} likes is hidden ({:.1} s in {steps} steps), {shown} \
+        "hiding           a live batch takes {hidden} while an actor with {MANY} likes is hidden ({:.1} s in {steps} steps), {shown} \
          while shown again ({:.1} s), {alone} otherwise",
         hiding.as_secs_f64(),
         showing.as_secs_f64()

@@ -167,7 +167,7 @@ impl Generator {
         }
     }
 
-    /// What is furthest behind its share of the log; nothing when all is told.
+    /// What is furthest behind its share of the log; nothing when all is written.
     fn kind(&self) -> Option<Kind> {
         let parts = [
             (Kind::Track, self.tracks, self.shape.tracks),

@@ -45,7 +45,7 @@ impl Server {
         Ok(self.options(database).connect().await?)
     }
 
-    /// Makes a database anew, with an empty index, and answers with its URL.
+    /// Drops and creates a database, with an empty index, and returns its URL.
     pub async fn fresh(&self, database: &str) -> anyhow::Result<String> {
         let mut connection = self.connect("postgres").await?;
         for statement in

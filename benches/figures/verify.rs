@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Measures and prints.
 pub async fn measure(server: &Server) -> anyhow::Result<()> {
-    measure_proofs()?;
+    measure_verification()?;
     let shape =
         Shape { actors: OWNERS, tracks: OWNERS / 5, events: LIKES, mix: Mix::LIKES, signed: true, ..Shape::default() };
     let sim = Sim::start(Options { shape, hosts: vec![HostOptions::default()], web: 0, rate: 0 }).await?;
@@ -92,9 +92,9 @@ async fn follow(server: &Server, sim: &Sim, value: &str) -> anyhow::Result<f64> 
     Ok(LIKES as f64 / seconds)
 }
 
-/// Prints commits proven in a second, beside those decoded in a second.
+/// Prints commits verified in a second, beside those decoded in a second.
 #[expect(clippy::cast_precision_loss, reason = "a rate is rounded anyway")]
-fn measure_proofs() -> anyhow::Result<()> {
+fn measure_verification() -> anyhow::Result<()> {
     let mut repo = Repo::new("did:plc:ewvi7nxzyoun6zhxrhs64oiz", 7);
     let paths: Vec<String> = (0..RECORDS + COMMITS).map(|at| format!("fm.plyr.like/{:x}", at * 7_919)).collect();
     let (before, after) = paths.split_at(RECORDS);
@@ -113,7 +113,7 @@ fn measure_proofs() -> anyhow::Result<()> {
         let message = read_message(frame)?;
         verify_commit(message.commit().context("a frame without a commit")?, &key)?;
     }
-    let proven = COMMITS as f64 / started.elapsed().as_secs_f64();
+    let verified = COMMITS as f64 / started.elapsed().as_secs_f64();
     let collections = Collections::of_namespace("fm.plyr")?;
     let started = Instant::now();
     for frame in &frames {
@@ -122,7 +122,7 @@ fn measure_proofs() -> anyhow::Result<()> {
     let decoded = COMMITS as f64 / started.elapsed().as_secs_f64();
     let mean = frames.iter().map(Vec::len).sum::<usize>() / COMMITS;
     println!(
-        "verify           {proven:.0} commits/s proven, {decoded:.0} commits/s decoded (one core, {mean} bytes in the mean, \
+        "verify           {verified:.0} commits/s verified, {decoded:.0} commits/s decoded (one core, {mean} bytes in the mean, \
          repo of {RECORDS} records)"
     );
     Ok(())

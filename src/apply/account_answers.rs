@@ -113,7 +113,7 @@ pub async fn act_on_answer(
     if decision == Decision::Wait {
         account_checks::postpone(connection, check, next_attempt(check.attempts, now)).await?;
     } else {
-        account_checks::settle(connection, check).await?;
+        account_checks::remove_answered(connection, check).await?;
     }
     transaction.commit().await?;
     Ok(decision)

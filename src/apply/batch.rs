@@ -89,7 +89,7 @@ pub enum GapChange {
         /// When, by the upstream.
         at: Option<Timestamp>,
     },
-    /// A commit was not applied, because it is not proven to be the owner's: the repo is to be read.
+    /// A commit failed verification: the repo is to be read.
     Unproven {
         /// Whose repo.
         did: Did,

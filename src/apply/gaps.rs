@@ -42,7 +42,7 @@ pub async fn write(
     }
     let opened = gaps::open_syncs(connection, &latest_syncs(found), now).await?;
     applied.add_gaps(GapReason::Sync, opened);
-    let opened = gaps::open_repos(connection, GapReason::Proof, &latest_unproven(found), now).await?;
+    let opened = gaps::open_repos(connection, GapReason::Proof, &latest_unverified(found), now).await?;
     applied.add_gaps(GapReason::Proof, opened);
     Ok(())
 }
@@ -60,8 +60,8 @@ fn latest_syncs(found: &[Gap]) -> Vec<NewSync<'_>> {
     latest.into_values().collect()
 }
 
-/// The last unproven commit of each repo.
-fn latest_unproven(found: &[Gap]) -> Vec<NewBreak<'_>> {
+/// The last commit of each repo that failed verification.
+fn latest_unverified(found: &[Gap]) -> Vec<NewBreak<'_>> {
     let mut latest: HashMap<&str, NewBreak<'_>> = HashMap::new();
     for Gap { source, change } in found {
         if let GapChange::Unproven { did, rev } = change

@@ -103,7 +103,7 @@ impl Applier {
         let recalled = self.hints.recall(ids.new_dids());
         let hints = AccountHints::of_events(batch.events.iter().chain(&recalled));
         let accounts = hints.write(&mut transaction, now).await?;
-        let identities = identities::mark_told(&mut transaction, &changed_identities(&batch.events), now).await?;
+        let identities = identities::mark_changed(&mut transaction, &changed_identities(&batch.events), now).await?;
         for (origin, reject) in &batch.rejects {
             store::rejects::insert(&mut transaction, &rejects::row(&self.collections, origin, reject), now).await?;
         }

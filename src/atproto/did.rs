@@ -2,7 +2,7 @@ use super::text_type;
 
 text_type! {
     /// A decentralized identifier, <https://atproto.com/specs/did>. Any method is accepted: an actor of a method that
-    /// nobody uses yet is still an actor.
+    /// no program resolves yet is still an actor.
     Did, "DID", check
 }
 

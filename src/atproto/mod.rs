@@ -1,7 +1,7 @@
 //! The identifiers of atproto, parsed once and valid from then on.
 //!
-//! Contract: a value of one of these types satisfies the syntax of <https://atproto.com/specs>. Whoever holds one
-//! need not check it again; whoever reads one back from a table parses it again. Knows nothing of ours.
+//! Contract: a value of one of these types satisfies the syntax of <https://atproto.com/specs>. Code that holds one
+//! need not check it again; code that reads one back from a table parses it again. Knows nothing of ours.
 
 mod at_uri;
 mod cid;

@@ -6,7 +6,7 @@ use super::SyntaxError;
 
 /// A public key on one of the two curves of atproto, as a point in compressed form, <https://atproto.com/specs/cryptography>.
 ///
-/// Whether the point lies on its curve is for whoever verifies with it to see.
+/// Whether the point lies on its curve is checked where a signature is verified with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PublicKey {
     /// On secp256k1.

@@ -34,7 +34,7 @@ use crate::{apply::ApplyError, identity::IdentityError, store::is_unavailable};
 /// How long a stop waits for a database that is away.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The pump has stopped although nobody asked it to.
+/// The pump has stopped without a request to.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// A task of the pump ended or panicked.

@@ -25,7 +25,7 @@ pub struct Summary {
     pub seconds: f64,
 }
 
-/// Applies a recorded Jetstream v1 log, plain or zstd. `progress` is told how many bytes have been read.
+/// Applies a recorded Jetstream v1 log, plain or zstd. `progress` is called with the number of bytes read so far.
 ///
 /// A log that breaks off is applied as far as it goes, and then reported.
 pub async fn replay(

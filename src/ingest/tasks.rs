@@ -31,7 +31,7 @@ impl Tasks {
         self.names.insert(id, name);
     }
 
-    /// Waits for all. One that ends before it was told to cancels the others; the first error is returned.
+    /// Waits for all. One that ends before it was cancelled cancels the others; the first error is returned.
     pub async fn supervise(mut self, cancel: &CancellationToken) -> Result<(), IngestError> {
         let mut outcome = Ok(());
         while let Some(joined) = self.running.join_next_with_id().await {

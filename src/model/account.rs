@@ -3,11 +3,11 @@
 pub enum AccountStatus {
     /// Gone for good.
     Deleted,
-    /// By its owner, for a while.
+    /// Inactive by its owner, temporarily.
     Deactivated,
-    /// By its host, for a while.
+    /// Inactive by its host, temporarily.
     Suspended,
-    /// By its host or a relay.
+    /// Inactive by its host or a relay.
     Takendown,
     /// The relay is slowing it down; says nothing of visibility.
     Throttled,

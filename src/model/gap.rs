@@ -5,7 +5,7 @@ words! {
     pub enum GapReason {
         /// The upstream says that it no longer keeps what follows our position.
         TooOld = "too_old",
-        /// The upstream began later than where we asked it to, without a word.
+        /// The upstream began later than where we asked it to, without a notice.
         Clamped = "clamped",
         /// Our position lay in the upstream's future, so that it was not a place to go on from.
         Future = "future",
@@ -19,7 +19,7 @@ words! {
         Sync = "sync",
         /// A commit of a repo does not follow on the last one that we received.
         Chain = "chain",
-        /// A commit of a repo is not proven to be its owner's.
+        /// A commit of a repo failed verification.
         Proof = "proof",
         /// The upstream delivered, but not what others delivered of our collections.
         Incomplete = "incomplete",

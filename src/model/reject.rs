@@ -33,7 +33,7 @@ words! {
         NotStorable = "not_storable",
         /// The commit is not signed by the key in its owner's DID document.
         Signature = "signature",
-        /// The commit is not what its owner's repo proves: of another repo, incomplete, or not what happened to the tree.
+        /// The commit does not verify against its owner's repo: it is of another repo, incomplete, or not what happened to the tree.
         Unproven = "unproven",
         /// The key by which the commit must be signed is not known.
         KeyUnknown = "key_unknown",
@@ -41,7 +41,7 @@ words! {
 }
 
 impl RejectReason {
-    /// Whether the message itself is in order, and only its proof is not: it may be applied as soon as it is proven.
+    /// Whether the message itself is in order, and only its verification failed: it may be applied as soon as it is verified.
     pub fn is_about_proof(self) -> bool {
         matches!(self, Self::Signature | Self::Unproven | Self::KeyUnknown)
     }

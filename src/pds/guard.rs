@@ -25,7 +25,8 @@ const USER_AGENT: &str = concat!("plyr-likes/", env!("CARGO_PKG_VERSION"));
 ///
 /// A name's addresses are checked when it is looked up, and those are the ones connected to: a second look-up that says
 /// something else leads nowhere. An address in place of a name is checked like one. Redirects are new requests. Each host
-/// gets a few requests at a time, all of them together not many more; one that fails or throttles is not asked for a while.
+/// gets a few requests at a time, all of them together not many more; one that fails or throttles is not asked until its
+/// backoff ends.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 

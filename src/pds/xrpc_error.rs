@@ -9,7 +9,7 @@ pub enum XrpcError {
     /// The server or its operator keeps the repo from the public.
     #[error("the repo was taken down")]
     RepoTakendown,
-    /// Likewise, for a while.
+    /// Likewise, temporarily.
     #[error("the repo is suspended")]
     RepoSuspended,
     /// Its owner keeps it from the public.

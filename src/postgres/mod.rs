@@ -4,7 +4,7 @@
 //! Contract: the process that holds the [`Lock`] of a data folder owns its server; all others only connect to it. Does not know what
 //! is stored in it. However the
 //! program or the server ended, the next [`start`] works, and committed rows are there. If the server dies while the
-//! program runs, [`PrivatePostgres::supervise`] starts it again, and others see a database that is away for a while.
+//! program runs, [`PrivatePostgres::supervise`] starts it again, and others see a database that is away until then.
 //!
 //! The server is handed its folder as an open file and knows it as `/proc/self/fd/N`. So the folders above it may be
 //! closed to the server's user, as root's home is, and its socket's path may be long.
@@ -201,8 +201,8 @@ impl PrivatePostgres {
     }
 }
 
-/// Makes the server's folder. C collation keeps indexes valid when the system's locales change; characters are told
-/// apart by UTF-8 where the system can.
+/// Makes the server's folder. C collation keeps indexes valid when the system's locales change; characters are
+/// classified by UTF-8 where the system can.
 async fn init(folder: &Folder, binaries: &Binaries, owner: Owner) -> Result<(), PrivatePostgresError> {
     tracing::info!(version = binaries.version, path = %folder.server().display(), "making a database");
     let program = binaries.program("initdb");

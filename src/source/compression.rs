@@ -175,7 +175,7 @@ impl Agreement {
         }
     }
 
-    /// Asks for plain messages for a while.
+    /// Asks for plain messages for `PLAIN_FOR`.
     pub(super) fn go_plain(&mut self, source: &SourceSpec, reason: &str) {
         tracing::warn!(%source, reason, "messages will come uncompressed");
         self.plain_until = Some(Instant::now() + PLAIN_FOR);

@@ -66,7 +66,7 @@ pub enum LogError {
         /// Messages handed over.
         messages: u64,
     },
-    /// Nobody wants the deliveries any more.
+    /// The receiver of the deliveries was dropped.
     #[error("reading the log was stopped after {messages} messages")]
     Stopped {
         /// Messages handed over.

@@ -57,14 +57,14 @@ pub struct Delivery {
     /// From here on the source is read again from this position of its own, behind what has been read of it. Such a delivery
     /// holds nothing else.
     pub rewound_to: Option<i64>,
-    /// May be empty where there is an opening. Without one, an empty delivery means that nothing had come for a while when the
-    /// upstream answered a ping.
+    /// May be empty where there is an opening. Without one, an empty delivery means that nothing had come between
+    /// two pings, and that the upstream answered the second.
     pub messages: Vec<Bytes>,
     /// When the first of them, or the answer, arrived.
     pub received_at: std::time::Instant,
 }
 
-/// How a connection began: what its first messages are to be held against.
+/// How a connection began: what its first messages are checked against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
     /// The last committed position of this source when the connection was made; none where there was none.

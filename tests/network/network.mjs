@@ -26,7 +26,7 @@ import { PDS, envToCfg, envToSecrets } from '@atproto/pds'
 const FAST_POLL_MS = 5
 
 /**
- * A free port below the range from which the system takes ports for outgoing connections, so that nobody takes it while the
+ * A free port below the range from which the system takes ports for outgoing connections, so that no process takes it while the
  * PDS is stopped.
  */
 async function findPort() {
@@ -165,7 +165,7 @@ async function answerCommands() {
   process.on('SIGTERM', () => lines.close())
   // Ctrl-C reaches the whole terminal's group; the end of stdin, which follows, clears everything away.
   process.on('SIGINT', () => {})
-  // Nobody reads answers any more once stdin has ended; the networks still want to be cleared away.
+  // The answers are not read any more once stdin has ended; the networks still want to be cleared away.
   process.stdout.on('error', () => {})
   for await (const line of lines) {
     running.push(answer(line))

@@ -65,7 +65,7 @@ impl Profiles {
             return Ok(());
         }
         let since = self.events_until.utc() - EVENTS_AGAIN;
-        bluesky_profiles::mark_told(connection, since, taking.now.utc(), &taking.held).await?;
+        bluesky_profiles::mark_changed(connection, since, taking.now.utc(), &taking.held).await?;
         let every = self.reader.options.identity_events_every;
         (self.events_until, self.events_from) = (taking.now, Instant::now() + every);
         Ok(())

@@ -74,7 +74,7 @@ impl Drift {
     }
 }
 
-/// The paths that differ, in order. What the index heard of after the repo was read is no difference.
+/// The paths that differ, in order. What the index received after the repo was read is no difference.
 pub fn compare(theirs: &Theirs, ours: &Ours) -> Vec<(Path, Drift)> {
     let mut found = Vec::new();
     for (path, Record { cid, .. }) in &theirs.records {

@@ -41,7 +41,7 @@ use super::{Context, Until};
 /// Prepared repos that wait for the writer.
 const PREPARED_MAX: usize = 64;
 
-/// Reads the repos that are due, and mends the index. `on_progress` hears how much has been done after each transaction.
+/// Reads the repos that are due, and mends the index. `on_progress` is called after each transaction with how much has been done.
 pub async fn run(
     context: Context,
     options: Options,

@@ -88,7 +88,7 @@ impl Writer {
         Self { pool, clock, applier, done: Done::default() }
     }
 
-    /// Runs until no reader is left; when cancelled, waits for no database any longer. `on_progress` hears of each transaction.
+    /// Runs until no reader is left; when cancelled, waits for no database any longer. `on_progress` is called after each transaction.
     pub(super) async fn run(
         mut self,
         mut prepared: mpsc::Receiver<Prepared>,

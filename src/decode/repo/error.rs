@@ -1,4 +1,4 @@
-/// Why something is not proven.
+/// Why a commit or a repo fails verification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum VerifyError {
     /// The blocks are no CAR, or a block does not hash to its name.
@@ -16,7 +16,7 @@ pub enum VerifyError {
     /// The tree is not of the one form that its records have.
     #[error("the tree is not as it must be: {0}")]
     Tree(&'static str),
-    /// A block that the proof needs is not there.
+    /// A block that verification needs is not there.
     #[error("a block that the proof needs did not come along")]
     Incomplete,
     /// The operations are not what happened to the tree.

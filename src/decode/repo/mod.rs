@@ -1,4 +1,4 @@
-//! What proves that a repo is what its owner signed: the signature of a commit, and the tree of records behind it.
+//! What verifies that a repo is what its owner signed: the signature of a commit, and the tree of records behind it.
 //!
 //! [`read_repo`] reads a whole repo as `com.atproto.sync.getRepo` gives it; [`verify_commit`] checks a commit of the firehose
 //! against the slice that came with it, without anything from before: it undoes the commit's operations on the slice of the

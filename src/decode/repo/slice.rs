@@ -9,7 +9,7 @@ use crate::{
     decode::firehose_message::{RawCommit, RawOperation},
 };
 
-/// A commit whose proof holds.
+/// A commit that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
     /// The root of the repo's tree after the commit.

@@ -3,7 +3,7 @@
 //! A tree is the canonical form of its records in the order of their paths: how high a record lies follows from the hash of its
 //! path alone. So a tree is kept here as that order, with a place holder for each subtree whose block did not come along; and
 //! a change is a change of the order, from which the root is built again. A place holder can stay one only as long as its
-//! neighbours lie higher than it: otherwise what it hides would have to be cut or joined, and that is no proof.
+//! neighbours lie higher than it: otherwise what it hides would have to be cut or joined, and that cannot be verified.
 
 use sha2::{Digest as _, Sha256};
 

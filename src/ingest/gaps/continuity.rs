@@ -2,8 +2,8 @@
 //!
 //! Microseconds: we ask from a margin before the last event that was delivered, by the filter that it passed. So a server
 //! that still has that event begins no later than with it, and one that begins later has dropped it. Sequence numbers: a
-//! server goes on above the number that it is asked for, or counts anew. A quiet source has no gap: while its upstream
-//! answers, what has come is all that there was.
+//! server goes on above the number that it is asked for, or starts again from its first. A quiet source has no gap: while its
+//! upstream answers, what has come is all that there was.
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
@@ -141,7 +141,7 @@ impl Continuity {
         Finding { restarts, gap: Some(self.open_from(committed, reason(&lost), said(&lost))) }
     }
 
-    /// Nothing had come for a while when the upstream answered a ping. Gives until when that is certain: not while an
+    /// Nothing had come between two pings, and the upstream answered the second. Gives until when that is certain: not while an
     /// upstream that filters may still be looking through what it keeps.
     pub fn on_quiet(&mut self, answered_at: Timestamp) -> Option<Timestamp> {
         self.reached.value?;

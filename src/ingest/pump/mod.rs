@@ -50,7 +50,7 @@ pub struct Pump {
 impl Pump {
     /// Runs until the sources have stopped and all that they delivered has been committed, and returns what all batches did.
     ///
-    /// Ends early, without an error, when it was told to stop while the database is away: the sources deliver the rest again.
+    /// Ends early, without an error, when it was cancelled while the database is away: the sources deliver the rest again.
     pub async fn run(self) -> Result<Applied, IngestError> {
         let Self { mut received, mut batch, writer, acknowledger, clock } = self;
         let mut monitor = ticks(batch.monitor_pace().unwrap_or(IDLE_POSITION));
@@ -93,7 +93,7 @@ impl Pump {
     }
 }
 
-/// The writer, at rest or at work on a task of its own, so that the next batch is decoded meanwhile.
+/// The writer, idle or at work on a task of its own, so that the next batch is decoded meanwhile.
 enum WriteTask {
     /// Since when.
     Idle(Box<Writer>, Instant),
@@ -102,7 +102,7 @@ enum WriteTask {
     Gone,
 }
 
-/// None when the writer gave up because it was told to stop.
+/// None when the writer gave up because it was cancelled.
 type WriteOutcome = Result<Option<Written>, IngestError>;
 
 impl WriteTask {

@@ -33,7 +33,7 @@ pub struct WriterOptions {
     pub applier: Applier,
     /// All sources, by their place.
     pub sources: Arc<[SourceKey]>,
-    /// What each source has been told is committed.
+    /// The committed position that was acknowledged to each source.
     pub acknowledged: Vec<watch::Receiver<Option<Position>>>,
     /// Stop trying when the database is away: nothing is lost, the sources deliver it again.
     pub cancel: CancellationToken,
@@ -58,7 +58,7 @@ impl Writer {
         Self { options, connection: None, unanalyzed: 0 }
     }
 
-    /// Applies a batch, however long the database is away. None when told to stop before that.
+    /// Applies a batch, however long the database is away. None when cancelled before that.
     ///
     /// An event that the database refuses becomes a reject and costs itself alone. Any other refusal is an error.
     pub async fn write(&mut self, batch: PreparedBatch) -> Result<Option<Written>, IngestError> {
@@ -115,7 +115,7 @@ impl Writer {
         }
     }
 
-    /// Applies one batch, again and again while the database is away. None when told to stop before that.
+    /// Applies one batch, again and again while the database is away. None when cancelled before that.
     async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, IngestError> {
         let mut retry = Retry::of_database("the database is away: reading waits, nothing is lost");
         let mut give_up: Option<Instant> = None;
@@ -168,7 +168,7 @@ impl Writer {
     }
 }
 
-/// Freeing what thousands of events hold takes a while; the next batch need not wait for it.
+/// Freeing what thousands of events hold takes time; the next batch need not wait for it.
 fn drop_elsewhere(batch: PreparedBatch) {
     if batch.batch.events.len() > 1_000 {
         tokio::task::spawn_blocking(move || drop(batch));
@@ -189,16 +189,16 @@ fn put_path(event: &Event) -> Option<RecordPath> {
 }
 
 impl WriterOptions {
-    /// Makes sure that the database still holds the positions that the sources have been told: one that was restored, or a
+    /// Makes sure that the database still holds the positions that were acknowledged to the sources: one that was restored, or a
     /// replica that was promoted without its last transactions, lacks rows that no source would deliver again.
     async fn check_positions(&self, connection: &mut PgConnection, batch: &Batch) -> Result<(), IngestError> {
         let stored = store::sources::positions::list(connection).await?;
         for (source, acknowledged) in self.sources.iter().zip(&self.acknowledged) {
-            let Some(told) = acknowledged.borrow().as_ref().map(|position| position.value) else { continue };
+            let Some(expected) = acknowledged.borrow().as_ref().map(|position| position.value) else { continue };
             let held = stored.iter().find(|position| *position.source == *source.name).map(|position| position.value);
             // A batch whose commit was not answered may be in, and its number may take the place of a greater one.
             let is_ours = |held| batch.positions.iter().any(|it| it.source == source.name && it.value == held);
-            if held.is_none_or(|held| held < told && !is_ours(held)) {
+            if held.is_none_or(|held| held < expected && !is_ours(held)) {
                 return Err(IngestError::WentBack { name: source.name.to_string() });
             }
         }

@@ -196,7 +196,7 @@ pub async fn postpone(connection: &mut PgConnection, check: &AccountCheck, due_a
 }
 
 /// Removes a check that has been answered, unless there was another reason to ask since it was read.
-pub async fn settle(connection: &mut PgConnection, check: &AccountCheck) -> sqlx::Result<()> {
+pub async fn remove_answered(connection: &mut PgConnection, check: &AccountCheck) -> sqlx::Result<()> {
     sqlx::query!(
         "DELETE FROM account_checks WHERE actor_id = $1 AND requests = $2",
         check.actor_id.number(),

@@ -112,7 +112,7 @@ pub async fn enroll(
 
 /// Makes due the profiles of actors whom an `#identity` event has named since `since` and after they were read: they may have moved.
 /// Not those that are being read, `held`: [`write_answer`] sees to them. Gives how many.
-pub async fn mark_told(
+pub async fn mark_changed(
     connection: &mut PgConnection,
     since: DateTime<Utc>,
     now: DateTime<Utc>,

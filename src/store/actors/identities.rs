@@ -299,9 +299,9 @@ pub async fn show_handle(
     Ok(())
 }
 
-/// Marks as due those of whom an `#identity` event says that something has changed; unknown DIDs stay unknown. No identity is due more
+/// Marks as due the identities that an `#identity` event names; unknown DIDs stay unknown. No identity is due more
 /// often than every ten seconds for that, however many events come. Gives how many are marked.
-pub async fn mark_told(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<u64> {
+pub async fn mark_changed(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<u64> {
     if dids.is_empty() {
         return Ok(0);
     }

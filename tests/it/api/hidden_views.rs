@@ -115,23 +115,23 @@ async fn r5_hidden_actors_in_every_view() {
     let as_hidden = api.token(&hidden).await;
     let document = api.ok("/openapi.json").await;
     let about = questions(&document, &Subject { name: "hidden", track_id: track.id });
-    let about_nobody = questions(&document, &Subject { name: "nobody", track_id: 999_999 });
+    let about_absent = questions(&document, &Subject { name: "absent", track_id: 999_999 });
     let before = answers(&api, &about, None).await;
     let shown = before.iter().filter(|(_, text)| shows_hidden(text)).count();
     assert!(shown > 20, "there is something to hide: {shown} of {} answers", before.len());
     let viewed_before = answers(&api, &about, Some(&as_viewer)).await;
 
     take(api.pool(), &account_message("did:plc:hidden", (false, Some("takendown")), 1)).await;
-    for settled in [false, true] {
+    for counts_followed in [false, true] {
         // A question about what is hidden is answered as one about an actor never seen.
         let found = answers(&api, &about, None).await;
-        let nothing = answers(&api, &about_nobody, None).await;
-        for ((question, hidden), nobody) in about.iter().zip(&found).zip(&nothing) {
+        let nothing = answers(&api, &about_absent, None).await;
+        for ((question, hidden), absent) in about.iter().zip(&found).zip(&nothing) {
             let same =
-                (hidden.0, hidden.1.replace("hidden", "nobody")) == (nobody.0, nobody.1.replace("hidden", "nobody"));
-            assert!(same, "settled: {settled}: {question}\n{hidden:?}\n{nobody:?}");
+                (hidden.0, hidden.1.replace("hidden", "absent")) == (absent.0, absent.1.replace("hidden", "absent"));
+            assert!(same, "counts_followed: {counts_followed}: {question}\n{hidden:?}\n{absent:?}");
             let echo = hidden.1.replace("did:plc:hidden/", "").replace("\"did:plc:hidden\"", "");
-            assert!(!shows_hidden(&echo), "settled: {settled}: {question} shows {}", hidden.1);
+            assert!(!shows_hidden(&echo), "counts_followed: {counts_followed}: {question} shows {}", hidden.1);
         }
         assert_views_of(&api, &viewer, &as_viewer, [&track, &other]).await;
         assert_nothing_is_own(&api, &as_hidden, [&track, &other]).await;

@@ -43,7 +43,7 @@ async fn track_as_the_contract_says() {
         .await
         .unwrap();
     sqlx::query(
-        "UPDATE tracks SET features = ARRAY[$2, 'did:plc:nobody'], labels = '{loud}', duration = 61 WHERE id = $1",
+        "UPDATE tracks SET features = ARRAY[$2, 'did:plc:absent'], labels = '{loud}', duration = 61 WHERE id = $1",
     )
     .bind(track.id)
     .bind(&guest.name)
@@ -61,7 +61,7 @@ async fn track_as_the_contract_says() {
             "image_url": null, "audio_url": null,
             "features": [
                 {"did": guest.name, "handle": "guest.test", "display_name": null},
-                {"did": "did:plc:nobody", "handle": null, "display_name": null},
+                {"did": "did:plc:absent", "handle": null, "display_name": null},
             ],
             "description": null, "labels": ["loud"], "atproto_record_uri": track.name, "atproto_record_cid": cid,
             "created_at": "2026-01-01T00:00:05Z", "like_count": 0, "liked": false,
@@ -81,7 +81,7 @@ async fn track_as_the_contract_says() {
     }
     let card = api.ok(&format!("/artists/{}", artist.name)).await;
     assert_eq!((&card["avatar_url"], &card["bio"]), (&json!("https://a/b"), &json!("Hi")));
-    api.refused("/artists/did:plc:nobody", 404).await;
+    api.refused("/artists/did:plc:absent", 404).await;
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn popular_tracks_come_first() {
     assert_eq!(walk(&api, "/tracks/?sort=popular&limit=2", "next_cursor", ids).await, expected);
     let path = "/tracks/?sort=popular&limit=4&artist_did=ARTIST.test";
     assert_eq!(walk(&api, path, "next_cursor", ids).await, expected);
-    assert_eq!(ids(&api.ok("/tracks/?artist_did=did:plc:nobody&sort=popular").await), Vec::<i64>::new());
+    assert_eq!(ids(&api.ok("/tracks/?artist_did=did:plc:absent&sort=popular").await), Vec::<i64>::new());
     api.refused("/tracks/?sort=random", 422).await;
 }
 
@@ -305,9 +305,9 @@ async fn lists_in_the_owners_order() {
     let both = walk(&api, "/lists?actor=Owner.test&limit=1", "next_cursor", names).await;
     assert_eq!(both, [uri.replace(&tid(5), &tid(6)), uri.clone()]);
     assert_eq!(walk(&api, "/lists?actor=did:plc:owner&type=playlist", "next_cursor", names).await, both[1..]);
-    assert_eq!(walk(&api, "/lists/?actor=did:plc:nobody", "next_cursor", names).await, Vec::<String>::new());
+    assert_eq!(walk(&api, "/lists/?actor=did:plc:absent", "next_cursor", names).await, Vec::<String>::new());
     let missing = uri.replace(&tid(5), &tid(8));
-    for gone in [missing.as_str(), tracks[0].name.as_str(), "at://nobody.test/fm.plyr.list/2222222222222"] {
+    for gone in [missing.as_str(), tracks[0].name.as_str(), "at://absent.test/fm.plyr.list/2222222222222"] {
         api.refused(&format!("/lists/by-uri?uri={gone}"), 404).await;
     }
     assert_eq!(api.refused("/lists", 422).await["detail"], "actor: is missing");
@@ -337,9 +337,9 @@ async fn r7_actors_by_any_name() {
         let likes = api.ok(&format!("/xrpc/fm.plyr.feed.getActorLikes?actor={name}")).await;
         assert_eq!(likes["likes"][0]["subject"], json!({"uri": track.name, "cid": CID}), "{name}");
     }
-    let nobody = api.ok("/users/did:plc:nobody/likes").await;
-    assert_eq!((&nobody["count"], &nobody["user"]["handle"]), (&json!(0), &Value::Null));
-    api.refused("/users/nobody.test/likes", 404).await;
+    let absent = api.ok("/users/did:plc:absent/likes").await;
+    assert_eq!((&absent["count"], &absent["user"]["handle"]), (&json!(0), &Value::Null));
+    api.refused("/users/absent.test/likes", 404).await;
     // A DID is what it is in every letter, and a percent sign of its own must be encoded.
     for name in ["DID:PLC:artist", "did:plc:", "no-dots", "a b.test", "%00.test"] {
         api.refused(&format!("/users/{name}/likes"), 422).await;

@@ -35,7 +35,7 @@ const ROUTES: [(&str, &[Request]); 27] = [
         &[
             (As::Anyone, "GET /tracks/?limit=2", ""),
             (As::Viewer, "GET /tracks/?sort=popular&artist_did=artist.test", ""),
-            (As::Anyone, "GET /tracks?artist_did=did:plc:nobody", ""),
+            (As::Anyone, "GET /tracks?artist_did=did:plc:absent", ""),
             (As::Anyone, "GET /tracks/?sort=random", ""),
             (As::Anyone, "GET /tracks/?limit=0", ""),
             (As::Anyone, "GET /tracks/?cursor=AAAA", ""),
@@ -50,7 +50,7 @@ const ROUTES: [(&str, &[Request]); 27] = [
         &[
             (As::Anyone, "GET /tracks/by-uri?uri={track}", ""),
             (As::Anyone, "GET /tracks/by-uri", ""),
-            (As::Anyone, "GET /tracks/by-uri?uri=at://nobody.test/fm.plyr.track/a", ""),
+            (As::Anyone, "GET /tracks/by-uri?uri=at://absent.test/fm.plyr.track/a", ""),
             (As::Anyone, "GET /tracks/by-uri?uri=https://plyr.fm/", ""),
         ],
     ),
@@ -78,9 +78,9 @@ const ROUTES: [(&str, &[Request]); 27] = [
         "list_user_likes",
         &[
             (As::Viewer, "GET /users/liker.test/likes?limit=1", ""),
-            (As::Anyone, "GET /users/did:plc:nobody/likes", ""),
-            (As::Anyone, "GET /users/nobody.test/likes", ""),
-            (As::Anyone, "GET /users/nobody/likes", ""),
+            (As::Anyone, "GET /users/did:plc:absent/likes", ""),
+            (As::Anyone, "GET /users/absent.test/likes", ""),
+            (As::Anyone, "GET /users/absent/likes", ""),
             (As::Anyone, "GET /users/%ff/likes", ""),
         ],
     ),
@@ -89,14 +89,14 @@ const ROUTES: [(&str, &[Request]); 27] = [
         "show_artist",
         &[
             (As::Anyone, "GET /artists/artist.test", ""),
-            (As::Anyone, "GET /artists/did:plc:nobody", ""),
-            (As::Anyone, "GET /artists/nobody", ""),
+            (As::Anyone, "GET /artists/did:plc:absent", ""),
+            (As::Anyone, "GET /artists/absent", ""),
             (As::BadToken, "GET /artists/artist.test", ""),
         ],
     ),
     (
         "list_artist_tracks",
-        &[(As::Anyone, "GET /artists/artist.test/tracks?limit=1", ""), (As::Anyone, "GET /artists/nobody/tracks", "")],
+        &[(As::Anyone, "GET /artists/artist.test/tracks?limit=1", ""), (As::Anyone, "GET /artists/absent/tracks", "")],
     ),
     (
         "list_actor_lists",
@@ -125,7 +125,7 @@ const ROUTES: [(&str, &[Request]); 27] = [
             (As::Anyone, "GET /xrpc/fm.plyr.feed.getLikeStatuses?actor=liker.test&uris={track}&uris={list}", ""),
             (As::Viewer, "GET /xrpc/fm.plyr.feed.getLikeStatuses?uris={track}", ""),
             (As::Anyone, "GET /xrpc/fm.plyr.feed.getLikeStatuses?uris={track}", ""),
-            (As::Anyone, "GET /xrpc/fm.plyr.feed.getLikeStatuses?actor=nobody.test&uris={track}", ""),
+            (As::Anyone, "GET /xrpc/fm.plyr.feed.getLikeStatuses?actor=absent.test&uris={track}", ""),
             (As::Anyone, "GET /xrpc/fm.plyr.feed.getLikeStatuses?actor=liker.test", ""),
         ],
     ),

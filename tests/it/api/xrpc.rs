@@ -28,7 +28,7 @@ async fn some_likes(api: &Api) -> (Known, Vec<Known>) {
 async fn r1_statuses_in_the_order_asked() {
     let api = Api::start().await;
     let (liker, tracks) = some_likes(&api).await;
-    let unknown = "at://did:plc:nobody/fm.plyr.track/3l3pte3p2e325";
+    let unknown = "at://did:plc:absent/fm.plyr.track/3l3pte3p2e325";
     let like = |number: i64| format!("at://{}/fm.plyr.like/{}", liker.name, tid(number));
     let by_handle = tracks[0].name.replace("did:plc:artist", "ARTIST.test");
     let [a, b, c] = [0, 1, 2].map(|at: usize| tracks[at].name.as_str());
@@ -54,8 +54,8 @@ async fn r1_statuses_in_the_order_asked() {
     assert_eq!(handled["statuses"][0], json!({"uri": by_handle, "liked": true, "like": like(10)}));
     assert_eq!(handled["statuses"][1]["liked"], false);
     // Of a DID never seen the answer is no.
-    let nobody = api.ok(&format!("{STATUSES}?actor=did:plc:nobody{}", uris(&[a]))).await;
-    assert_eq!(nobody, json!({"actor": "did:plc:nobody", "statuses": [{"uri": a, "liked": false}]}));
+    let absent = api.ok(&format!("{STATUSES}?actor=did:plc:absent{}", uris(&[a]))).await;
+    assert_eq!(absent, json!({"actor": "did:plc:absent", "statuses": [{"uri": a, "liked": false}]}));
     api.unlike(&liker, 12).await;
     let older = api.ok(&format!("{STATUSES}?actor=liker.test{}", uris(&[c]))).await;
     assert_eq!(older["statuses"][0]["like"], like(11));
@@ -73,15 +73,15 @@ async fn r1_statuses_are_bounded() {
         ("actor=liker.test".to_owned(), "InvalidRequest"),
         ("actor=liker.test&uris=http://x".to_owned(), "InvalidRequest"),
         (format!("actor=no-handle{}", many(1)), "InvalidRequest"),
-        (format!("actor=nobody.test{}", many(1)), "ActorNotFound"),
+        (format!("actor=absent.test{}", many(1)), "ActorNotFound"),
         ("actor=liker.test&uris=%FF".to_owned(), "InvalidRequest"),
     ] {
         let answer = api.refused(&format!("{STATUSES}?{query}"), 400).await;
         assert_eq!(answer["error"], error, "{query}: {answer}");
         assert!(answer["message"].is_string() && answer.as_object().unwrap().len() == 2);
     }
-    let nobody = api.refused(&format!("{STATUSES}?{}", &many(1)[1..]), 401).await;
-    assert_eq!(nobody["error"], "AuthMissing");
+    let anonymous = api.refused(&format!("{STATUSES}?{}", &many(1)[1..]), 401).await;
+    assert_eq!(anonymous["error"], "AuthMissing");
     let bad =
         api.request(Method::GET, &format!("{STATUSES}?{}", &many(1)[1..])).bearer_auth("bad").send().await.unwrap();
     assert_eq!(json_of(bad, StatusCode::UNAUTHORIZED).await["error"], "InvalidToken");
@@ -101,10 +101,10 @@ async fn likers_and_tracks() {
             "createdAt": "2026-01-01T00:01:42Z", "indexedAt": "2026-02-01T00:00:00Z",
         }]})
     );
-    let nobodys = "at://did:plc:nobody/fm.plyr.track/3l3pte3p2e325";
-    let none = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={nobodys}")).await;
-    assert_eq!(none, json!({"uri": nobodys, "count": 0, "likes": []}));
-    let asked = uris(&[nobodys, &track.name, &tracks[0].name]);
+    let unindexed = "at://did:plc:absent/fm.plyr.track/3l3pte3p2e325";
+    let none = api.ok(&format!("/xrpc/fm.plyr.feed.getTrackLikes?uri={unindexed}")).await;
+    assert_eq!(none, json!({"uri": unindexed, "count": 0, "likes": []}));
+    let asked = uris(&[unindexed, &track.name, &tracks[0].name]);
     let found = api.ok(&format!("/xrpc/fm.plyr.feed.getTracks?{}", &asked[1..])).await;
     let found = found["tracks"].as_array().unwrap();
     assert_eq!(found.len(), 2);

@@ -73,7 +73,7 @@ async fn a1_likes_of_a_deleted_artists_tracks_are_not_shown_and_survive() {
         assert!(!stage.likes(3, &uri).await);
         if !is_removed {
             assert_eq!(stage.answer(Answer::Tombstoned, 11).await, Decision::Remove);
-            stage.settle_counts().await;
+            stage.follow_counts().await;
             assert_eq!(stage.rows_of(0).await, 0);
         }
     }
@@ -117,7 +117,7 @@ async fn a2_what_each_status_means() {
 async fn a3_reactivation_restores_everything_also_what_was_written_while_hidden() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("deactivated")), 10).await;
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     let while_hidden = vec![
         Operation::like(&key(1, 0), Body::Delete),
         Operation::like(&key(1, 2), like(&track_uri(0, 0), AT)),
@@ -140,7 +140,7 @@ async fn a3_reactivation_restores_everything_also_what_was_written_while_hidden(
         assert_eq!(stage.likers(&track_uri(1, 1)).await, BTreeSet::from([did(2)]));
         assert!(stage.is_track_shown(&track_uri(1, 1)).await && stage.likes(2, &track_uri(1, 1)).await);
         assert_eq!((stage.like_records(1).await, stage.lists(1).await), (4, 1));
-        stage.settle_counts().await;
+        stage.follow_counts().await;
     }
     // Nothing is left behind: the index is as if the account had never been away.
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM uncounted_actors").fetch_one(stage.pool()).await.unwrap();
@@ -188,7 +188,7 @@ async fn a5_an_account_that_moved_is_believed_where_it_lives() {
 
 #[tokio::test]
 async fn a5_words_that_contradict_each_other_are_asked_about_whenever_they_come() {
-    // A host that lags behind says the last word, and its word is that nothing has changed.
+    // A host that lags behind sends the last event, and it says that nothing has changed.
     let words = [((false, Some("deactivated")), 10), ((true, None), 20)];
     for (who, is_one_batch) in [(1, true), (4, true), (1, false), (4, false)] {
         for is_last_first in [false, true] {
@@ -240,9 +240,9 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("deleted")), 10).await;
     stage.answer(Answer::Inactive { status: Some(AccountStatus::Deleted) }, 11).await;
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert_eq!(stage.rows_of(1).await, 0);
-    // Its operator brings it back: it writes again, which is what we hear first.
+    // Its operator brings it back: it writes again, which is what we receive first.
     let first = Commit::new(&did(1), rev(20), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
     assert_eq!(stage.world.commit(std::slice::from_ref(&first)).await.applied, 1);
     assert_eq!(stage.checks().await, [(did(1), "commit".to_owned())]);
@@ -260,7 +260,7 @@ async fn a7_an_account_that_was_deleted_and_restored_is_read_again() {
     stage.world.commit_each(&[Commit::new(&did(1), rev(20), listed), old, first]).await;
     tombstones::mark_resynced(&mut connection, to_read[0].0).await.unwrap();
     assert_eq!(tombstones::list_pending_resync(&mut connection, 10).await.unwrap(), []);
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert_eq!((stage.like_records(1).await, stage.rows_of(1).await), (2, 2));
     assert!(stage.likers(&track_uri(0, 0)).await.contains(&did(1)));
     assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
@@ -272,14 +272,14 @@ async fn a7_what_comes_back_as_it_was_has_the_rev_that_it_had() {
     let uri = track_uri(0, 0);
     stage.say(0, (false, Some("deleted")), 10).await;
     stage.answer(Answer::Tombstoned, 11).await;
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert_eq!(stage.rows_of(0).await, 0);
     stage.say(0, (true, None), 20).await;
     stage.answer(Answer::Active { rev: Some(Tid::from_number(rev(1)).expect("a TID")) }, 21).await;
     // Nothing was written since: what the server lists is at the rev of the first and only commit.
     let listed = Commit::new(&did(0), rev(1), vec![Operation::track(&key(3, 0), track("Of the artist", AT))]);
     assert_eq!(stage.world.commit(&[listed]).await.applied, 1);
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert!(stage.is_track_shown(&uri).await);
     assert_eq!(stage.likers(&uri).await, BTreeSet::from([did(1), did(2)]));
 }
@@ -302,9 +302,9 @@ async fn a7_a_refused_record_at_the_head_of_who_came_back_replaces_what_was_ther
 async fn a1_what_was_written_between_two_deletions_is_gone_as_well() {
     let mut stage = Stage::new().await;
     stage.say(1, (false, Some("deleted")), 10).await;
-    // It came back, wrote, and was deleted again, of which we have heard nothing when we ask.
+    // It came back, wrote, and was deleted again, of which we have received nothing when we ask.
     assert_eq!(stage.answer(Answer::Tombstoned, 50).await, Decision::Remove);
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     let late = Commit::new(&did(1), rev(30), vec![Operation::like(&key(1, 7), like(&track_uri(2, 0), AT))]);
     assert_eq!(stage.world.commit(&[late]).await.applied, 0);
     stage.say(1, (true, None), 20).await;
@@ -322,7 +322,7 @@ async fn a1_a_refused_record_that_is_the_last_of_a_deleted_account_goes_with_it(
     stage.world.commit(&[Commit::new(&did(1), rev(12), vec![refused])]).await;
     assert_eq!(dump::count_rejects(stage.pool()).await, 1);
     stage.answer(Answer::Tombstoned, 11).await;
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert_eq!((dump::count_rejects(stage.pool()).await, stage.rows_of(1).await), (0, 0));
 }
 
@@ -338,11 +338,11 @@ async fn a1_refused_records_of_a_deleted_account_do_not_come_back() {
     assert_eq!(dump::count_rejects(stage.pool()).await, 2);
     stage.say(1, (false, Some("deleted")), 10).await;
     stage.answer(Answer::Tombstoned, 11).await;
-    stage.settle_counts().await;
+    stage.follow_counts().await;
     assert_eq!(dump::count_rejects(stage.pool()).await, 0);
     stage.world.commit(&commits).await;
     assert_eq!(dump::count_rejects(stage.pool()).await, 0);
-    // Others' are kept as ever, and so is what somebody who came back writes.
+    // Those of other accounts are kept as before, and so is what a restored account writes.
     stage.say(1, (true, None), 20).await;
     stage.answer(Answer::Active { rev: Tid::from_number(rev(19)) }, 21).await;
     let later = Commit::new(&did(1), rev(30), vec![Operation::like(&key(1, 4), broken())]);
@@ -352,9 +352,9 @@ async fn a1_refused_records_of_a_deleted_account_do_not_come_back() {
 }
 
 #[tokio::test]
-async fn a2_what_says_nothing_of_a_stranger_takes_no_other_words_place() {
+async fn a2_an_event_without_effect_on_an_unknown_account_replaces_no_other() {
     let mut stage = Stage::new().await;
-    // Of somebody who has not written yet; the later word tells nothing of visibility, in whatever order they come.
+    // The account has not written yet; the later event does not change visibility, in whatever order they come.
     for (who, first) in [(4, true), (5, false)] {
         let words = [((false, Some("takendown")), 10), ((false, Some("throttled")), 11)];
         for (word, second) in if first { words } else { [words[1], words[0]] } {
@@ -415,9 +415,9 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
         attempts: 0,
         requests: 1,
     };
-    // Said a year ago, and told to us just now.
+    // Sent a year ago, and received just now.
     let replayed = AccountCheck { since: moment(0), ..check(false, Some("deleted"), -365 * 86_400) };
-    // In doubt for a year, and said to be deleted just now.
+    // Checked for a year, and reported as deleted just now.
     let doubted = AccountCheck { since: moment(-365 * 86_400), ..check(false, Some("deleted"), 0) };
     let now = moment(1_000_000);
     let deleted = || Answer::Inactive { status: Some(AccountStatus::Deleted) };
@@ -504,11 +504,11 @@ async fn s3_a_count_that_has_drifted_is_found_and_corrected() {
     }
     assert_eq!(corrected, 1);
     assert_eq!(dump::miscounted(stage.pool()).await, Vec::<String>::new());
-    // Somebody who is hidden is no drift, neither before the counts have followed nor after.
+    // A hidden account is no drift, neither before the counts have followed nor after.
     stage.say(1, (false, None), 10).await;
     for _ in 0..2 {
         assert_eq!(check_counts(&mut connection, None, 10, &clock).await.unwrap(), 0);
-        stage.settle_counts().await;
+        stage.follow_counts().await;
     }
     let status = stage.client.get(format!("{}/status", stage.url)).send().await.unwrap();
     let status: Value = status.json().await.unwrap();

@@ -171,7 +171,7 @@ async fn b6_a_server_that_fails_or_has_no_repo_deletes_nothing() {
     assert!(whole.len() > 10);
     network.stop_pds().await;
     let (failing, code) = said(&settings, &["reconcile"]);
-    assert_eq!(code, 3, "failures are told apart: {failing}");
+    assert_eq!(code, 3, "failures have an exit code of their own: {failing}");
     assert!(failing.contains("failed=3"), "{failing}");
     assert_eq!(whole, dump::state(&database.pool).await);
     network.start_pds().await;
@@ -193,7 +193,7 @@ async fn a_world(seed: u64, reads: ReadPlan) -> Sim {
     Sim::start(Options { shape, hosts, web: 1, rate: 0 }).await.expect("a free port")
 }
 
-/// What the index should hold of live records: the PDS tells of no tombstone.
+/// What the index should hold of live records: the PDS lists no tombstone.
 fn truth(sim: &Sim) -> BTreeMap<String, String> {
     let state = sim.state();
     Model::of(&state.world.writes().collect::<Vec<_>>()).state()
@@ -206,7 +206,7 @@ pub async fn wrong(sim: &Sim, database: &TestDatabase) -> String {
     lines.into_iter().take(20).collect::<Vec<_>>().join("\n")
 }
 
-/// What is there, without the revs of the writes, which no listing tells, and without what is gone.
+/// What is there, without the revs of the writes, which no listing has, and without what is gone.
 pub fn live_only(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let is_there = |key: &str| !key.starts_with("gone ") && !key.starts_with("refused ");
     let without_rev = |value: String| match value.strip_prefix("rev ").and_then(|rest| rest.split_once(' ')) {

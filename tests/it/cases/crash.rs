@@ -17,7 +17,7 @@ use crate::support::{
     upstream::{Act, Upstream},
 };
 
-const NOBODY_ELSE_WORKS: &str = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
+const NO_OTHER_WORKS: &str = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database()
     AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND state <> 'idle'";
 
 fn a_long_history(seed: u64) -> History {
@@ -51,7 +51,7 @@ async fn t1_the_program_replays_a_log_twice() {
 /// How many of the log's first lines are in the database. Fails when it holds what no number of lines comes to: half a
 /// batch, or something lost.
 async fn lines_in(pool: &PgPool, log: &Log) -> usize {
-    until(pool, NOBODY_ELSE_WORKS).await;
+    until(pool, NO_OTHER_WORKS).await;
     let found = dump::state(pool).await;
     let last = log.writes.iter().rposition(|writes| writes.iter().any(|write| shows(&found, write)));
     let lines = last.map_or(0, |last| last + 1);
@@ -110,7 +110,7 @@ async fn t2_kill_9_at_random_moments_of_a_replay() {
         log.replay_all(&database.url);
         holds_all_of(&database.pool, &log).await;
     }
-    assert!(inside > 0, "no run was killed between its first and its last line: the test proves nothing");
+    assert!(inside > 0, "no run was killed between its first and its last line: the test shows nothing");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn list(pool: &PgPool) -> Vec<StoredGap> {
 }
 
 /// The reason and the numbers of each gap, the newest first.
-async fn told(pool: &PgPool) -> Vec<(&'static str, Option<i64>, Option<i64>)> {
+async fn recorded_gaps(pool: &PgPool) -> Vec<(&'static str, Option<i64>, Option<i64>)> {
     list(pool).await.iter().map(|gap| (gap.reason.as_str(), gap.from.value, gap.to.value)).collect()
 }
 
@@ -113,11 +113,11 @@ impl Host {
         change(&mut self.events.lock().expect("no panic"));
     }
 
-    /// Breaks the connection off, and waits until there is another. Those of a pump that has stopped wait to be told too.
+    /// Breaks the connection off, and waits until there is another. Those of a pump that has stopped are released too.
     async fn break_off(&self) {
         let before = self.upstream.requests().len();
-        let told = self.upstream.done().iter().filter(|(_, act)| act == "wait").count();
-        (told..before).for_each(|_| self.upstream.go());
+        let released = self.upstream.done().iter().filter(|(_, act)| act == "wait").count();
+        (released..before).for_each(|_| self.upstream.go());
         self.upstream.wait_until(|upstream| upstream.requests().len() > before).await;
     }
 }
@@ -147,7 +147,7 @@ async fn t4_ordinary_life_opens_no_gap() {
     until_as(&database.pool, &model(0..count)).await;
     pump.stop().await;
     assert!(host.upstream.done().iter().filter(|(_, act)| act == "drop").count() >= 5, "nothing was broken off");
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
 }
 
 #[tokio::test]
@@ -161,26 +161,26 @@ async fn t6_a_jetstream_that_no_longer_has_what_we_had() {
     host.break_off().await;
     until_as(&database.pool, &model(0..4)).await;
     let expected = [("clamped", Some(START_US + SECOND), Some(later))];
-    assert_eq!(told(&database.pool).await, expected);
+    assert_eq!(recorded_gaps(&database.pool).await, expected);
     // It is no gap again, neither on the same host nor after a restart.
     host.break_off().await;
     pump.stop().await;
     host.change(|events| events.push((later + HOUR, 4)));
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..5)).await;
-    assert_eq!(told(&database.pool).await, expected);
+    assert_eq!(recorded_gaps(&database.pool).await, expected);
     // The next one of the kind makes it longer while it is open..
     host.change(|events| *events = vec![(later + 80 * HOUR, 5)]);
     host.break_off().await;
     until_as(&database.pool, &model(0..6)).await;
     let wider = [("clamped", Some(START_US + SECOND), Some(later + 80 * HOUR))];
-    assert_eq!(told(&database.pool).await, wider);
+    assert_eq!(recorded_gaps(&database.pool).await, wider);
     // ..and is another once it is closed.
     close(&database.pool, list(&database.pool).await[0].id).await;
     host.change(|events| *events = vec![(later + 120 * HOUR, 6)]);
     host.break_off().await;
     until_as(&database.pool, &model(0..7)).await;
-    assert_eq!(told(&database.pool).await.len(), 2);
+    assert_eq!(recorded_gaps(&database.pool).await.len(), 2);
     pump.stop().await;
 }
 
@@ -203,18 +203,18 @@ async fn t6_a_firehose_that_says_that_the_cursor_is_outdated() {
     .await;
     let pump = Pump::start(&database.pool, &format!("firehose+ws://{}", upstream.address));
     until_as(&database.pool, &model([0])).await;
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
     upstream.go();
     // It is known before anything comes, and the position still stands before it.
     until(&database.pool, THE_FIRST_GAP).await;
-    assert_eq!(told(&database.pool).await, [("too_old", Some(10), None)]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("too_old", Some(10), None)]);
     assert_eq!(position(&database.pool, upstream.address).await, Some(10));
     upstream.go();
     until_as(&database.pool, &model([0, 1])).await;
     until(&database.pool, ONE_THAT_HAS_ENDED).await;
     upstream.go();
     until_as(&database.pool, &model([0, 1, 2])).await;
-    assert_eq!(told(&database.pool).await, [("too_old", Some(10), Some(900))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("too_old", Some(10), Some(900))]);
     pump.stop().await;
 }
 
@@ -223,7 +223,7 @@ async fn t6_a_relay_that_begins_later_without_a_word() {
     let database = fresh().await;
     let upstream = scripted(vec![
         vec![firehose(0, 10, START_US), firehose(1, 12, START_US + SECOND)],
-        // A little later, and some numbers that are of nobody.
+        // A little later, and some numbers that belong to no event of ours.
         vec![firehose(2, 20, START_US + 60 * SECOND)],
         vec![firehose(3, 5_000, START_US + 80 * HOUR)],
     ])
@@ -232,10 +232,10 @@ async fn t6_a_relay_that_begins_later_without_a_word() {
     until_as(&database.pool, &model(0..2)).await;
     upstream.go();
     until_as(&database.pool, &model(0..3)).await;
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
     upstream.go();
     until_as(&database.pool, &model(0..4)).await;
-    assert_eq!(told(&database.pool).await, [("clamped", Some(20), Some(5_000))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("clamped", Some(20), Some(5_000))]);
     pump.stop().await;
 }
 
@@ -263,7 +263,7 @@ async fn t7_a_firehose_to_which_the_position_lies_in_the_future() {
     upstream.go();
     until_as(&database.pool, &model(0..4)).await;
     until(&database.pool, ONE_THAT_HAS_ENDED).await;
-    assert_eq!(told(&database.pool).await, [("future", Some(1_000), Some(7))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("future", Some(1_000), Some(7))]);
     assert_eq!(position(&database.pool, upstream.address).await, Some(9), "the numbers are the new ones");
     pump.stop().await;
     // The next start goes on from there.
@@ -271,7 +271,7 @@ async fn t7_a_firehose_to_which_the_position_lies_in_the_future() {
     let asked_again = |upstream: &Upstream| upstream.requests().last().and_then(Request::cursor) == Some(9);
     upstream.wait_until(asked_again).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await.len(), 1);
+    assert_eq!(recorded_gaps(&database.pool).await.len(), 1);
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn t7_a_jetstream_position_in_the_future() {
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..2)).await;
     until(&database.pool, ONE_THAT_HAS_ENDED).await;
-    assert_eq!(told(&database.pool).await, [("future", Some(future), Some(START_US))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("future", Some(future), Some(START_US))]);
     assert_eq!(position(&database.pool, host.upstream.address).await, Some(START_US + HOUR));
     // The same process goes on, and so does the next.
     host.break_off().await;
@@ -297,11 +297,11 @@ async fn t7_a_jetstream_position_in_the_future() {
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..3)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await.len(), 1);
+    assert_eq!(recorded_gaps(&database.pool).await.len(), 1);
 }
 
 #[tokio::test]
-async fn t8_numbers_that_begin_anew() {
+async fn t8_numbers_that_start_again() {
     let database = fresh().await;
     let upstream = Upstream::start(|request| {
         let mut acts = match (request.connection, request.cursor().unwrap_or(0)) {
@@ -321,20 +321,20 @@ async fn t8_numbers_that_begin_anew() {
     upstream.go();
     until_as(&database.pool, &model(0..3)).await;
     until(&database.pool, ONE_THAT_HAS_ENDED).await;
-    let gaps = told(&database.pool).await;
+    let gaps = recorded_gaps(&database.pool).await;
     assert!(matches!(gaps.as_slice(), [("reset", Some(500), Some(3 | 4))]), "{gaps:?}");
     assert_eq!(position(&database.pool, upstream.address).await, Some(4), "not the greater one of before");
     pump.stop().await;
     let pump = Pump::start(&database.pool, &source);
     upstream.wait_until(|upstream| upstream.requests().last().and_then(Request::cursor) == Some(4)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await.len(), 1);
+    assert_eq!(recorded_gaps(&database.pool).await.len(), 1);
 }
 
 #[tokio::test]
 async fn t8_a_message_that_cannot_be_read_says_nothing_of_numbers() {
     let database = fresh().await;
-    let garbage = |seq| Act::Binary(wire::firehose_account("nobody at all", seq, START_US));
+    let garbage = |seq| Act::Binary(wire::firehose_account("not a did", seq, START_US));
     let acts = vec![firehose(0, 500, START_US), garbage(3), garbage(1_000_000_000_000), firehose(1, 501, START_US)];
     let upstream = scripted(vec![acts]).await;
     let pump = Pump::start(&database.pool, &format!("firehose+ws://{}", upstream.address));
@@ -342,7 +342,7 @@ async fn t8_a_message_that_cannot_be_read_says_nothing_of_numbers() {
     pump.stop().await;
     assert_eq!(dump::count_rejects(&database.pool).await, 2, "both have come");
     assert_eq!(position(&database.pool, upstream.address).await, Some(501));
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
 }
 
 /// Lets a source come to `last`, and then leave the settings.
@@ -361,7 +361,7 @@ async fn t5_a_change_of_host_with_an_overlap_is_no_gap() {
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..3)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
     assert_eq!(dump::positions(&database.pool).await.len(), 2, "what was known of the old host stays");
 }
 
@@ -375,7 +375,7 @@ async fn t5_a_change_of_host_without_an_overlap_is_a_gap() {
         until_as(&database.pool, &model(0..3)).await;
         pump.stop().await;
         let gaps = list(&database.pool).await;
-        assert_eq!(told(&database.pool).await, [("host_change", None, Some(START_US + HOUR))]);
+        assert_eq!(recorded_gaps(&database.pool).await, [("host_change", None, Some(START_US + HOUR))]);
         assert_eq!(gaps[0].from.at.map(plyr_likes::atproto::Timestamp::micros), Some(START_US));
     }
 }
@@ -385,7 +385,7 @@ async fn t5_one_of_several_new_hosts_that_reaches_back_is_enough() {
     let database = fresh().await;
     leave(&database.pool, START_US).await;
     let late = Host::start(&[(START_US + HOUR, 1)]).await;
-    // It tells only after the other has.
+    // It sends only after the other has.
     let early = Upstream::start(|_| vec![Act::WaitForGo, v1(2, START_US - HOUR), Act::Stay]).await;
     let early_source = format!("jetstream+ws://{}", early.address);
     let pump = Pump::with(&database.pool, Pump::options(&[&late.source(), &early_source]));
@@ -408,7 +408,7 @@ async fn t5_a_source_beside_one_that_stays_is_no_change_of_host() {
     let pump = Pump::with(&database.pool, options);
     until_as(&database.pool, &model(0..2)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
 }
 
 #[tokio::test]
@@ -434,7 +434,7 @@ async fn t13_a_quiet_night_is_remembered_and_opens_no_gap() {
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..2)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await, []);
+    assert_eq!(recorded_gaps(&database.pool).await, []);
 
     // The same without having been there.
     sqlx::query(age).execute(&database.pool).await.expect("one");
@@ -443,7 +443,7 @@ async fn t13_a_quiet_night_is_remembered_and_opens_no_gap() {
     let pump = Pump::start(&database.pool, &host.source());
     until_as(&database.pool, &model(0..3)).await;
     pump.stop().await;
-    assert_eq!(told(&database.pool).await, [("clamped", Some(now + 1 - 30 * HOUR), Some(now + 2))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("clamped", Some(now + 1 - 30 * HOUR), Some(now + 2))]);
 }
 
 #[tokio::test]
@@ -468,17 +468,17 @@ async fn a9_a_sync_of_a_known_repo_opens_a_gap_once_for_each_head() {
     .await;
     let pump = Pump::start(&database.pool, &format!("firehose+ws://{}", upstream.address));
     until_as(&database.pool, &model(0..2)).await;
-    assert_eq!(told(&database.pool).await, [("sync", None, Some(rev(5)))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("sync", None, Some(rev(5)))]);
     let gap = list(&database.pool).await.remove(0);
     assert_eq!(gap.did.as_ref().map(ToString::to_string), Some(known));
-    // Once it is closed, what was told before opens nothing, and a newer head does.
+    // Once it is closed, a head that was received before opens no gap, and a newer one does.
     close(&database.pool, gap.id).await;
     upstream.go();
     until_as(&database.pool, &model(0..3)).await;
-    assert_eq!(told(&database.pool).await.len(), 1);
+    assert_eq!(recorded_gaps(&database.pool).await.len(), 1);
     upstream.go();
     until_as(&database.pool, &model(0..4)).await;
-    assert_eq!(told(&database.pool).await, [("sync", None, Some(rev(9))), ("sync", None, Some(rev(5)))]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("sync", None, Some(rev(9))), ("sync", None, Some(rev(5)))]);
     pump.stop().await;
 }
 
@@ -540,7 +540,7 @@ async fn t6_a_position_never_passes_a_gap_that_could_not_be_opened() {
     assert_eq!(count().await, 0);
     run("ALTER TABLE gaps DROP CONSTRAINT none").await;
     applier.apply(&mut connection, &batch).await.expect("both are taken");
-    assert_eq!((count().await, told(&database.pool).await), (1, vec![("too_old", Some(10), Some(900))]));
+    assert_eq!((count().await, recorded_gaps(&database.pool).await), (1, vec![("too_old", Some(10), Some(900))]));
 }
 
 fn index(database_url: &str, source: &str, folder: &std::path::Path) -> Child {
@@ -563,7 +563,7 @@ async fn t6_a_gap_survives_kill_9_and_is_one() {
     let upstream = Upstream::start(move |request| {
         let mut acts = match (request.connection, request.cursor().unwrap_or(0)) {
             (0, _) => vec![firehose(0, 10, START_US)],
-            // The first process that is told so dies before anything comes.
+            // The first process that receives this dies before any event comes.
             (1, 10) => vec![outdated()],
             (_, 10) => vec![outdated(), firehose(1, 900, START_US + 90 * HOUR), firehose(2, 901, START_US + 90 * HOUR)],
             (_, 901) => vec![],
@@ -584,13 +584,13 @@ async fn t6_a_gap_survives_kill_9_and_is_one() {
     let child = index(&database.url, &source, folder.path());
     until(&database.pool, THE_FIRST_GAP).await;
     kill(child);
-    assert_eq!(told(&database.pool).await, [("too_old", Some(10), None)]);
+    assert_eq!(recorded_gaps(&database.pool).await, [("too_old", Some(10), None)]);
     for _ in 0..2 {
         let child = index(&database.url, &source, folder.path());
         until_as(&database.pool, &model(0..3)).await;
         until(&database.pool, ONE_THAT_HAS_ENDED).await;
         kill(child);
-        assert_eq!(told(&database.pool).await, [("too_old", Some(10), Some(900))]);
+        assert_eq!(recorded_gaps(&database.pool).await, [("too_old", Some(10), Some(900))]);
     }
 }
 
@@ -598,7 +598,7 @@ async fn t6_a_gap_survives_kill_9_and_is_one() {
 async fn t6_a_gap_is_seen_over_http_and_closed_by_command() {
     let database = fresh().await;
     let host = Host::start(&[(START_US, 0)]).await;
-    // Nobody reads repos: the gap stays for the operator.
+    // Reading repos is off: the gap stays for the operator.
     let settings = Settings::new()
         .with("DATABASE_URL", &database.url)
         .with("PLYR_SOURCES", host.source())

@@ -1,5 +1,5 @@
-//! Case S4: several indexers on one database. One works, the others take over when it ends, dies, hangs or is cut off; whoever
-//! has lost the lease writes nothing more.
+//! Case S4: several indexers on one database. One works, the others take over when it ends, dies, hangs or is cut off; one
+//! that has lost the lease writes nothing more.
 
 use std::{
     path::PathBuf,
@@ -44,19 +44,19 @@ const SECONDS: Duration = Duration::from_secs(20);
 
 const ONE_LEADS: &str =
     "SELECT count(*) = 1 FROM indexers i JOIN lease l ON l.indexer_id = i.id WHERE expires_at > clock_timestamp()";
-const SOMEBODY_WAITS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
+const ONE_WAITS_FOR_LOCK: &str = "SELECT count(*) > 0 FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND xact_start IS NOT NULL";
 
-/// A database, and an upstream that tells the first half of a history and, when it is told to go, the second; later
+/// A database for several indexers, and an upstream that sends the first half of a history and, after `go`, the second; later
 /// connections get all that follows their cursor.
-struct Scene {
+struct Fixture {
     database: TestDatabase,
     log: Log,
     upstream: Upstream,
     folder: tempfile::TempDir,
 }
 
-impl Scene {
+impl Fixture {
     async fn new(seed: u64) -> Self {
         println!("seed {seed}");
         let log = Log::of(&History::of(Shape { actors: 10, keys: 20, commits: 600 }, &mut Random::new(seed)));
@@ -126,7 +126,7 @@ fn half(lines: &[String]) -> usize {
     lines.len() / 2
 }
 
-fn tell(what: &str, since: Instant) {
+fn report(what: &str, since: Instant) {
     let took = since.elapsed();
     println!("{what}: {took:?}");
     assert!(took < SECONDS, "{what} took {took:?}");
@@ -149,21 +149,21 @@ fn status_of(database_url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_two_daemons_one_works() {
-    let scene = Scene::new(41).await;
-    let mut first = scene.start("index");
+    let fixture = Fixture::new(41).await;
+    let mut first = fixture.start("index");
     first.wait_for(LEADS);
-    let mut second = scene.start("serve");
+    let mut second = fixture.start("serve");
     second.wait_for(STANDS_BY);
-    let mut api = scene.start("api");
+    let mut api = fixture.start("api");
     api.wait_for("serving");
-    scene.upstream.go();
-    scene.ends_well().await;
-    assert_eq!(scene.upstream.requests().len(), 1, "a standby has connected to the upstream");
+    fixture.upstream.go();
+    fixture.ends_well().await;
+    assert_eq!(fixture.upstream.requests().len(), 1, "a standby has connected to the upstream");
     assert_eq!(metric(&first, "plyr_index_leading"), "plyr_index_leading 1");
     assert_eq!(metric(&second, "plyr_index_leading"), "plyr_index_leading 0");
     assert_eq!(metric(&first, "plyr_lease_takeovers_total"), "plyr_lease_takeovers_total{from=\"free\"} 1");
 
-    until(scene.pool(), "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
+    until(fixture.pool(), "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
     for process in [&second, &api] {
         let (status, answer) = get(&process.address("api"), "/ready");
         assert!(status == 200 || answer.contains("behind"), "{answer}");
@@ -174,7 +174,7 @@ async fn s4_two_daemons_one_works() {
             status["indexers"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
         assert_eq!(states, ["leading", "standby"], "{status}");
     }
-    let shown = status_of(&scene.database.url);
+    let shown = status_of(&fixture.database.url);
     assert!(shown.contains("  leading  ") && shown.contains("  standby  "), "{shown}");
     assert!(first.terminate().0.success());
     second.wait_for(LEADS);
@@ -182,35 +182,35 @@ async fn s4_two_daemons_one_works() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_the_other_takes_over_after_kill_9() {
-    let scene = Scene::new(42).await;
-    let (first, mut second) = scene.two().await;
+    let fixture = Fixture::new(42).await;
+    let (first, mut second) = fixture.two().await;
     let since = Instant::now();
     first.kill9();
     second.wait_for(LEADS);
-    tell("takeover after kill -9", since);
-    scene.ends_well().await;
-    tell("and all is in", since);
+    report("takeover after kill -9", since);
+    fixture.ends_well().await;
+    report("and all is in", since);
     assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"crashed\"} 1"));
 
-    let mut third = scene.start("index");
+    let mut third = fixture.start("index");
     third.wait_for(STANDS_BY);
     let since = Instant::now();
     second.kill9();
     third.wait_for(LEADS);
-    tell("takeover by a third", since);
-    scene.ends_well().await;
+    report("takeover by a third", since);
+    fixture.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_the_other_takes_over_after_sigterm() {
-    let scene = Scene::new(43).await;
-    let (first, mut second) = scene.two().await;
+    let fixture = Fixture::new(43).await;
+    let (first, mut second) = fixture.two().await;
     let since = Instant::now();
     let (status, _, log) = first.terminate();
     assert!(status.success(), "{log}");
     second.wait_for(LEADS);
-    tell("takeover after SIGTERM", since);
-    scene.ends_well().await;
+    report("takeover after SIGTERM", since);
+    fixture.ends_well().await;
     assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"free\"} 1"));
 }
 
@@ -227,102 +227,102 @@ const ONE_WAS_REFUSED: &str = "SELECT is_called FROM refusals";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_holder_that_wakes_up_with_a_batch_writes_nothing() {
-    let scene = Scene::new(44).await;
-    note_refusals(scene.pool()).await;
-    let (mut first, mut second) = scene.two().await;
-    let lock = scene.block().await;
-    scene.upstream.go();
-    until(scene.pool(), SOMEBODY_WAITS).await;
+    let fixture = Fixture::new(44).await;
+    note_refusals(fixture.pool()).await;
+    let (mut first, mut second) = fixture.two().await;
+    let lock = fixture.block().await;
+    fixture.upstream.go();
+    until(fixture.pool(), ONE_WAITS_FOR_LOCK).await;
     let since = Instant::now();
     first.signal(Signal::STOP);
     // The transaction still waits when the other takes over: it was ended.
     second.wait_for(LEADS);
-    tell("takeover after SIGSTOP inside a transaction", since);
+    report("takeover after SIGSTOP inside a transaction", since);
     lock.rollback().await.unwrap();
-    scene.ends_well().await;
-    let positions = dump::positions(scene.pool()).await;
-    assert!(!sqlx::query_scalar::<_, bool>(ONE_WAS_REFUSED).fetch_one(scene.pool()).await.unwrap());
+    fixture.ends_well().await;
+    let positions = dump::positions(fixture.pool()).await;
+    assert!(!sqlx::query_scalar::<_, bool>(ONE_WAS_REFUSED).fetch_one(fixture.pool()).await.unwrap());
 
     first.signal(Signal::CONT);
     first.wait_for(STANDS_DOWN);
-    until(scene.pool(), ONE_WAS_REFUSED).await;
+    until(fixture.pool(), ONE_WAS_REFUSED).await;
     first.wait_for(STANDS_BY);
     assert_eq!(metric(&first, "plyr_index_leading"), "plyr_index_leading 0");
-    assert_eq!(positions, dump::positions(scene.pool()).await, "the woken one has written");
-    scene.ends_well().await;
+    assert_eq!(positions, dump::positions(fixture.pool()).await, "the woken one has written");
+    fixture.ends_well().await;
     // And back again: what was dropped was dropped in order.
     second.kill9();
     first.wait_for(LEADS);
-    scene.ends_well().await;
+    fixture.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_holder_that_hangs_between_transactions_is_replaced() {
-    let scene = Scene::new(45).await;
-    let (mut first, mut second) = scene.two().await;
+    let fixture = Fixture::new(45).await;
+    let (mut first, mut second) = fixture.two().await;
     let since = Instant::now();
     first.signal(Signal::STOP);
-    scene.upstream.go();
+    fixture.upstream.go();
     second.wait_for(LEADS);
-    tell("takeover after SIGSTOP", since);
-    scene.ends_well().await;
+    report("takeover after SIGSTOP", since);
+    fixture.ends_well().await;
     first.signal(Signal::CONT);
     first.wait_for(STANDS_DOWN);
-    scene.ends_well().await;
-    until(scene.pool(), ONE_LEADS).await;
+    fixture.ends_well().await;
+    until(fixture.pool(), ONE_LEADS).await;
     assert!(metric(&second, "plyr_lease_takeovers_total").contains("from=\"expired\"} 1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_holder_killed_inside_a_transaction_does_not_keep_its_lease() {
-    let scene = Scene::new(46).await;
-    let (first, mut second) = scene.two().await;
-    let lock = scene.block().await;
-    scene.upstream.go();
-    until(scene.pool(), SOMEBODY_WAITS).await;
+    let fixture = Fixture::new(46).await;
+    let (first, mut second) = fixture.two().await;
+    let lock = fixture.block().await;
+    fixture.upstream.go();
+    until(fixture.pool(), ONE_WAITS_FOR_LOCK).await;
     let since = Instant::now();
-    // Its session in the database goes on waiting for the lock, and does not know that nobody listens.
+    // Its session in the database goes on waiting for the lock, and does not know that its client is gone.
     first.kill9();
     second.wait_for(LEADS);
-    tell("takeover after kill -9 inside a transaction", since);
+    report("takeover after kill -9 inside a transaction", since);
     lock.rollback().await.unwrap();
-    scene.ends_well().await;
+    fixture.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_connections_cut_again_and_again() {
-    let scene = Scene::new(47).await;
-    let (first, second) = scene.two().await;
-    scene.upstream.go();
+    let fixture = Fixture::new(47).await;
+    let (first, second) = fixture.two().await;
+    fixture.upstream.go();
     let mut cut = 0;
     for _ in 0..10 {
         cut += sqlx::query_scalar::<_, i64>(
             "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'plyr-likes'",
         )
-        .fetch_one(scene.pool())
+        .fetch_one(fixture.pool())
         .await
         .unwrap();
         // Long enough for some of them to come back, and for others to be cut while they do.
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    println!("{cut} connections were cut; the token is {}", scene.token().await);
-    assert!(cut > 10, "{cut}: the test proves nothing");
-    scene.ends_well().await;
-    until(scene.pool(), ONE_LEADS).await;
+    println!("{cut} connections were cut; the token is {}", fixture.token().await);
+    assert!(cut > 10, "{cut}: the test shows nothing");
+    fixture.ends_well().await;
+    until(fixture.pool(), ONE_LEADS).await;
     for process in [first, second] {
         assert!(process.terminate().0.success());
     }
 }
 
-/// The way to the database, which can be cut without either end being told.
-struct Way {
+/// A proxy to the database, which can stop forwarding without closing a connection.
+struct Proxy {
     folder: tempfile::TempDir,
     is_open: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
 
-impl Way {
+impl Proxy {
     fn to(url: &str) -> (Self, String) {
         let (before, behind) = url.split_once("host=").unwrap();
         let (host, rest) = behind.split_once('&').unwrap();
@@ -332,13 +332,13 @@ impl Way {
         let is_open = watch::Sender::new(true);
         let (opened, mut tasks) = (is_open.subscribe(), JoinSet::new());
         tasks.spawn(async move {
-            let mut ways = JoinSet::new();
+            let mut connections = JoinSet::new();
             loop {
                 let (near, _) = listener.accept().await.unwrap();
                 let far = UnixStream::connect(&server).await.unwrap();
                 let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                ways.spawn(carry(near_in, far_out, opened.clone()));
-                ways.spawn(carry(far_in, near_out, opened.clone()));
+                connections.spawn(carry(near_in, far_out, opened.clone()));
+                connections.spawn(carry(far_in, near_out, opened.clone()));
             }
         });
         let url = format!("{before}host={}&{rest}", folder.path().display());
@@ -361,24 +361,24 @@ async fn carry(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_holder_cut_off_from_the_database_stops_by_itself() {
-    let scene = Scene::new(48).await;
-    let (way, url) = Way::to(&scene.database.url);
-    let (mut first, mut second) = scene.two_on(&url).await;
+    let fixture = Fixture::new(48).await;
+    let (proxy, url) = Proxy::to(&fixture.database.url);
+    let (mut first, mut second) = fixture.two_on(&url).await;
     let since = Instant::now();
-    way.is_open.send_replace(false);
-    scene.upstream.go();
+    proxy.is_open.send_replace(false);
+    fixture.upstream.go();
     second.wait_for(LEADS);
-    tell("takeover from one that is cut off", since);
-    scene.ends_well().await;
+    report("takeover from one that is cut off", since);
+    fixture.ends_well().await;
     first.wait_for("the database has not answered for too long to go on");
     println!("it stood down after {:?}", since.elapsed());
-    let positions = dump::positions(scene.pool()).await;
+    let positions = dump::positions(fixture.pool()).await;
     // What it had sent arrives now.
-    way.is_open.send_replace(true);
+    proxy.is_open.send_replace(true);
     first.wait_for(STANDS_BY);
-    assert_eq!(positions, dump::positions(scene.pool()).await, "the one that was cut off has written");
-    scene.ends_well().await;
-    assert!(way.folder.path().exists());
+    assert_eq!(positions, dump::positions(fixture.pool()).await, "the one that was cut off has written");
+    fixture.ends_well().await;
+    assert!(proxy.folder.path().exists());
 }
 
 fn indexer(id: i64) -> Indexer {
@@ -403,7 +403,7 @@ async fn s4_a_batch_under_an_old_token_is_refused_whole() {
         connections.push(PgConnection::connect(&database.url).await.unwrap());
     }
     let [first, second, writer] = &mut connections[..] else { panic!("three") };
-    let old = take(first, 1).await.expect("nobody has it");
+    let old = take(first, 1).await.expect("the lease is free");
     let batch = |value| Batch {
         positions: vec![Reached::to(Arc::from("a source"), PositionKind::FirehoseSeq, value)],
         ..Batch::default()
@@ -421,7 +421,7 @@ async fn s4_a_batch_under_an_old_token_is_refused_whole() {
     assert!(matches!(refused, ApplyError::TakenOver), "{refused}");
     assert_eq!(dump::positions(&database.pool).await[0].2, 1, "a refused batch has left something");
     applier().under(new).apply(writer, &batch(3)).await.expect("the new holder writes over the same connection");
-    // Whoever has no token, as an operator's command, is not asked for it.
+    // A writer without a token, such as an operator's command, is not asked for it.
     applier().apply(writer, &batch(4)).await.expect("a command writes");
     assert_eq!(dump::positions(&database.pool).await[0].2, 4);
 }
@@ -432,7 +432,7 @@ async fn s4_the_lease_changes_hands_between_transactions() {
     let mut first = PgConnection::connect(&database.url).await.unwrap();
     let mut second = PgConnection::connect(&database.url).await.unwrap();
     let mut writer = PgConnection::connect(&database.url).await.unwrap();
-    let old = take(&mut first, 1).await.expect("nobody has it");
+    let old = take(&mut first, 1).await.expect("the lease is free");
     let found = lease::find(&mut second).await.unwrap();
     expire(&database.pool).await;
     let taken = lease::take(&mut second, &indexer(2), found, Duration::from_mins(1)).await.unwrap();

@@ -31,7 +31,7 @@ use crate::support::{
 };
 use crate::{
     cases::backfill::{of_sim, wrong},
-    pipeline::pds::{Hands, names, open_client},
+    pipeline::pds::{ManualClock, names, open_client},
 };
 
 /// Of whom all this is.
@@ -81,33 +81,34 @@ fn document(net: Net, pds: &str) -> Reply {
 }
 
 /// An index in which an account likes a track, and the hosts that can be asked about it.
-struct Doubt {
+struct Fixture {
     world: World,
     net: Arc<Mutex<Net>>,
     pds: Host,
-    hands: Hands,
+    manual_clock: ManualClock,
     identities: Identities,
     second: i64,
     _plc: Host,
 }
 
-impl Doubt {
+impl Fixture {
     async fn new() -> Self {
         let net = Arc::new(Mutex::new(Net::Unreachable));
-        let told = net.clone();
+        let shared = net.clone();
         let pds = Host::start(move |asked| {
             assert!(asked.target.starts_with("/xrpc/com.atproto.sync.getRepoStatus?"), "{asked:?}");
-            say_of_repo(*told.lock().unwrap())
+            say_of_repo(*shared.lock().unwrap())
         })
         .await;
-        let (told, url) = (net.clone(), pds.url());
-        let plc = Host::start(move |_| document(*told.lock().unwrap(), &url)).await;
-        let hands = Hands::new();
-        let directory = Directory::new(open_client(&hands), names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
+        let (shared, url) = (net.clone(), pds.url());
+        let plc = Host::start(move |_| document(*shared.lock().unwrap(), &url)).await;
+        let manual_clock = ManualClock::new();
+        let directory =
+            Directory::new(open_client(&manual_clock), names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         let world = World::new().await;
         let options = IdentityOptions { pace: Duration::from_millis(1), jitter: || 1.0, ..IdentityOptions::default() };
-        let identities = Identities::new(world.database.pool.clone(), directory, hands.clock(), options);
-        Self { world, net, pds, hands, identities, second: 0, _plc: plc }
+        let identities = Identities::new(world.database.pool.clone(), directory, manual_clock.clock(), options);
+        Self { world, net, pds, manual_clock, identities, second: 0, _plc: plc }
     }
 
     /// Begins again: a like, and this word on its actor.
@@ -115,7 +116,7 @@ impl Doubt {
         self.world.clear().await;
         self.world.play();
         self.second += 4 * 3_600;
-        self.hands.set(Timestamp::from_micros(START_US + (self.second + 60) * 1_000_000).unwrap());
+        self.manual_clock.set(Timestamp::from_micros(START_US + (self.second + 60) * 1_000_000).unwrap());
         let rev = tid(START_US + self.second * 1_000_000, 1);
         let body = like(&track_uri(0, 0), "2025-01-01T00:00:00Z");
         self.world.commit(&[Commit::new(&did(WHO), rev, vec![Operation::like(&key(1, 0), body)])]).await;
@@ -128,7 +129,8 @@ impl Doubt {
     async fn ask(&mut self, net: Net) -> (bool, bool) {
         *self.net.lock().unwrap() = net;
         let pool = self.world.database.pool.clone();
-        let context = Context { pool: pool.clone(), identities: self.identities.clone(), clock: self.hands.clock() };
+        let context =
+            Context { pool: pool.clone(), identities: self.identities.clone(), clock: self.manual_clock.clock() };
         let asked = accounts::run(context, Until::NothingIsDue, CancellationToken::new()).await.unwrap();
         assert_eq!(asked, 1, "{net:?}");
         let pool = &pool;
@@ -141,7 +143,7 @@ impl Doubt {
     }
 
     /// Whether an account is still to be asked about.
-    async fn is_in_doubt(&self) -> bool {
+    async fn has_check(&self) -> bool {
         let pool = &self.world.database.pool;
         sqlx::query_scalar("SELECT EXISTS (SELECT FROM account_checks)").fetch_one(pool).await.unwrap()
     }
@@ -149,10 +151,10 @@ impl Doubt {
 
 #[tokio::test]
 async fn a2_what_each_answer_of_an_accounts_server_does() {
-    let mut doubt = Doubt::new().await;
+    let mut fixture = Fixture::new().await;
     let (hidden, deleted) = ((false, Some("deactivated")), (false, Some("deleted")));
     let (throttled, gone) = ((false, Some("throttled")), (false, false));
-    // The word that made us ask; what was answered; whether it is shown, whether it is kept; and whether doubt is left.
+    // The event that led to the check; what was answered; whether the account is shown, whether it is kept; and whether a check is left.
     let cases = [
         (hidden, Net::Status(true, None), (true, true), false),
         (hidden, Net::Status(false, Some("deactivated")), (false, true), false),
@@ -184,19 +186,19 @@ async fn a2_what_each_answer_of_an_accounts_server_does() {
         (throttled, Net::Directory(404), (true, true), true),
         (hidden, Net::Directory(410), gone, false),
     ];
-    for (word, net, expected, is_doubtful) in cases {
-        doubt.begin(word).await;
-        let found = doubt.ask(net).await;
-        assert_eq!((found, doubt.is_in_doubt().await), (expected, is_doubtful), "{word:?}, then {net:?}");
-        if is_doubtful {
+    for (word, net, expected, has_check_left) in cases {
+        fixture.begin(word).await;
+        let found = fixture.ask(net).await;
+        assert_eq!((found, fixture.has_check().await), (expected, has_check_left), "{word:?}, then {net:?}");
+        if has_check_left {
             // When a host answers, that stands.
-            doubt.hands.advance(Duration::from_hours(2));
-            doubt.world.advance_to(doubt.hands.now().micros());
-            assert_eq!(doubt.ask(Net::Status(true, None)).await, (true, true), "{word:?}, {net:?}, and all is well");
-            assert!(!doubt.is_in_doubt().await);
+            fixture.manual_clock.advance(Duration::from_hours(2));
+            fixture.world.advance_to(fixture.manual_clock.now().micros());
+            assert_eq!(fixture.ask(Net::Status(true, None)).await, (true, true), "{word:?}, {net:?}, and all is well");
+            assert!(!fixture.has_check().await);
         }
     }
-    assert!(doubt.pds.asked().len() > 15, "the server was asked");
+    assert!(fixture.pds.asked().len() > 15, "the server was asked");
 }
 
 /// A world of two hosts, and who of the first one has likes to lose.
@@ -241,10 +243,10 @@ async fn a5_an_account_that_moves_is_read_where_it_lives_by_now() {
         let program = Program::serve(&settings).await;
         // As if an hour had passed: what failed is tried again.
         let again = "UPDATE repos SET due_at = now() WHERE state <> 'done'";
-        let doubt = "UPDATE account_checks SET due_at = now()";
+        let make_due = "UPDATE account_checks SET due_at = now()";
         program
             .wait_until("the mover is shown as the new host says", async |_| {
-                for statement in [again, doubt] {
+                for statement in [again, make_due] {
                     sqlx::query(statement).execute(&database.pool).await.expect("a statement");
                 }
                 let wrong = wrong(&sim, &database).await;

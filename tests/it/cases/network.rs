@@ -87,7 +87,7 @@ async fn a_network_that_was_there_before_us_comes_in_complete() {
     let shown = async |program: &Program| program.get("/tracks/by-uri", &[("uri", &mark.uri)]).await.map(drop);
     program.wait_until("the last write is seen", shown).await;
     until_all(&database, "SELECT count(*) = 0 FROM account_checks").await;
-    // Who came back is read once more, if nobody gave the repo when it was to be read.
+    // A restored account is read once more, if no host served its repo at the first attempt.
     until_all(&database, enough).await;
     until_all(&database, "SELECT bool_and(state = 'closed') IS NOT FALSE FROM gaps").await;
     let truth = Truth::read(&accounts, &BTreeSet::new()).await;

@@ -297,7 +297,7 @@ async fn track_id(world: &World, uri: &str) -> i64 {
         .expect("the track has an id from its first mention")
 }
 
-/// S1: what the writer remembered of a database is nobody's in an older state of it.
+/// S1: what the writer cached of a database does not hold for an older state of it.
 #[tokio::test]
 async fn s1_a_database_that_was_restored_is_written_to_as_it_is() {
     let mut world = World::new().await;

@@ -85,7 +85,7 @@ async fn b4_one_broken_host_does_not_delay_the_others() {
 async fn t14_what_no_source_carries_is_found_in_the_repos() {
     let (network, database) = (Network::start_fast().await, fresh().await);
     let accounts = make_accounts(&network, 4).await;
-    // The stream begins now and never tells of what was written before, nor of who wrote it.
+    // The stream begins now and never sends what was written before, nor of who wrote it.
     let settings = of_network(&database, &network).with("PLYR_SOURCES", network.source()).with("PLYR_START", "live");
     let program = Program::serve(&settings).await;
     until(&database.pool, "SELECT count(*) >= 5 AND bool_and(state = 'done') FROM repos").await;
@@ -135,7 +135,7 @@ async fn a_gap_of_a_source_closes_when_all_repos_have_been_read() {
     let accounts = make_accounts(&network, 3).await;
     let settings = of_network(&database, &network);
     said(&settings, &["backfill", "--discover"]);
-    // What the stream had told while the index was away is missing from it.
+    // What the stream had sent while the index was away is missing from it.
     let songs = accounts[0].list_records("fm.plyr.track").await;
     for fan in &accounts[1..] {
         let likes = fan.list_records("fm.plyr.like").await;
@@ -270,8 +270,8 @@ async fn versions(database: &TestDatabase) -> Vec<String> {
     for table in RECORD_TABLES.split(' ') {
         let question =
             format!("SELECT count(*)::text || ' ' || coalesce(max(xmin::text::bigint), 0)::text FROM {table}");
-        let told = sqlx::query_scalar(sqlx::AssertSqlSafe(question)).fetch_one(&mut connection).await;
-        found.push(told.expect("a version"));
+        let version = sqlx::query_scalar(sqlx::AssertSqlSafe(question)).fetch_one(&mut connection).await;
+        found.push(version.expect("a version"));
     }
     connection.close().await.expect("it closes");
     found

@@ -84,15 +84,14 @@ async fn o13_a_like_by_an_actor_never_seen() {
 }
 
 #[tokio::test]
-async fn o13_a_handle_told_is_not_a_handle_confirmed() {
+async fn o13_a_handle_in_an_identity_event_is_not_a_confirmed_handle() {
     let mut world = World::new().await;
     let (did, now) = (did(0), START_US);
     world.raw(v1_identity(&did, Some("old.example"), now), vec![]).await;
     world.raw(v1_identity(&did, Some("new.example"), now + 2), vec![]).await;
     world.raw(v1_identity(&did, Some("late.example"), now + 1), vec![]).await;
-    let strangers: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM actors").fetch_one(&world.database.pool).await.unwrap();
-    assert_eq!(strangers, 0, "a stranger's handle makes nobody known");
+    let known: i64 = sqlx::query_scalar("SELECT count(*) FROM actors").fetch_one(&world.database.pool).await.unwrap();
+    assert_eq!(known, 0, "an identity event of an unknown DID makes no actor");
     world.commit(&[Commit::new(&did, rev(1), vec![Operation::like(&key(1, 0), like(&track_uri(1, 0), AT))])]).await;
     let handle: Option<String> = sqlx::query_scalar("SELECT handle FROM actors WHERE did = $1")
         .bind(&did)
@@ -206,7 +205,7 @@ async fn o15_what_postgres_or_the_data_model_cannot_hold_is_refused_by_name() {
     let reasons = |of: &[(String, Option<String>)]| of.iter().map(|(reason, _)| reason.clone()).collect::<Vec<_>>();
     assert_eq!(reasons(&found), reasons(&expected));
     assert_eq!(found[..4], expected[..4]);
-    // The bytes of a refused record are kept up to their bound, and their number is told.
+    // The bytes of a refused record are kept up to their bound, and their full length is recorded.
     let (kept, length): (i32, i64) =
         sqlx::query_as("SELECT length(raw), raw_length FROM rejects WHERE raw_length > 1000000")
             .fetch_one(&world.database.pool)

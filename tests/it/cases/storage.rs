@@ -99,7 +99,7 @@ async fn s1_postgres_away_for_ten_seconds_and_restarted() {
     until_as(&pool, &log.model()).await;
     assert_eq!(dump::miscounted(&pool).await, Vec::<String>::new());
     program
-        .wait_until("the API tells the last count", async |program| match answer(program, &uri).await? {
+        .wait_until("the API shows the last count", async |program| match answer(program, &uri).await? {
             found if found == count => Ok(()),
             found => Err(format!("{found} likes instead of {count}")),
         })
@@ -226,7 +226,7 @@ async fn s1_an_error_that_is_about_no_row_and_no_outage_ends_the_index() {
 
 const FANS: usize = 20;
 
-/// In this round every fan moves on to the round's track, and list, track title and profile tell the round.
+/// In this round every fan moves on to the round's track, and list, track title and profile name the round.
 fn a_round(round: usize) -> Vec<Commit> {
     let second = i64::try_from(round).expect("few");
     let name = format!("round {round}");

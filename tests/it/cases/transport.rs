@@ -1,4 +1,4 @@
-//! Cases T1, T3, T4, T17 and T18: what the wire does, through the library's pump, with an upstream that does what it is told.
+//! Cases T1, T3, T4, T17 and T18: what the wire does, through the library's pump, with a scripted upstream.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::support::{
 
 const AT: &str = "2025-01-01T00:00:00Z";
 
-/// A like by the fan number `number`, told at `time_us`.
+/// A like by the fan number `number`, sent at `time_us`.
 fn like_at(number: usize, time_us: i64) -> (String, Vec<Write>) {
     let rev = tid(START_US + i64::try_from(number).expect("small") * 1_000, 1);
     let commit = Commit::new(&did(number + 3), rev, vec![Operation::like(&key(1, number), like(&track_uri(0, 0), AT))]);
@@ -79,15 +79,15 @@ async fn breaks_after(first: usize, events: Vec<(i64, String)>) -> Upstream {
 /// position is then that of the latest event which is not of the future, and nothing is taken for a gap.
 async fn survives_a_break(events: Vec<(i64, usize)>, first: usize) {
     let database = fresh().await;
-    let told: Vec<(i64, (String, Vec<Write>))> =
+    let sent: Vec<(i64, (String, Vec<Write>))> =
         events.iter().map(|(time_us, number)| (*time_us, like_at(*number, *time_us))).collect();
-    let model = |count: usize| Model::of(told[..count].iter().flat_map(|(_, (_, writes))| writes));
+    let model = |count: usize| Model::of(sent[..count].iter().flat_map(|(_, (_, writes))| writes));
     let upstream =
-        breaks_after(first, told.iter().map(|(time_us, (text, _))| (*time_us, text.clone())).collect()).await;
+        breaks_after(first, sent.iter().map(|(time_us, (text, _))| (*time_us, text.clone())).collect()).await;
     let pump = Pump::start(&database.pool, &format!("jetstream+ws://{}", upstream.address));
     until_as(&database.pool, &model(first)).await;
     upstream.go();
-    until_as(&database.pool, &model(told.len())).await;
+    until_as(&database.pool, &model(sent.len())).await;
     assert!(upstream.has_done("drop"), "the connection was not broken");
     assert!(upstream.requests().len() >= 2);
     pump.stop().await;
@@ -275,8 +275,8 @@ async fn until_as_far_as_likes(pool: &sqlx::PgPool, model: &Model) {
 #[tokio::test]
 async fn t18_a_single_event_is_committed_promptly() {
     let database = fresh().await;
-    let told: Vec<(String, Vec<Write>)> = (0..10).map(|number| like_at(number, START_US + 1_000)).collect();
-    let texts: Vec<String> = told.iter().map(|(text, _)| text.clone()).collect();
+    let sent: Vec<(String, Vec<Write>)> = (0..10).map(|number| like_at(number, START_US + 1_000)).collect();
+    let texts: Vec<String> = sent.iter().map(|(text, _)| text.clone()).collect();
     let upstream = Upstream::start(move |_| {
         let mut acts: Vec<Act> = texts.iter().flat_map(|text| [Act::WaitForGo, Act::Text(text.clone())]).collect();
         acts.push(Act::Stay);
@@ -286,12 +286,12 @@ async fn t18_a_single_event_is_committed_promptly() {
     let pump = Pump::start(&database.pool, &format!("jetstream+ws://{}", upstream.address));
     upstream.wait_until(|upstream| !upstream.requests().is_empty()).await;
     let mut delays = Vec::new();
-    for count in 1..=told.len() {
+    for count in 1..=sent.len() {
         upstream.go();
         upstream
             .wait_until(|upstream| upstream.done().iter().filter(|(_, name)| name == "text").count() == count)
             .await;
-        let model = Model::of(told[..count].iter().flat_map(|(_, writes)| writes));
+        let model = Model::of(sent[..count].iter().flat_map(|(_, writes)| writes));
         delays.push(until_as(&database.pool, &model).await);
     }
     delays.sort();

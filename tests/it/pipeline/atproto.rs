@@ -1,4 +1,4 @@
-//! Our identifiers, held against those of atrium and against examples of the specifications.
+//! Our identifiers, compared with those of atrium and against examples of the specifications.
 
 use atrium_api::types::string as atrium;
 use ipld_core::cid::multibase;

@@ -46,7 +46,15 @@ fn foreign_commits(repo: &mut Repo, revs: impl Iterator<Item = i64>) -> Vec<Ipld
 
 fn frame(host: usize, kind: &str, payload: &Ipld) -> Message {
     let bytes = message(&json!({"op": 1, "t": kind}), payload);
-    Message { host, dialect: Dialect::Firehose, position: 1, bytes, writes: Vec::new(), said: None, garbage: false }
+    Message {
+        host,
+        dialect: Dialect::Firehose,
+        position: 1,
+        bytes,
+        writes: Vec::new(),
+        account_event: None,
+        garbage: false,
+    }
 }
 
 async fn deliver(world: &mut World, host: usize, payloads: &[Ipld]) {
@@ -117,7 +125,7 @@ async fn t15_two_sources_that_each_miss_others_follow_on_together() {
 }
 
 #[tokio::test]
-async fn strangers_are_not_followed_and_a_new_actor_begins() {
+async fn unknown_actors_are_not_followed_and_a_new_actor_begins() {
     let mut world = World::new().await;
     let mut repo = Repo::new("did:plc:one", 7);
     let foreign = foreign_commits(&mut repo, 0..6);
@@ -132,7 +140,7 @@ async fn strangers_are_not_followed_and_a_new_actor_begins() {
     assert_eq!((breaks(&world).await, count(&world).await), (Vec::new(), 1));
 }
 
-/// Both commits follow on the same one by their revs; only the roots tell that the second is of another history.
+/// Both commits follow on the same one by their revs; only the roots show that the second is of another history.
 #[tokio::test]
 async fn a_history_that_forks_shows_by_its_roots() {
     let mut world = World::new().await;
@@ -147,7 +155,7 @@ async fn a_history_that_forks_shows_by_its_roots() {
 }
 
 #[tokio::test]
-async fn a9_a_sync_begins_a_repo_anew() {
+async fn a9_a_sync_begins_a_repo_again() {
     let mut world = World::new().await;
     let mut repo = Repo::new("did:plc:one", 7);
     let before = commits(&mut repo, 2);

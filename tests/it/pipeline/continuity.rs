@@ -98,11 +98,11 @@ fn t6_without_a_position_nothing_is_missing() {
 }
 
 #[test]
-fn t13_a_quiet_night_is_told_from_an_absence() {
+fn t13_a_quiet_night_is_distinguished_from_an_absence() {
     let (last, now) = (START_US, START_US + 30 * HOUR);
     // The upstream no longer keeps the last event, but nothing came after it until an hour ago.
     no_gap(&micros_after(last, Some(now - HOUR), &[now - MINUTE], now));
-    // Nobody knows what came in those thirty hours.
+    // It is unknown what came in those thirty hours.
     only_gap(&micros_after(last, None, &[now - MINUTE], now));
     // We were away for longer than an upstream keeps.
     let (_, from, _) = only_gap(&micros_after(last, Some(now - 25 * HOUR), &[now - MINUTE], now));
@@ -142,7 +142,7 @@ fn t13_what_an_upstream_dropped_before_the_quiet_is_not_missed() {
         source.on_open(&Opening { asked, ..opening(kind, Some(100), Some(lost)) }, at(now)).is_some()
     };
     assert!(!begin(Some(now - HOUR), Lost::TooOld, Asked::Oldest));
-    assert!(begin(None, Lost::TooOld, Asked::Oldest), "nobody was there");
+    assert!(begin(None, Lost::TooOld, Asked::Oldest), "no connection was open");
     assert!(begin(Some(now - 30 * HOUR), Lost::TooOld, Asked::Oldest), "too long ago");
     assert!(begin(Some(now - HOUR), Lost::TooOld, Asked::Live), "what came in the last hour is not asked for");
     assert!(begin(Some(now - HOUR), Lost::Reset, Asked::Oldest));
@@ -167,7 +167,7 @@ fn t7_stamps_far_below_what_was_asked_for_are_a_repetition_or_a_future_position(
     let repeated: Vec<i64> = (0..200).map(|step| last - 40 * HOUR + step * 15 * MINUTE).collect();
     let found = micros_after(last, None, &repeated, now);
     no_gap(&found);
-    // A host that takes the position for its future tells what happens now, by its own clock.
+    // A host that takes the position for its future sends what happens now, by its own clock.
     let kind = PositionKind::JetstreamV1Micros;
     let mut source = stored(kind, Some((last, last)), None);
     source.on_open(&opening(kind, Some(last), None), at(START_US));
@@ -184,7 +184,7 @@ fn t7_stamps_far_below_what_was_asked_for_are_a_repetition_or_a_future_position(
 }
 
 #[test]
-fn t8_a_firehose_that_counts_anew() {
+fn t8_a_firehose_that_resets_its_numbers() {
     let kind = PositionKind::FirehoseSeq;
     let now = START_US + HOUR;
     for number in [1, 99, 100] {
@@ -231,9 +231,9 @@ fn t6_what_an_upstream_says_of_a_cursor() {
     let mut source = stored(kind, Some((100, START_US)), None);
     source.on_open(&opening(kind, Some(100), None), at(START_US));
     assert_eq!(source.on_notice("ConsumerTooSlow"), Finding::default());
-    let heard = source.on_notice("OutdatedCursor");
+    let finding = source.on_notice("OutdatedCursor");
     let from = End { value: Some(100), at: Some(at(START_US)) };
-    assert_eq!(only_gap(std::slice::from_ref(&heard)), (GapReason::TooOld, from, End::default()));
+    assert_eq!(only_gap(std::slice::from_ref(&finding)), (GapReason::TooOld, from, End::default()));
     assert_eq!(source.on_notice("OutdatedCursor"), Finding::default(), "once for each connection");
     let to = End { value: Some(900), at: Some(at(START_US + HOUR)) };
     let ended = source.on_message(End { value: Some(900), at: to.at }, at(START_US + HOUR)).gap.expect("it ends here");
@@ -241,9 +241,9 @@ fn t6_what_an_upstream_says_of_a_cursor() {
     no_gap(&[source.on_message(End { value: Some(901), at: to.at }, at(START_US + HOUR))]);
 
     source.on_open(&opening(kind, Some(901), None), at(START_US));
-    let heard = source.on_notice("FutureCursor");
-    assert!(heard.restarts, "the oldest takes the position's place");
-    let (reason, from, _) = only_gap(&[heard]);
+    let finding = source.on_notice("FutureCursor");
+    assert!(finding.restarts, "the oldest takes the position's place");
+    let (reason, from, _) = only_gap(&[finding]);
     assert_eq!((reason, from), (GapReason::Future, End { value: Some(901), at: None }));
 }
 
@@ -261,7 +261,7 @@ fn t6_a_loss_that_the_source_tells_of_ends_with_the_first_that_comes() {
         let opened = source.on_open(&opening(kind, Some(100), Some(lost.clone())), at(START_US)).expect("a gap");
         let GapChange::Opens { reason: found, to, .. } = opened.change else { panic!("{opened:?}") };
         assert_eq!((found, to), (reason, End::default()));
-        // The process dies before anything comes, and the next one is told the same.
+        // The process dies before anything comes, and the next one receives the same.
         let mut source = stored(kind, Some((100, START_US)), None);
         assert!(source.on_open(&opening(kind, Some(100), Some(lost)), at(START_US)).is_some());
         let finding = source.on_message(End { value: Some(7), at: Some(at(START_US + HOUR)) }, at(START_US + HOUR));
@@ -278,12 +278,12 @@ fn t5_a_position_of_another_space_is_no_loss_where_what_comes_begins_before_it()
     assert!(source.on_open(&opening(kind, Some(100), Some(Lost::Mismatch)), at(START_US)).is_some());
     let finding =
         source.on_message(End { value: Some(START_US - HOUR), at: Some(at(START_US - HOUR)) }, at(START_US + HOUR));
-    let change = finding.gap.expect("it is settled").change;
+    let change = finding.gap.expect("the gap closes").change;
     assert!(matches!(change, GapChange::Proves { reason: GapReason::Mismatch, .. }), "{change:?}");
 }
 
 /// A Jetstream that keeps some hours, and what one of its clients has of it.
-struct Life {
+struct Simulation {
     random: Random,
     /// By stamp, as it keeps them.
     kept: Vec<i64>,
@@ -293,7 +293,7 @@ struct Life {
     found: usize,
 }
 
-impl Life {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let source = stored(PositionKind::JetstreamV1Micros, None, None);
         Self { random: Random::new(seed), kept: Vec::new(), now: START_US, committed: None, source, found: 0 }
@@ -341,25 +341,25 @@ impl Life {
 #[test]
 fn t4_ordinary_life_has_no_gap_and_a_loss_of_memory_has_one() {
     for seed in 0..200 {
-        let mut life = Life::new(seed);
+        let mut simulation = Simulation::new(seed);
         for _ in 0..20 {
-            let live = life.random.below(8);
-            life.connect(live);
-            for _ in 0..life.random.below(5) {
-                life.happen();
+            let live = simulation.random.below(8);
+            simulation.connect(live);
+            for _ in 0..simulation.random.below(5) {
+                simulation.happen();
             }
-            if life.random.percent(30) {
-                life.restart();
+            if simulation.random.percent(30) {
+                simulation.restart();
             }
         }
-        assert_eq!(life.found, 0, "seed {seed}");
+        assert_eq!(simulation.found, 0, "seed {seed}");
         // An hour that the host does not keep.
-        life.now += HOUR;
-        life.kept.clear();
-        life.happen();
-        life.connect(3);
-        life.connect(3);
-        let had_something = life.committed.is_some();
-        assert_eq!(life.found, usize::from(had_something), "seed {seed}");
+        simulation.now += HOUR;
+        simulation.kept.clear();
+        simulation.happen();
+        simulation.connect(3);
+        simulation.connect(3);
+        let had_something = simulation.committed.is_some();
+        assert_eq!(simulation.found, usize::from(had_something), "seed {seed}");
     }
 }

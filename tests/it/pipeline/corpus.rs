@@ -1,4 +1,4 @@
-//! Bytes of the real network, held against what other programs made of them. They are strangers' records and not kept with
+//! Bytes of the real network, compared with what other programs made of them. They are records of real accounts and not kept with
 //! the sources: where they are not found, a line says that the test was skipped.
 
 use std::{collections::BTreeMap, path::PathBuf};
@@ -41,23 +41,23 @@ pub fn read_frames(corpus: &std::path::Path) -> Vec<Vec<u8>> {
     frames
 }
 
-/// One event in the words of both sides: whose, then what.
+/// One event in a form that both sides have: its DID, then its commit.
 fn commit_events(frame: &[u8]) -> Vec<Value> {
     let message = firehose::read_message(frame).unwrap();
     let Some(commit) = message.commit() else { return Vec::new() };
     let blocks = commit.blocks().unwrap();
     let event = |operation: firehose::RawOperation<'_>| {
         let (collection, rkey) = operation.path.unwrap().split_once('/').unwrap();
-        let mut told = json!({
+        let mut fields = json!({
             "rev": commit.rev(), "operation": operation.action, "collection": collection, "rkey": rkey,
         });
         if let Some(cid) = operation.cid {
             let block = blocks.find(&cid).expect("a commit carries the records that it names");
             assert_eq!(Cid::of_record(block), cid);
-            told["cid"] = cid.to_string().into();
-            told["record"] = record_json(RawFormat::RecordCbor, block).unwrap();
+            fields["cid"] = cid.to_string().into();
+            fields["record"] = record_json(RawFormat::RecordCbor, block).unwrap();
         }
-        json!({ "did": commit.did(), "commit": told })
+        json!({ "did": commit.did(), "commit": fields })
     };
     commit.operations().unwrap().map(event).collect()
 }

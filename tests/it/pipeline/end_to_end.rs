@@ -45,7 +45,7 @@ async fn wait_until_liked(program: &Program, did: &str, uri: &str, expected: boo
         .await;
 }
 
-/// Makes a token for a program that reads in the name of somebody.
+/// Makes a token for a program that reads in the name of an actor.
 fn create_token(settings: &Settings, did: &str) -> String {
     let output = settings.run(&["tokens", "create", "--did", did, "--expires", "30d"]);
     let stdout = String::from_utf8(output.stdout).expect("a token is text");
@@ -72,8 +72,8 @@ async fn first_like() {
     assert_eq!(batch, json!({id.to_string(): true, (id + 1_000_000).to_string(): false}));
     let written = program.post(&format!("/tracks/{id}/like"), &token, &Value::Null).await;
     assert!(written.as_ref().is_err_and(|error| error.contains(": 403 ")), "the token only reads: {written:?}");
-    let stranger = program.post("/tracks/likes/batch", "nobody's token", &ask).await;
-    assert!(stranger.as_ref().is_err_and(|error| error.contains(": 401 ")), "{stranger:?}");
+    let refused = program.post("/tracks/likes/batch", "not a token", &ask).await;
+    assert!(refused.as_ref().is_err_and(|error| error.contains(": 401 ")), "{refused:?}");
 
     fan.delete("fm.plyr.like", liked.rkey()).await;
     wait_until_liked(&program, &fan.did, &song.uri, false).await;
@@ -96,7 +96,7 @@ struct World {
     /// Marks the end of each round.
     marker: Account,
     lists_made: usize,
-    handles_told: bool,
+    handles_known: bool,
 }
 
 impl World {
@@ -114,7 +114,7 @@ impl World {
             track_uris.extend(artist.apply_writes(&tracks).await.into_iter().flatten().map(|track| track.uri));
         }
         let marker = network.account("marker").await;
-        Self { random: StdRng::seed_from_u64(SEED), accounts, track_uris, marker, lists_made: 0, handles_told: false }
+        Self { random: StdRng::seed_from_u64(SEED), accounts, track_uris, marker, lists_made: 0, handles_known: false }
     }
 
     async fn tracks(&self) -> Vec<Stored> {
@@ -125,7 +125,7 @@ impl World {
         tracks
     }
 
-    /// One commit of many operations by everybody, and some single writes.
+    /// One commit of many operations by each account, and some single writes.
     async fn play_round(&mut self) {
         let tracks = self.tracks().await;
         for number in 0..self.accounts.len() {
@@ -181,18 +181,18 @@ impl World {
         self.track_uris.insert(artist.create("fm.plyr.track", track("New")).await.uri);
     }
 
-    /// Everybody takes the handle that the next one had.
+    /// Each account takes the handle that the next one had.
     async fn swap_handles(&mut self) {
         let names = self.accounts.iter().map(|account| account.handle.trim_end_matches(".test").to_owned());
         let mut names: Vec<String> = names.collect();
         names.rotate_left(1);
         for (number, account) in self.accounts.iter_mut().enumerate() {
-            account.update_handle(&format!("nobody{number}")).await;
+            account.update_handle(&format!("spare{number}")).await;
         }
         for (name, account) in names.iter().zip(&mut self.accounts) {
             account.update_handle(name).await;
         }
-        self.handles_told = true;
+        self.handles_known = true;
     }
 
     /// Waits until the program has everything that was written so far. The firehose of one PDS is in order: once the last
@@ -218,10 +218,10 @@ impl World {
     /// Compares, once: what was written before must all be there.
     async fn compare(&self, program: &Program) {
         self.catch_up(program).await;
-        if self.handles_told {
+        if self.handles_known {
             self.wait_for_handles(program).await;
         }
-        let truth = Truth::read(&self.accounts, &self.track_uris).await.with_handles(self.handles_told);
+        let truth = Truth::read(&self.accounts, &self.track_uris).await.with_handles(self.handles_known);
         println!("compared {} likes", truth.like_count());
         truth.assert_shown_by(program).await;
     }
@@ -273,9 +273,9 @@ async fn end_to_end() {
     world.compare(&program).await;
 }
 
-/// Nothing is read from the repos here: what is shown has been proven, commit by commit.
+/// Nothing is read from the repos here: what is shown was verified commit by commit.
 #[tokio::test]
-async fn all_that_a_real_pds_sends_is_proven() {
+async fn each_commit_of_a_real_pds_is_verified() {
     let network = Network::start().await;
     let settings = settings_for(&network).with("PLYR_VERIFY", "reject").with("PLYR_READ_REPOS", "false");
     let mut world = World::create(&network).await;
@@ -293,7 +293,7 @@ async fn all_that_a_real_pds_sends_is_proven() {
     assert!(outcomes.len() == 1 && outcomes[0].starts_with("verified"), "{outcomes:?}");
 }
 
-/// An account deactivated, brought back and deleted: nothing of anybody else may be lost by it. What is seen of the account
+/// An account deactivated, brought back and deleted: nothing of other accounts may be lost by it. What is seen of the account
 /// itself is only printed; rule 9 asks for more than the stream alone can say.
 async fn lose_accounts(network: &Network, program: &Program, world: &World) {
     let leaver = network.account("leaver").await;

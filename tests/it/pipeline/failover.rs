@@ -412,13 +412,13 @@ impl Naive {
     fn score(&self, source: usize) -> Score {
         let mut score = Score::default();
         // What happened to the source, in order: a miss, or a delivery.
-        let mut fates: BTreeMap<(usize, u64), bool> = BTreeMap::new();
+        let mut outcomes: BTreeMap<(usize, u64), bool> = BTreeMap::new();
         for key in self.commits.keys() {
             let Some(first) = self.first(*key) else { continue };
             let delivery = self.delivery(source, *key, first).filter(|place| self.is_known(*key, *place));
             let miss = self.miss(source, *key);
-            fates.extend(miss.map(|place| ((place, *key), true)));
-            fates.extend(delivery.map(|place| ((place, *key), false)));
+            outcomes.extend(miss.map(|place| ((place, *key), true)));
+            outcomes.extend(delivery.map(|place| ((place, *key), false)));
             score.first += u64::from(delivery == Some(first));
             score.missed += u64::from(miss.is_some());
             score.late += u64::from(miss.is_some() && delivery.is_some());
@@ -428,7 +428,7 @@ impl Naive {
             }
         }
         for collection in Collection::ALL {
-            let mine: Vec<(u64, bool)> = fates
+            let mine: Vec<(u64, bool)> = outcomes
                 .iter()
                 .map(|((_, key), is_miss)| (*key, *is_miss))
                 .filter(|(key, _)| self.commits[key].1 == collection)

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    pipeline::pds::{Hands, names, open_client},
+    pipeline::pds::{ManualClock, names, open_client},
     support::{
         database::{self, TestDatabase},
         host::{Host, Reply},
@@ -31,7 +31,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// What the world says: the handle that each document claims (none: no document), and whose each handle is.
+/// The network: the handle that each document claims (none: no document), and the owner of each handle.
 #[derive(Default)]
 struct World {
     documents: HashMap<String, Option<String>>,
@@ -48,7 +48,7 @@ struct Case {
     world: Arc<Mutex<World>>,
     plc: Host,
     domains: Host,
-    hands: Hands,
+    manual_clock: ManualClock,
     identities: Identities,
     running: Option<(CancellationToken, JoinHandle<sqlx::Result<()>>)>,
 }
@@ -62,9 +62,9 @@ impl Case {
     async fn new() -> Self {
         let database = database::fresh().await;
         let world: Arc<Mutex<World>> = Arc::default();
-        let told = world.clone();
+        let shared = world.clone();
         let domains = Host::start(move |asked| {
-            let world = told.lock().unwrap();
+            let world = shared.lock().unwrap();
             match (world.domains_out, world.owners.get(&asked.host)) {
                 (Some(status), _) => Reply::status(status),
                 (None, Some(owner)) => Reply::ok(owner.clone()),
@@ -72,9 +72,9 @@ impl Case {
             }
         })
         .await;
-        let (told, pds) = (world.clone(), domains.url());
+        let (shared, pds) = (world.clone(), domains.url());
         let plc = Host::start(move |asked| {
-            let world = told.lock().unwrap();
+            let world = shared.lock().unwrap();
             let did = asked.target.trim_start_matches('/');
             match (world.outage, world.documents.get(did)) {
                 (Some(status), _) => Reply::status(status),
@@ -92,16 +92,17 @@ impl Case {
             }
         })
         .await;
-        let hands = Hands::new();
-        let directory = Directory::new(open_client(&hands), names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
+        let manual_clock = ManualClock::new();
+        let directory =
+            Directory::new(open_client(&manual_clock), names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         let options = IdentityOptions {
             pace: Duration::from_millis(1),
             tick: Duration::from_millis(10),
             jitter: || 1.0,
             ..IdentityOptions::default()
         };
-        let identities = Identities::new(database.pool.clone(), directory, hands.clock(), options);
-        Self { database, world, plc, domains, hands, identities, running: None }
+        let identities = Identities::new(database.pool.clone(), directory, manual_clock.clock(), options);
+        Self { database, world, plc, domains, manual_clock, identities, running: None }
     }
 
     fn world(&self) -> std::sync::MutexGuard<'_, World> {
@@ -109,7 +110,7 @@ impl Case {
     }
 
     /// An account whose document claims a handle, and whose handle says the same.
-    fn settle(&self, number: usize, handle: &str) {
+    fn set_handle(&self, number: usize, handle: &str) {
         let mut world = self.world();
         world.documents.insert(did(number).to_string(), Some(handle.to_owned()));
         world.owners.insert(handle.to_owned(), did(number).to_string());
@@ -153,7 +154,7 @@ impl Case {
             assert!(begun.elapsed() < PATIENCE, "{shown:?} is shown, and not {expected:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
             // What is due while a directory is probed for the first time after it was away is postponed for some seconds.
-            self.hands.advance(Duration::from_secs(1));
+            self.manual_clock.advance(Duration::from_secs(1));
         }
     }
 
@@ -165,7 +166,7 @@ impl Case {
                 "SELECT (SELECT count(*) FROM identities WHERE failure IS NULL AND due_at <= $1 + interval '6 min'),
                     (SELECT count(*) FROM actors a WHERE NOT EXISTS (SELECT FROM identities i WHERE i.did = a.did))",
             )
-            .bind(self.hands.now().utc())
+            .bind(self.manual_clock.now().utc())
             .fetch_one(&self.database.pool)
             .await
             .unwrap();
@@ -178,8 +179,8 @@ impl Case {
     }
 
     /// An `#identity` event about an account, as it comes in a batch.
-    async fn tell(&self, number: usize) -> u64 {
-        let now = self.hands.now();
+    async fn identity_event(&self, number: usize) -> u64 {
+        let now = self.manual_clock.now();
         let bytes = crate::support::wire::v1_identity(did(number).as_str(), Some("claimed.test"), now.micros());
         let collections = Collections::of_namespace("fm.plyr").unwrap();
         let frame = plyr_likes::decode::jetstream_v1::decode_message(&collections, &bytes);
@@ -191,7 +192,7 @@ impl Case {
                 other @ plyr_likes::decode::Item::Reject(_) => panic!("{other:?}"),
             })
             .collect();
-        let mut applier = plyr_likes::apply::Applier::new(collections, self.hands.clock());
+        let mut applier = plyr_likes::apply::Applier::new(collections, self.manual_clock.clock());
         let batch = plyr_likes::apply::Batch { events, ..Default::default() };
         let mut connection = self.database.pool.acquire().await.unwrap();
         applier.apply(&mut connection, &batch).await.unwrap().applied
@@ -205,8 +206,8 @@ impl Case {
 #[tokio::test]
 async fn a8_a_handle_is_shown_when_both_sides_agree() {
     let mut case = Case::new().await;
-    case.settle(0, "alice.test");
-    case.settle(1, "bob.test");
+    case.set_handle(0, "alice.test");
+    case.set_handle(1, "bob.test");
     // The handle is another's; the document claims none; there is no document.
     case.world().documents.insert(did(2).to_string(), Some("alice.test".to_owned()));
     case.world().documents.insert(did(3).to_string(), None);
@@ -223,7 +224,7 @@ async fn a8_a_handle_is_shown_when_both_sides_agree() {
     assert!(matches!(absent, Err(IdentityError::Unresolved { failure: Failure::NotFound, .. })), "{absent:?}");
     assert_eq!(case.asked(), 5, "all of it from the table");
     // Those who come later are found too.
-    case.settle(5, "fay.test");
+    case.set_handle(5, "fay.test");
     case.meet(5..6).await;
     let all = [Some("alice.test"), Some("bob.test"), None, None, None, Some("fay.test")];
     case.wait_until_shown(&all).await;
@@ -233,21 +234,21 @@ async fn a8_a_handle_is_shown_when_both_sides_agree() {
 #[tokio::test]
 async fn a8_a_handle_belongs_to_one_at_a_time() {
     let mut case = Case::new().await;
-    case.settle(0, "name.test");
-    case.settle(1, "other.test");
+    case.set_handle(0, "name.test");
+    case.set_handle(1, "other.test");
     case.meet(0..2).await;
     case.run();
     case.wait_until_shown(&[Some("name.test"), Some("other.test")]).await;
     case.wait_until_done().await;
-    // The name goes from the first to the second; only the second is told of.
-    case.settle(1, "name.test");
-    case.hands.advance(Duration::from_mins(1));
-    assert_eq!(case.tell(1).await, 1);
+    // The name goes from the first to the second; an identity event comes only for the second.
+    case.set_handle(1, "name.test");
+    case.manual_clock.advance(Duration::from_mins(1));
+    assert_eq!(case.identity_event(1).await, 1);
     case.wait_until_shown(&[None, Some("name.test")]).await;
     // And back, with both claiming it.
-    case.settle(0, "name.test");
-    case.hands.advance(Duration::from_mins(1));
-    assert_eq!(case.tell(0).await, 1);
+    case.set_handle(0, "name.test");
+    case.manual_clock.advance(Duration::from_mins(1));
+    assert_eq!(case.identity_event(0).await, 1);
     case.wait_until_shown(&[Some("name.test"), None]).await;
     case.stop().await;
 }
@@ -255,8 +256,8 @@ async fn a8_a_handle_belongs_to_one_at_a_time() {
 #[tokio::test]
 async fn a8_the_directory_is_away_for_an_hour() {
     let mut case = Case::new().await;
-    case.settle(0, "alice.test");
-    case.settle(1, "bob.test");
+    case.set_handle(0, "alice.test");
+    case.set_handle(1, "bob.test");
     case.meet(0..2).await;
     case.run();
     case.wait_until_shown(&[Some("alice.test"), Some("bob.test")]).await;
@@ -264,12 +265,12 @@ async fn a8_the_directory_is_away_for_an_hour() {
     let fetched_at = case.identities.find(&did(0)).await.unwrap().fetched_at;
 
     case.world().outage = Some(503);
-    case.hands.advance(3 * DAY);
+    case.manual_clock.advance(3 * DAY);
     // For an hour, all are due and no host can be asked; others come meanwhile.
     case.meet(2..20).await;
     let before = case.asked();
     for _ in 0..60 {
-        case.hands.advance(Duration::from_mins(1));
+        case.manual_clock.advance(Duration::from_mins(1));
         let begun = Instant::now();
         let known = case.identities.find(&did(0)).await.unwrap();
         assert!(begun.elapsed() < Duration::from_secs(20), "nothing waits for the directory");
@@ -282,13 +283,13 @@ async fn a8_the_directory_is_away_for_an_hour() {
 
     case.world().outage = None;
     for number in 2..20 {
-        case.settle(number, &format!("late{number}.test"));
+        case.set_handle(number, &format!("late{number}.test"));
     }
     let all: Vec<String> = ["alice.test".to_owned(), "bob.test".to_owned()]
         .into_iter()
         .chain((2..20).map(|number| format!("late{number}.test")))
         .collect();
-    case.hands.advance(DAY);
+    case.manual_clock.advance(DAY);
     case.wait_until_shown(&all.iter().map(|handle| Some(handle.as_str())).collect::<Vec<_>>()).await;
     case.wait_until_done().await;
     assert!(case.identities.find(&did(0)).await.unwrap().fetched_at > fetched_at, "young again");
@@ -298,7 +299,7 @@ async fn a8_the_directory_is_away_for_an_hour() {
 #[tokio::test]
 async fn a8_a_domain_that_does_not_answer() {
     let mut case = Case::new().await;
-    case.settle(0, "alice.test");
+    case.set_handle(0, "alice.test");
     case.meet(0..1).await;
     case.run();
     case.wait_until_shown(&[Some("alice.test")]).await;
@@ -306,21 +307,21 @@ async fn a8_a_domain_that_does_not_answer() {
     case.world().domains_out = Some(500);
     for _ in 0..5 {
         let asked = case.asked();
-        case.hands.advance(DAY + Duration::from_hours(1));
+        case.manual_clock.advance(DAY + Duration::from_hours(1));
         while case.asked() == asked {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         case.wait_until_done().await;
         assert_eq!(case.shown().await[&0].as_deref(), Some("alice.test"), "for a week");
     }
-    case.hands.advance(3 * DAY);
+    case.manual_clock.advance(3 * DAY);
     case.wait_until_shown(&[None]).await;
     case.world().domains_out = None;
-    case.hands.advance(DAY);
+    case.manual_clock.advance(DAY);
     case.wait_until_shown(&[Some("alice.test")]).await;
     // What the domain denies is gone at once.
     case.world().owners.clear();
-    case.hands.advance(DAY);
+    case.manual_clock.advance(DAY);
     case.wait_until_shown(&[None]).await;
     case.stop().await;
 }
@@ -328,7 +329,7 @@ async fn a8_a_domain_that_does_not_answer() {
 #[tokio::test]
 async fn many_who_ask_are_one_request() {
     let case = Case::new().await;
-    case.settle(0, "alice.test");
+    case.set_handle(0, "alice.test");
     let answers = join_all((0..50).map(|_| {
         let identities = case.identities.clone();
         async move { identities.find(&did(0)).await }
@@ -339,7 +340,7 @@ async fn many_who_ask_are_one_request() {
     // Likewise for those who doubt, soon after.
     case.identities.refresh(&did(0)).await.unwrap();
     assert_eq!(case.asked(), 1);
-    case.hands.advance(Duration::from_secs(11));
+    case.manual_clock.advance(Duration::from_secs(11));
     case.identities.refresh(&did(0)).await.unwrap();
     assert_eq!(case.asked(), 2);
     // A document is read and stored, whichever caller asked; its handle waits for the crawler.
@@ -357,35 +358,35 @@ async fn a_failure_is_not_repeated_at_once() {
             panic!("no account is there");
         };
         // The jitter of these tests is one, so that each time is whole.
-        assert_eq!((retry_at.utc() - case.hands.now().utc()).num_seconds(), wait * 60 / 48);
+        assert_eq!((retry_at.utc() - case.manual_clock.now().utc()).num_seconds(), wait * 60 / 48);
         for _ in 0..10 {
             case.identities.find(&did(0)).await.unwrap_err();
             case.identities.refresh(&did(0)).await.unwrap_err();
         }
         assert_eq!(case.asked(), asked + 1);
-        case.hands.set(retry_at);
+        case.manual_clock.set(retry_at);
     }
-    case.settle(0, "alice.test");
+    case.set_handle(0, "alice.test");
     case.identities.find(&did(0)).await.unwrap();
 }
 
-/// However many events tell of a change, it is looked at a few times a minute; and an unknown account stays unknown.
+/// However many events name an account, it is looked at a few times a minute; and an unknown account stays unknown.
 #[tokio::test]
 async fn a_flood_of_identity_events() {
     let mut case = Case::new().await;
-    case.settle(0, "alice.test");
+    case.set_handle(0, "alice.test");
     case.meet(0..1).await;
     case.run();
     case.wait_until_shown(&[Some("alice.test")]).await;
     case.wait_until_done().await;
-    case.hands.advance(Duration::from_mins(1));
+    case.manual_clock.advance(Duration::from_mins(1));
     let asked = case.asked();
     for _ in 0..120 {
-        case.tell(0).await;
-        assert_eq!(case.tell(1).await, 0, "an unknown account");
-        case.hands.advance(Duration::from_millis(500));
+        case.identity_event(0).await;
+        assert_eq!(case.identity_event(1).await, 0, "an unknown account");
+        case.manual_clock.advance(Duration::from_millis(500));
     }
-    case.hands.advance(Duration::from_mins(1));
+    case.manual_clock.advance(Duration::from_mins(1));
     while case.asked() == asked {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,5 +1,5 @@
 //! Decoder and lexicons held together: what the lexicon JSON allows is decoded, what it forbids is refused by the name of
-//! the field, in both encodings. The lexicons are interpreted here anew; nothing of the decoder's checks is used.
+//! the field, in both encodings. The lexicons are interpreted here independently; nothing of the decoder's checks is used.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 

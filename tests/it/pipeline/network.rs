@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::network::{Network, Operation, like, list, track};
 
-/// What a client of the firehose would call the state of the repos: path to CID, and what else it was told.
+/// What a client of the firehose would call the state of the repos: path to CID, and what else it received.
 #[derive(Default)]
 struct Seen {
     records: BTreeMap<String, String>,

@@ -59,9 +59,9 @@ const AT: &str = "2025-01-01T00:00:00Z";
 
 /// The machine's clock, which can be put forward.
 #[derive(Clone, Default)]
-struct Hands(Arc<AtomicU64>);
+struct ManualClock(Arc<AtomicU64>);
 
-impl Hands {
+impl ManualClock {
     fn clock(&self) -> Clock {
         let (ahead_s, system) = (self.0.clone(), Clock::system());
         Clock::of(move || system.now().plus(Duration::from_secs(ahead_s.load(Ordering::SeqCst))))
@@ -94,7 +94,7 @@ fn picture(name: &str) -> Value {
     json!({"$type": "blob", "ref": {"$link": some_cid(name)}, "mimeType": "image/jpeg", "size": 1000})
 }
 
-/// Where an account lives, by the number of the PDS, and what is said of it there.
+/// The PDS of each account, by number, and what that PDS answers for its profile.
 type Accounts = Arc<Mutex<HashMap<String, (usize, Page)>>>;
 
 /// An index with its API, the hosts around it, and what reads profiles.
@@ -102,7 +102,7 @@ struct Case {
     world: World,
     accounts: Accounts,
     pdses: Vec<Host>,
-    hands: Hands,
+    manual_clock: ManualClock,
     context: Context,
     options: Options,
     api: String,
@@ -153,27 +153,27 @@ impl Case {
         for number in 0..pdses {
             hosts.push(Host::start(pds(&accounts, number)).await);
         }
-        let (told, urls) = (accounts.clone(), hosts.iter().map(Host::url).collect::<Vec<_>>());
+        let (shared, urls) = (accounts.clone(), hosts.iter().map(Host::url).collect::<Vec<_>>());
         let plc = Host::start(move |asked| {
             let did = asked.target.trim_start_matches('/');
-            let accounts = told.lock().unwrap();
+            let accounts = shared.lock().unwrap();
             let Some((home, _)) = accounts.get(did) else { return Reply::status(404) };
             let service =
                 json!({"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": urls[*home]});
             Reply::ok(json!({"id": did, "service": [service]}).to_string())
         })
         .await;
-        let hands = Hands::default();
+        let manual_clock = ManualClock::default();
         let open = ClientOptions { allow_private_hosts: true, ..ClientOptions::default() };
-        let client = Client::new(open, &names(&[], &[]), hands.clock(), || 1.0).unwrap();
+        let client = Client::new(open, &names(&[], &[]), manual_clock.clock(), || 1.0).unwrap();
         let directory = Directory::new(client, names(&[], &[]), HostUrl::parse(&plc.url()).unwrap());
         hosts.push(plc);
         let quick = (Duration::from_millis(1), Duration::from_millis(10));
         let identity_options =
             IdentityOptions { pace: quick.0, tick: quick.1, jitter: || 1.0, ..IdentityOptions::default() };
         let pool = world.database.pool.clone();
-        let identities = Identities::new(pool.clone(), directory, hands.clock(), identity_options);
-        let context = Context { pool: pool.clone(), identities, clock: hands.clock() };
+        let identities = Identities::new(pool.clone(), directory, manual_clock.clock(), identity_options);
+        let context = Context { pool: pool.clone(), identities, clock: manual_clock.clock() };
         let options = Options {
             pace: quick.0,
             backoff: Backoff::new(quick.1, Duration::from_hours(6)),
@@ -187,7 +187,7 @@ impl Case {
             world,
             accounts,
             pdses: hosts,
-            hands,
+            manual_clock,
             context,
             options,
             api,
@@ -203,7 +203,7 @@ impl Case {
     async fn with_a_song() -> Self {
         let mut case = Self::new(2).await;
         for (number, name) in [(0, "Ann"), (1, "Bob"), (3, "Cat")] {
-            case.settle(number, 0, page(name));
+            case.set_page(number, 0, page(name));
         }
         let wire::Body::Put { mut json, meaning, created } = track("Song", AT) else { panic!("no record") };
         json["features"] = json!([{"did": did(1)}]);
@@ -228,12 +228,12 @@ impl Case {
 
     async fn add_likers_with(&mut self, numbers: Range<usize>, home: usize, page: impl Fn(usize) -> Page) {
         for number in numbers {
-            self.settle(number, home, page(number));
+            self.set_page(number, home, page(number));
             self.write(number, Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))).await;
         }
     }
 
-    fn settle(&self, number: usize, home: usize, page: Page) {
+    fn set_page(&self, number: usize, home: usize, page: Page) {
         self.accounts.lock().unwrap().insert(did(number), (home, page));
     }
 
@@ -344,7 +344,7 @@ impl Case {
             )
             .bind(&dids)
             .bind(since.utc())
-            .bind(self.hands.now().utc())
+            .bind(self.manual_clock.now().utc())
             .fetch_one(self.pool())
             .await
             .unwrap();
@@ -354,7 +354,11 @@ impl Case {
             if begun.elapsed() >= PATIENCE {
                 let rows: Vec<String> =
                     sqlx::query_scalar("SELECT b::text FROM bluesky_profiles b").fetch_all(self.pool()).await.unwrap();
-                panic!("{answered} of {} answered since {since}; it is {}: {rows:?}", who.len(), self.hands.now());
+                panic!(
+                    "{answered} of {} answered since {since}; it is {}: {rows:?}",
+                    who.len(),
+                    self.manual_clock.now()
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -365,13 +369,13 @@ impl Case {
         self.passed += 1;
         let number = 100 + self.passed;
         self.add_likers(number..number + 1, 0).await;
-        self.wait_until_answered(&[number], self.hands.now()).await;
+        self.wait_until_answered(&[number], self.manual_clock.now()).await;
     }
 
     /// An `#account` event, as it comes in a batch.
     async fn tell_account(&mut self, number: usize, active: bool, status: Option<&str>) {
         self.revs += 1;
-        let time_us = self.hands.now().micros() + self.revs;
+        let time_us = self.manual_clock.now().micros() + self.revs;
         let mut account = json!({"did": did(number), "seq": self.revs, "time": wire::time_text(time_us)});
         account["active"] = active.into();
         if let Some(status) = status {
@@ -383,7 +387,7 @@ impl Case {
 
     /// An `#identity` event, likewise.
     async fn tell_identity(&self, number: usize) {
-        let bytes = wire::v1_identity(&did(number), None, self.hands.now().micros());
+        let bytes = wire::v1_identity(&did(number), None, self.manual_clock.now().micros());
         let collections = Collections::of_namespace("fm.plyr").unwrap();
         let frame = jetstream_v1::decode_message(&collections, &bytes);
         let event = |item| match item {
@@ -392,7 +396,8 @@ impl Case {
         };
         let batch = Batch { events: frame.items.into_iter().map(event).collect(), ..Batch::default() };
         let mut connection = self.pool().acquire().await.unwrap();
-        let applied = Applier::new(collections, self.hands.clock()).apply(&mut connection, &batch).await.unwrap();
+        let applied =
+            Applier::new(collections, self.manual_clock.clock()).apply(&mut connection, &batch).await.unwrap();
         assert_eq!(applied.applied, 1);
     }
 
@@ -401,13 +406,13 @@ impl Case {
         let far = Timestamp::parse("2100-01-01T00:00:00Z").unwrap();
         let due = account_checks::list_due(&mut connection, far.utc(), 10, &[]).await.unwrap();
         let [check] = due.as_slice() else { panic!("one check should be due: {due:?}") };
-        let now = self.hands.now();
+        let now = self.manual_clock.now();
         act_on_answer(&mut connection, check, Answered { answer, asked_at: now }, now).await.unwrap()
     }
 
     /// An answer that comes now.
     async fn keep_answer(&self, number: usize) {
-        let now = self.hands.now();
+        let now = self.manual_clock.now();
         let answer = ProfileAnswer {
             outcome: Outcome::Found,
             display_name: Some("Late"),
@@ -461,7 +466,7 @@ async fn artists_and_likers_are_shown_with_name_and_picture() {
     assert_eq!((case.asked(0), case.asked(1), case.asked(3)), (1, 1, 0));
     assert_eq!(case.card(3).await, NOTHING);
     case.write(3, Operation::like(&key(1, 0), like(&track_uri(0, 0), AT))).await;
-    case.hands.advance(DAY / 4);
+    case.manual_clock.advance(DAY / 4);
     let cat = case.shown(3, 0, "Cat");
     case.wait_until_shown(3, &cat).await;
     case.stop().await;
@@ -491,15 +496,15 @@ async fn the_own_profile_wins_field_by_field() {
 #[tokio::test]
 async fn a_profile_is_read_again_when_it_is_old() {
     let mut case = Case::with_a_song().await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
-    case.settle(0, 0, page("Anna"));
-    case.settle(1, 0, Page::Nothing);
-    case.hands.advance(DAY * 5);
+    case.set_page(0, 0, page("Anna"));
+    case.set_page(1, 0, Page::Nothing);
+    case.manual_clock.advance(DAY * 5);
     case.pass().await;
     assert_eq!((case.asked(0), case.asked(1)), (1, 1));
-    case.hands.advance(DAY * 2);
+    case.manual_clock.advance(DAY * 2);
     case.wait_until_answered(&[0, 1], began.plus(DAY * 7)).await;
     assert_eq!((case.asked(0), case.asked(1)), (2, 2));
     assert_eq!((case.card(0).await, case.card(1).await), (case.shown(0, 0, "Anna"), NOTHING));
@@ -509,12 +514,12 @@ async fn a_profile_is_read_again_when_it_is_old() {
 #[tokio::test]
 async fn an_identity_event_has_a_profile_read_again() {
     let mut case = Case::with_a_song().await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
     // The artist moves, and takes another name there.
-    case.settle(0, 1, page("Moved"));
-    case.hands.advance(Duration::from_mins(1));
+    case.set_page(0, 1, page("Moved"));
+    case.manual_clock.advance(Duration::from_mins(1));
     case.tell_identity(0).await;
     case.wait_until_shown(0, &case.shown(0, 1, "Moved")).await;
     case.pass().await;
@@ -530,16 +535,16 @@ async fn an_identity_event_has_a_profile_read_again() {
 #[tokio::test]
 async fn that_there_is_none_is_remembered_for_a_day() {
     let mut case = Case::with_a_song().await;
-    case.settle(1, 0, Page::Nothing);
-    let began = case.hands.now();
+    case.set_page(1, 0, Page::Nothing);
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
     assert_eq!((case.card(1).await, case.outcomes().await[&did(1)].as_deref()), (NOTHING, Some("absent")));
-    case.settle(1, 0, page("Bob"));
-    case.hands.advance(DAY / 2);
+    case.set_page(1, 0, page("Bob"));
+    case.manual_clock.advance(DAY / 2);
     case.pass().await;
     assert_eq!((case.asked(1), case.card(1).await), (1, NOTHING));
-    case.hands.advance(DAY / 2);
+    case.manual_clock.advance(DAY / 2);
     case.wait_until_shown(1, &case.shown(1, 0, "Bob")).await;
     assert_eq!(case.asked(1), 2);
     case.stop().await;
@@ -557,20 +562,20 @@ async fn a_broken_record_shows_nothing() {
         json!({"$type": kind, "displayName": ["Bob"]}),
         json!("Bob"),
     ];
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
     assert_eq!(case.card(1).await, case.shown(1, 0, "Bob"));
     for (number, record) in broken.into_iter().enumerate() {
-        case.settle(1, 0, Page::Record(record.clone()));
-        let since = case.hands.now();
-        case.hands.advance(if number == 0 { DAY * 7 } else { DAY });
+        case.set_page(1, 0, Page::Record(record.clone()));
+        let since = case.manual_clock.now();
+        case.manual_clock.advance(if number == 0 { DAY * 7 } else { DAY });
         case.wait_until_answered(&[1], since).await;
         assert_eq!(case.outcomes().await[&did(1)].as_deref(), Some("refused"), "{record}");
         assert_eq!(case.card(1).await, NOTHING, "{record}");
     }
-    case.settle(1, 0, page("Bob"));
-    case.hands.advance(DAY);
+    case.set_page(1, 0, page("Bob"));
+    case.manual_clock.advance(DAY);
     case.wait_until_shown(1, &case.shown(1, 0, "Bob")).await;
     case.stop().await;
 }
@@ -579,27 +584,27 @@ async fn a_broken_record_shows_nothing() {
 async fn r5_a_hidden_account_is_neither_shown_nor_asked_about() {
     let mut case = Case::with_a_song().await;
     case.tell_account(1, false, Some("deactivated")).await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0], began).await;
     case.pass().await;
     assert_eq!(case.asked(1), 0);
     // Shown again, they are asked about; hidden while the answer is under way, they keep none.
-    case.settle(1, 0, Page::Hang);
+    case.set_page(1, 0, Page::Hang);
     case.tell_account(1, true, None).await;
-    case.hands.advance(DAY / 4);
+    case.manual_clock.advance(DAY / 4);
     case.wait_until_asked(1, 1).await;
     case.tell_account(1, false, Some("takendown")).await;
     let song = case.get("/tracks/by-uri", &[("uri", &track_uri(0, 0))]).await;
     assert_eq!(song["features"], json!([{"did": did(1), "handle": null, "display_name": null}]));
     case.stop().await;
-    case.settle(1, 0, page("Bob"));
+    case.set_page(1, 0, page("Bob"));
     case.keep_answer(1).await;
     case.run();
     case.pass().await;
     assert_eq!(case.outcomes().await[&did(1)], None);
     case.tell_account(1, true, None).await;
-    case.hands.advance(DAY / 4);
+    case.manual_clock.advance(DAY / 4);
     case.wait_until_shown(1, &case.shown(1, 0, "Bob")).await;
     // Hidden with a name, featured by others: it is not shown, and not lost.
     case.tell_account(1, false, Some("suspended")).await;
@@ -614,7 +619,7 @@ async fn r5_a_hidden_account_is_neither_shown_nor_asked_about() {
 #[tokio::test]
 async fn a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back() {
     let mut case = Case::with_a_song().await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
     case.tell_account(1, false, Some("deleted")).await;
@@ -632,7 +637,7 @@ async fn a1_a_deleted_account_loses_its_profile_and_a_restored_one_gets_it_back(
     case.tell_account(1, true, None).await;
     assert_eq!(case.answer_check(Answer::Active { rev: None }).await, Decision::Show { rev: None });
     case.write(1, Operation::like(&key(1, 1), like(&track_uri(0, 0), AT))).await;
-    case.hands.advance(DAY / 4);
+    case.manual_clock.advance(DAY / 4);
     case.wait_until_shown(1, &case.shown(1, 0, "Bob")).await;
     case.stop().await;
 }
@@ -643,7 +648,7 @@ async fn b4_a_host_that_hangs_delays_no_other() {
     case.add_likers_with(10..50, 1, |_| Page::Hang).await;
     case.add_likers(50..80, 0).await;
     case.resolve(&(0..2).chain(10..80).collect::<Vec<_>>()).await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&(0..1).chain(50..80).collect::<Vec<_>>(), began).await;
     // After half a minute the first two are given up, and two others asked.
@@ -656,7 +661,7 @@ async fn b4_a_host_that_hangs_delays_no_other() {
 async fn b4_a_host_that_fails_is_asked_again_later_and_delays_no_other() {
     let mut case = Case::with_a_song().await;
     case.add_likers_with(10..20, 1, |_| Page::Status(500)).await;
-    let began = case.hands.now();
+    let began = case.manual_clock.now();
     case.run();
     case.wait_until_answered(&[0, 1], began).await;
     until(case.pool(), "SELECT count(*) = 10 FROM bluesky_profiles WHERE tries > 0 AND detail IS NOT NULL").await;
@@ -665,14 +670,14 @@ async fn b4_a_host_that_fails_is_asked_again_later_and_delays_no_other() {
     let asked = case.pdses[1].asked().len();
     assert!((5..10).contains(&asked), "asked {asked} times");
     for number in 10..20 {
-        case.settle(number, 1, page(&format!("Liker {number}")));
+        case.set_page(number, 1, page(&format!("Liker {number}")));
     }
-    case.hands.advance(Duration::from_mins(30));
+    case.manual_clock.advance(Duration::from_mins(30));
     case.wait_until_answered(&(10..20).collect::<Vec<_>>(), began).await;
     assert_eq!(case.card(15).await, case.shown(15, 1, "Liker 15"));
     // What is shown stays while the host fails again.
-    case.settle(15, 1, Page::Status(500));
-    case.hands.advance(DAY * 7);
+    case.set_page(15, 1, Page::Status(500));
+    case.manual_clock.advance(DAY * 7);
     until(case.pool(), "SELECT count(*) > 0 FROM bluesky_profiles WHERE tries > 0").await;
     assert_eq!(case.card(15).await, case.shown(15, 1, "Liker 15"));
     case.stop().await;
@@ -685,14 +690,14 @@ async fn b3_a_host_that_throttles_is_not_asked_before_its_time() {
     case.run();
     until(case.pool(), "SELECT count(*) = 3 FROM bluesky_profiles WHERE detail LIKE '%patience%'").await;
     for number in 10..13 {
-        case.settle(number, 1, page("Patient"));
+        case.set_page(number, 1, page("Patient"));
     }
-    case.hands.advance(Duration::from_mins(5));
+    case.manual_clock.advance(Duration::from_mins(5));
     case.pass().await;
     let asked = case.pdses[1].asked().len();
     assert!((1..=2).contains(&asked), "asked {asked} times");
-    let since = case.hands.now();
-    case.hands.advance(Duration::from_mins(10));
+    let since = case.manual_clock.now();
+    case.manual_clock.advance(Duration::from_mins(10));
     case.wait_until_answered(&[10, 11, 12], since).await;
     assert_eq!(case.pdses[1].asked().len(), asked + 3);
     case.stop().await;
@@ -715,10 +720,10 @@ async fn b2_a_process_that_died_or_stopped_is_continued() {
     let found: Vec<usize> = (10..25).filter(|number| case.asked(*number) > 0).collect();
     assert!(!found.is_empty(), "some were answered before");
     for number in 25..40 {
-        case.settle(number, 1, page(&format!("Liker {number}")));
+        case.set_page(number, 1, page(&format!("Liker {number}")));
     }
     // What a dead one took comes again by time, and so does what it put off.
-    case.hands.advance(Duration::from_hours(2));
+    case.manual_clock.advance(Duration::from_hours(2));
     case.run();
     case.wait_until_answered(&(10..40).collect::<Vec<_>>(), Timestamp::from_micros(0).unwrap()).await;
     for number in found {
@@ -734,7 +739,7 @@ async fn b2_a_process_that_died_or_stopped_is_continued() {
     case.wait_until_asked(41, 1).await;
     case.stop().await;
     for number in 40..42 {
-        case.settle(number, 1, page("Late"));
+        case.set_page(number, 1, page("Late"));
     }
     case.run();
     case.wait_until_answered(&[40, 41], Timestamp::from_micros(0).unwrap()).await;

@@ -13,13 +13,13 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
+    account_history::{AccountEvent, AccountEventKind, AccountHistory, Standing},
+    account_model::artist_of,
     api,
     asking::Asked,
     dump,
-    fates::artist_of,
-    history::{Dialect, History, Message, Random, World as Shape, deliver, deliver_lives, some_garbage},
+    history::{Dialect, History, Message, Random, World as Shape, deliver, deliver_with_accounts, some_garbage},
     http,
-    lives::{Lives, Said, Standing, Word},
     model::{Kind, Model, Record, What, tid_number, tid_text},
     wire::{self, Body, Operation},
     world::World,
@@ -31,7 +31,7 @@ pub fn setting(name: &str) -> Option<u64> {
 
 /// A history, how it is delivered, and by which chance the rest happens.
 struct Case {
-    lives: Lives,
+    accounts: AccountHistory,
     batches: Vec<Vec<Message>>,
     seed: u64,
 }
@@ -39,21 +39,21 @@ struct Case {
 impl Case {
     fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let lives = Lives::of(Shape::small(&mut random), &mut random);
-        let batches = deliver_lives(&lives, &mut random);
-        Self { lives, batches, seed }
+        let accounts = AccountHistory::of(Shape::small(&mut random), &mut random);
+        let batches = deliver_with_accounts(&accounts, &mut random);
+        Self { accounts, batches, seed }
     }
 }
 
 /// Where things are run, and the API over it.
-struct Place {
+struct Environment {
     world: World,
     url: String,
     client: reqwest::Client,
     stop: CancellationToken,
 }
 
-impl Place {
+impl Environment {
     async fn new() -> Self {
         let world = World::new().await;
         let (url, stop) = api::start(world.database.pool.clone(), api::settings()).await;
@@ -67,15 +67,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Environment {
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
 /// Runs one delivery and says what is wrong afterwards.
-async fn run(place: &mut Place, case: &Case) -> Vec<String> {
-    let world = &mut place.world;
+async fn run(environment: &mut Environment, case: &Case) -> Vec<String> {
+    let world = &mut environment.world;
     world.clear().await;
     world.play();
     let mut ids: BTreeMap<String, i64> = BTreeMap::new();
@@ -87,14 +87,14 @@ async fn run(place: &mut Place, case: &Case) -> Vec<String> {
             return vec![format!("batch {number}: {} anomalies, and no two records share a rev", applied.anomalies)];
         }
         let mut wrong = wrongly_hidden(world).await;
-        // What was asked a while ago is answered, and others are asked about; purges come when they come.
+        // Earlier requests are answered, and others are sent; purges happen at random.
         random.shuffle(&mut asked);
         for asked in asked.split_off(random.below(asked.len() + 1)) {
             world.answer(asked).await;
         }
         wrong.extend(wrongly_hidden(world).await);
         if random.percent(30) {
-            asked.extend(world.ask(&case.lives, &mut random).await);
+            asked.extend(world.ask(&case.accounts, &mut random).await);
         }
         if random.percent(30) {
             world.follow().await;
@@ -116,55 +116,55 @@ async fn run(place: &mut Place, case: &Case) -> Vec<String> {
     for asked in asked {
         world.answer(asked).await;
     }
-    wrong_in_the_end(place, case).await
+    wrong_in_the_end(environment, case).await
 }
 
-/// What is wrong when nothing more comes: before all doubts are cleared, and after.
-async fn wrong_in_the_end(place: &mut Place, case: &Case) -> Vec<String> {
-    place.world.follow().await;
-    let mut wrong = wrong_now(place).await;
-    // What is shown takes most of the time: of each history it is looked at once, before that in one, after it in the next.
+/// What is wrong when nothing more comes: before all account checks are answered, and after.
+async fn wrong_in_the_end(environment: &mut Environment, case: &Case) -> Vec<String> {
+    environment.world.follow().await;
+    let mut wrong = wrong_now(environment).await;
+    // Comparing what is shown takes most of the time: it is done once for each history, before that in one, after it in the next.
     let is_shown_first = case.seed.is_multiple_of(2);
     if is_shown_first {
-        wrong.extend(wrongly_shown(place).await);
+        wrong.extend(wrongly_shown(environment).await);
     }
     if wrong.is_empty() {
-        place.world.answer_all(&case.lives, &mut Random::new(case.seed)).await;
-        place.world.follow().await;
-        wrong = wrong_now(place).await;
-        wrong.extend(unbelieved(&place.world, case).await);
+        environment.world.answer_all(&case.accounts, &mut Random::new(case.seed)).await;
+        environment.world.follow().await;
+        wrong = wrong_now(environment).await;
+        wrong.extend(contradicting_servers(&environment.world, case).await);
         if !is_shown_first {
-            wrong.extend(wrongly_shown(place).await);
+            wrong.extend(wrongly_shown(environment).await);
         }
     }
     if wrong.is_empty() {
-        wrong = run_again(&mut place.world, &case.batches).await;
+        wrong = run_again(&mut environment.world, &case.batches).await;
     }
     wrong
 }
 
 /// What index and referee disagree about, in the tables.
-async fn wrong_now(place: &Place) -> Vec<String> {
-    let mut wrong = place.world.disagreements().await;
-    wrong.extend(wrongly_hidden(&place.world).await);
-    let syncs = dump::syncs(&place.world.database.pool).await;
-    if &syncs != place.world.fates.syncs() {
-        wrong.push(format!("repos told of by #sync: {syncs:?}, and not {:?}", place.world.fates.syncs()));
+async fn wrong_now(environment: &Environment) -> Vec<String> {
+    let mut wrong = environment.world.disagreements().await;
+    wrong.extend(wrongly_hidden(&environment.world).await);
+    let syncs = dump::syncs(&environment.world.database.pool).await;
+    if &syncs != environment.world.accounts.syncs() {
+        wrong.push(format!("repos named by #sync: {syncs:?}, and not {:?}", environment.world.accounts.syncs()));
     }
     wrong
 }
 
 async fn wrongly_hidden(world: &World) -> Vec<String> {
-    let (found, expected) = (dump::hidden(&world.database.pool).await, world.fates.hidden());
+    let (found, expected) = (dump::hidden(&world.database.pool).await, world.accounts.hidden());
     let line = format!("{found:?} are hidden, and not {expected:?}");
     if found == expected { Vec::new() } else { vec![line] }
 }
 
-/// What everybody is shown otherwise than the referee says: hidden actors nowhere, all others completely.
-async fn wrongly_shown(place: &Place) -> Vec<String> {
-    let (model, hidden) = (&place.world.model, place.world.fates.hidden());
+/// What is shown otherwise than the referee says: hidden actors nowhere, all others completely.
+async fn wrongly_shown(environment: &Environment) -> Vec<String> {
+    let (model, hidden) = (&environment.world.model, environment.world.accounts.hidden());
     let mut likers: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    let mut likes: BTreeMap<&str, usize> = place.world.fates.known().map(|did| (did, 0)).collect();
+    let mut likes: BTreeMap<&str, usize> = environment.world.accounts.known().map(|did| (did, 0)).collect();
     for (did, _, _, _, record) in model.records() {
         let Record::Like(like) = record else { continue };
         let (likers, likes) = (likers.entry(&like.subject).or_default(), likes.entry(did).or_default());
@@ -175,14 +175,14 @@ async fn wrongly_shown(place: &Place) -> Vec<String> {
     }
     let mut wrong = Vec::new();
     for (uri, likers) in likers.into_iter().filter(|(uri, _)| !uri.ends_with("~key")) {
-        let answer = place.ask("feed.getTrackLikes", &[("uri", uri)]).await;
+        let answer = environment.ask("feed.getTrackLikes", &[("uri", uri)]).await;
         let found = answer["likes"].as_array().expect("likes").iter().map(|like| like["actor"]["did"].as_str());
         if found.collect::<Option<BTreeSet<&str>>>().as_ref() != Some(&likers) || answer["count"] != likers.len() {
             wrong.push(format!("{uri} is shown as liked by {answer}, and not {likers:?}"));
         }
     }
     for (did, count) in likes {
-        let found = place.ask("feed.getActorLikes", &[("actor", did)]).await;
+        let found = environment.ask("feed.getActorLikes", &[("actor", did)]).await;
         if found["likes"].as_array().map(Vec::len) != Some(count) {
             wrong.push(format!("{did} is shown with {found}, and not with {count} likes"));
         }
@@ -190,15 +190,19 @@ async fn wrongly_shown(place: &Place) -> Vec<String> {
     wrong
 }
 
-/// Who is not shown as the account's own server says, although all was told of them, and nobody is in doubt any more.
-async fn unbelieved(world: &World, Case { lives, batches, .. }: &Case) -> Vec<String> {
+/// Accounts that are not shown as their own PDS says, although all their events were delivered and no check is pending.
+async fn contradicting_servers(world: &World, Case { accounts, batches, .. }: &Case) -> Vec<String> {
     let hidden = dump::hidden(&world.database.pool).await;
-    let told: Vec<&Said> = batches.iter().flatten().filter_map(|message| message.said.as_ref()).collect();
-    let is_told = |said: &Said| matches!(said.word, Word::Identity | Word::Sync(_)) || told.contains(&said);
-    let is_right = |did: &str| (lives.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(did);
-    let all_told = |did: &str| lives.turns.iter().all(|(_, turn)| turn.said.did != did || is_told(&turn.said));
-    let wrong = world.fates.known().filter(|did| all_told(did) && !is_right(did));
-    wrong.map(|did| format!("{did} is shown, or not, against the word of its server: hidden are {hidden:?}")).collect()
+    let delivered: Vec<&AccountEvent> =
+        batches.iter().flatten().filter_map(|message| message.account_event.as_ref()).collect();
+    let is_delivered = |event: &AccountEvent| {
+        matches!(event.kind, AccountEventKind::Identity | AccountEventKind::Sync(_)) || delivered.contains(&event)
+    };
+    let is_right = |did: &str| (accounts.repo(did, i64::MAX).standing == Standing::Active) != hidden.contains(did);
+    let has_all =
+        |did: &str| accounts.changes.iter().all(|(_, change)| change.event.did != did || is_delivered(&change.event));
+    let wrong = world.accounts.known().filter(|did| has_all(did) && !is_right(did));
+    wrong.map(|did| format!("{did} is shown, or not, against the answer of its PDS: hidden are {hidden:?}")).collect()
 }
 
 /// The same once more, in one batch: nothing may change but what comes back of accounts that came back.
@@ -211,7 +215,7 @@ async fn run_again(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
     world.follow().await;
     let mut wrong = world.disagreements().await;
     wrong.extend(wrongly_hidden(world).await);
-    // Words on strangers that were forgotten are news.
+    // Events about unknown accounts that were forgotten are new again.
     let written: u64 =
         applied.by_kind().filter(|(kind, _)| *kind != EventKind::Account).map(|(_, counts)| counts.applied).sum();
     if expected == world.model.state() && written > 0 {
@@ -229,9 +233,9 @@ async fn run_again(world: &mut World, batches: &[Vec<Message>]) -> Vec<String> {
 }
 
 /// The fewest messages that still fail, as far as leaving out ever smaller runs of them finds.
-async fn shrink(place: &mut Place, case: Case) -> Case {
-    let Case { lives, batches: mut fewest, seed } = case;
-    let mut case = Case { lives, batches: Vec::new(), seed };
+async fn shrink(environment: &mut Environment, case: Case) -> Case {
+    let Case { accounts, batches: mut fewest, seed } = case;
+    let mut case = Case { accounts, batches: Vec::new(), seed };
     let mut size = fewest.iter().map(Vec::len).sum::<usize>() / 2;
     let limit = Instant::now() + Duration::from_mins(1);
     while size > 0 && Instant::now() < limit {
@@ -240,7 +244,7 @@ async fn shrink(place: &mut Place, case: Case) -> Case {
         let mut smaller = None;
         while from < total && smaller.is_none() {
             case.batches = without(&fewest, from..from + size);
-            if !run(place, &case).await.is_empty() {
+            if !run(environment, &case).await.is_empty() {
                 smaller = Some(case.batches.clone());
             }
             from += size;
@@ -254,14 +258,14 @@ async fn shrink(place: &mut Place, case: Case) -> Case {
 }
 
 fn without(batches: &[Vec<Message>], range: std::ops::Range<usize>) -> Vec<Vec<Message>> {
-    let mut place = 0;
+    let mut position = 0;
     let mut kept = Vec::new();
     for batch in batches {
         let batch: Vec<Message> = batch
             .iter()
             .filter(|_| {
-                place += 1;
-                !range.contains(&(place - 1))
+                position += 1;
+                !range.contains(&(position - 1))
             })
             .cloned()
             .collect();
@@ -275,7 +279,7 @@ fn without(batches: &[Vec<Message>], range: std::ops::Range<usize>) -> Vec<Vec<M
 fn show(batches: &[Vec<Message>]) -> String {
     let message = |message: &Message| match message.dialect {
         Dialect::JetstreamV1 => String::from_utf8_lossy(&message.bytes).chars().take(600).collect(),
-        Dialect::Firehose => format!("firehose: {:?} {:?}", message.writes, message.said),
+        Dialect::Firehose => format!("firehose: {:?} {:?}", message.writes, message.account_event),
     };
     let batch = |batch: &Vec<Message>| batch.iter().map(message).collect::<Vec<String>>().join("\n");
     batches.iter().map(batch).collect::<Vec<_>>().join("\n--- next batch ---\n")
@@ -286,17 +290,17 @@ async fn s3_any_delivery_of_a_history_ends_as_the_model_says() {
     let cases = setting("PLYR_CASES").unwrap_or(100);
     let first = setting("PLYR_SEED").unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003);
     println!("{cases} histories from PLYR_SEED={first}");
-    let mut place = Place::new().await;
-    let (mut messages, mut commits, mut turns) = (0, 0, 0);
+    let mut environment = Environment::new().await;
+    let (mut messages, mut commits, mut changes) = (0, 0, 0);
     for seed in first..first + cases {
         let case = Case::of(seed);
-        commits += case.lives.history.commits.len();
-        turns += case.lives.turns.len();
+        commits += case.accounts.history.commits.len();
+        changes += case.accounts.changes.len();
         messages += case.batches.iter().map(Vec::len).sum::<usize>();
-        let wrong = run(&mut place, &case).await;
+        let wrong = run(&mut environment, &case).await;
         if !wrong.is_empty() {
-            let fewest = shrink(&mut place, case).await;
-            let still = run(&mut place, &fewest).await;
+            let fewest = shrink(&mut environment, case).await;
+            let still = run(&mut environment, &fewest).await;
             panic!(
                 "PLYR_SEED={seed} PLYR_CASES=1 fails:\n{}\nand\n{}\nafter\n{}",
                 wrong.join("\n"),
@@ -305,7 +309,7 @@ async fn s3_any_delivery_of_a_history_ends_as_the_model_says() {
             );
         }
     }
-    println!("{commits} commits and {turns} turns in {messages} messages");
+    println!("{commits} commits and {changes} changes of accounts in {messages} messages");
 }
 
 #[test]
@@ -331,8 +335,8 @@ fn histories_hold_what_they_are_made_for() {
     let mut see = |what| *seen.entry(what).or_default() += 1;
     for seed in 0..100 {
         let mut random = Random::new(seed);
-        let lives = Lives::of(Shape::small(&mut random), &mut random);
-        let history = &lives.history;
+        let accounts = AccountHistory::of(Shape::small(&mut random), &mut random);
+        let history = &accounts.history;
         let mut model = Model::default();
         for commit in &history.commits {
             if commit.operations.len() > 1 {
@@ -359,28 +363,28 @@ fn histories_hold_what_they_are_made_for() {
         if i64::try_from(likes).expect("few") > counted {
             see("histories that end with two likes by one actor on one track");
         }
-        for (_, turn) in &lives.turns {
-            see(match turn.standing {
-                Some(Standing::Active) if turn.is_wiped => "returns to an empty repo",
+        for (_, change) in &accounts.changes {
+            see(match change.standing {
+                Some(Standing::Active) if change.is_wiped => "returns to an empty repo",
                 Some(Standing::Active) => "returns",
-                Some(Standing::Inactive(_)) => "accounts that go for a while",
+                Some(Standing::Inactive(_)) => "accounts that become inactive",
                 Some(Standing::Deleted) => "deletions",
-                None => "words that change nothing",
+                None => "events that change nothing",
             });
         }
-        for message in deliver_lives(&lives, &mut random).iter().flatten() {
+        for message in deliver_with_accounts(&accounts, &mut random).iter().flatten() {
             see(match (message.garbage, message.dialect) {
                 (true, _) => "garbage",
                 (false, Dialect::Firehose) => "firehose messages",
                 (false, Dialect::JetstreamV1) => "Jetstream messages",
             });
-            see(match message.said.as_ref().map(|said| said.word) {
+            see(match message.account_event.as_ref().map(|event| event.kind) {
                 None => continue,
-                Some(Word::Identity) => "said: identity",
-                Some(Word::Sync(_)) => "said: sync",
-                Some(Word::Account(true, _)) => "said: active",
-                Some(Word::Account(false, None)) => "said: inactive without a reason",
-                Some(Word::Account(false, Some(status))) => status,
+                Some(AccountEventKind::Identity) => "event: identity",
+                Some(AccountEventKind::Sync(_)) => "event: sync",
+                Some(AccountEventKind::Account(true, _)) => "event: active",
+                Some(AccountEventKind::Account(false, None)) => "event: inactive without a reason",
+                Some(AccountEventKind::Account(false, Some(status))) => status,
             });
         }
     }
@@ -413,7 +417,7 @@ fn firehose_messages_are_as_the_specification_says() {
         let header: BTreeMap<String, ipld_core::ipld::Ipld> =
             serde_ipld_dagcbor::de::from_reader_once(&mut rest).expect("a header");
         assert_eq!(header["t"], ipld_core::ipld::Ipld::String("#commit".to_owned()));
-        let at = usize::try_from(rest.position()).expect("a place in memory");
+        let at = usize::try_from(rest.position()).expect("a position in memory");
         let read: Commit = serde_ipld_dagcbor::from_slice(&bytes[at..]).expect("a payload");
         assert_eq!(read.repo.as_str(), commit.did);
         assert_eq!(read.rev.as_str(), tid_text(commit.rev));

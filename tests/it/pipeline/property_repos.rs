@@ -1,6 +1,6 @@
-//! Repos are read at any moment of a random history, at any rev that they ever had, and held against what the index held before or
-//! after other events came, while their accounts come and go and are asked about: whatever order it is, the index ends with what
-//! the repos hold and their servers say.
+//! Repos are read at any moment of a random history, at any rev that they ever had, and compared with what the index held before or
+//! after other events came, while their accounts are deactivated, deleted, restored and checked: in whatever order, the index ends
+//! with what the repos hold and their PDSes answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,10 +13,10 @@ use plyr_likes::{
 };
 
 use crate::support::{
+    account_history::{AccountHistory, Repo, Standing},
     asking::Asked,
     dump,
-    history::{Random, World as Shape, deliver_lives, did},
-    lives::{Lives, Repo, Standing},
+    history::{Random, World as Shape, deliver_with_accounts, did},
     model::{Model, State, differences, tid_text},
     wire::{self, Body},
     world::World,
@@ -51,7 +51,7 @@ fn theirs(repo: &Repo<'_>, random: &mut Random) -> Option<Theirs> {
     Some(Theirs { rev, records })
 }
 
-/// What is there, without what a listing does not tell: the revs, and the times that follow from them.
+/// What is there, without what a listing does not have: the revs, and the times that follow from them.
 fn shown(state: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let without_time = |value: String| match value.split_once(" cid ") {
         Some((_, rest)) => rest.to_owned(),
@@ -76,7 +76,7 @@ struct Reading {
 
 struct Run<'l> {
     world: World,
-    lives: &'l Lives,
+    accounts: &'l AccountHistory,
     actors: usize,
     under_way: Vec<Reading>,
     asked: Vec<Asked>,
@@ -100,10 +100,10 @@ impl Run<'_> {
         }
     }
 
-    /// Mostly now; or else after any of its commits: a server is ahead of what streams tell, and a reading may have begun long ago.
+    /// Mostly now; or else after any of its commits: a PDS is ahead of what streams deliver, and a read may have begun long ago.
     fn a_moment(&self, did: &str, random: &mut Random) -> i64 {
         let own: Vec<i64> = self
-            .lives
+            .accounts
             .history
             .commits
             .iter()
@@ -114,7 +114,7 @@ impl Run<'_> {
     }
 
     async fn begin(&mut self, (did, at_us): (&str, i64), random: &mut Random) -> Reading {
-        let theirs = theirs(&self.lives.repo(did, at_us), random);
+        let theirs = theirs(&self.accounts.repo(did, at_us), random);
         let did = Did::parse(did).expect("a DID");
         let ours = self.world.ours(&did).await;
         Reading { did, theirs, ours }
@@ -130,14 +130,14 @@ impl Run<'_> {
         mended
     }
 
-    /// Answers some questions, and puts others.
+    /// Answers some requests, and sends others.
     async fn ask_some(&mut self, random: &mut Random) {
         random.shuffle(&mut self.asked);
         for asked in self.asked.split_off(random.below(self.asked.len() + 1)) {
             self.purged += usize::from(self.world.answer(asked).await == Decision::Remove);
         }
         if random.percent(60) {
-            let asked = self.world.ask(self.lives, random).await;
+            let asked = self.world.ask(self.accounts, random).await;
             self.asked.extend(asked);
         }
         if random.percent(30) {
@@ -145,12 +145,12 @@ impl Run<'_> {
         }
     }
 
-    /// Lets everything come to its end that is under way, and reads those who came back.
+    /// Finishes all that is under way, and reads the restored accounts.
     async fn end(&mut self, random: &mut Random) {
         while !self.under_way.is_empty() || !self.asked.is_empty() {
             self.read_some_last(random).await;
         }
-        self.clear_doubts(random).await;
+        self.finish_checks(random).await;
     }
 
     async fn read_some_last(&mut self, random: &mut Random) {
@@ -160,10 +160,10 @@ impl Run<'_> {
         self.ask_some(random).await;
     }
 
-    /// Nobody is in doubt, and whoever came back after a deletion has been read.
-    async fn clear_doubts(&mut self, random: &mut Random) {
+    /// No account check is pending, and each account restored after a deletion has been read.
+    async fn finish_checks(&mut self, random: &mut Random) {
         loop {
-            self.purged += self.world.answer_all(self.lives, random).await;
+            self.purged += self.world.answer_all(self.accounts, random).await;
             let back = self.world.take_to_read().await;
             if back.is_empty() {
                 break;
@@ -176,21 +176,20 @@ impl Run<'_> {
         self.world.follow().await;
     }
 
-    /// Everybody is read. Answers how many paths differed.
+    /// Every repo is read. Returns how many paths differed.
     async fn audit(&mut self, random: &mut Random) -> usize {
         let mut differed = 0;
         for actor in 0..self.actors {
             let reading = self.begin((&did(actor), i64::MAX), random).await;
             differed += self.finish(reading).await;
         }
-        self.clear_doubts(random).await;
+        self.finish_checks(random).await;
         differed
     }
 
-    /// What is true in the end of those whose server shows them; only of those whom it has always shown what they wrote, unless
-    /// of all.
+    /// What must hold in the end for the accounts that are active; only for those whose repo was never wiped, unless for `all`.
     fn truth(&self, all: bool) -> (BTreeSet<String>, State) {
-        let repos = (0..self.actors).map(|actor| (did(actor), self.lives.repo(&did(actor), i64::MAX)));
+        let repos = (0..self.actors).map(|actor| (did(actor), self.accounts.repo(&did(actor), i64::MAX)));
         let active: Vec<_> = repos.filter(|(_, repo)| repo.standing == Standing::Active).collect();
         let writes: Vec<_> =
             active.iter().flat_map(|(_, repo)| &repo.commits).flat_map(|commit| commit.writes()).collect();
@@ -215,13 +214,13 @@ impl Run<'_> {
         wrong
     }
 
-    /// Who is shown, or not, against the word of their server, and what is left of those who are gone.
+    /// Who is shown, or not, against the answer of their PDS, and what is left of the deleted.
     async fn wrongly_there(&self) -> Vec<String> {
         let pool = &self.world.database.pool;
         let (hidden, state) = (dump::hidden(pool).await, shown(dump::state(pool).await));
         let mut wrong = Vec::new();
         for did in dump::actors(pool).await {
-            let standing = self.lives.repo(&did, i64::MAX).standing;
+            let standing = self.accounts.repo(&did, i64::MAX).standing;
             if hidden.contains(&did) != (standing != Standing::Active) {
                 wrong.push(format!("{did} is {standing:?}, and hidden are {hidden:?}"));
             }
@@ -243,12 +242,12 @@ async fn b1_repos_read_at_any_moment_of_a_history_end_as_the_model_says() {
     for seed in first..first + cases {
         let mut random = Random::new(seed);
         let shape = Shape::small(&mut random);
-        let lives = Lives::of(shape, &mut random);
-        let batches = deliver_lives(&lives, &mut random);
+        let accounts = AccountHistory::of(shape, &mut random);
+        let batches = deliver_with_accounts(&accounts, &mut random);
         world.clear().await;
         world.play();
         let (under_way, asked) = (Vec::new(), Vec::new());
-        let mut run = Run { world, lives: &lives, actors: shape.actors, under_way, asked, mended: 0, purged: 0 };
+        let mut run = Run { world, accounts: &accounts, actors: shape.actors, under_way, asked, mended: 0, purged: 0 };
         for batch in &batches {
             run.read_some(&mut random).await;
             run.ask_some(&mut random).await;

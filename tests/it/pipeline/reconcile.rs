@@ -12,7 +12,7 @@ use plyr_likes::{
 use serde_json::{Value, json};
 
 use crate::{
-    pipeline::pds::{Hands, open_client},
+    pipeline::pds::{ManualClock, open_client},
     support::host::{Asked, Host, Reply},
 };
 
@@ -142,7 +142,7 @@ async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
         Reply::ok(json!({"records": records}).to_string())
     })
     .await;
-    let server = Server::untrusted(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
+    let server = Server::untrusted(open_client(&ManualClock::new()), HostUrl::parse(&host.url()).unwrap());
     (host, server)
 }
 
@@ -163,7 +163,7 @@ async fn b1_a_repo_that_changes_while_it_is_listed_is_listed_again() {
 #[tokio::test]
 async fn b6_a_listing_that_is_not_complete_is_no_listing() {
     let uri = format!("at://{DID}/fm.plyr.like/3l3qo2vuowo2c");
-    for broken in [json!({"uri": uri, "value": {}}), json!({"uri": "at://nobody", "cid": CID, "value": {}})] {
+    for broken in [json!({"uri": uri, "value": {}}), json!({"uri": "at://absent", "cid": CID, "value": {}})] {
         let (_host, server) = pds(&[1], vec![broken]).await;
         assert!(matches!(read(&server).await, Err(ReadError::Malformed(1))));
     }

@@ -6,7 +6,7 @@ mod faults;
 mod flow;
 mod jetstream_v2;
 mod log;
-mod telling;
+mod reporting;
 
 use std::{future::Future, time::Duration};
 

@@ -1,19 +1,19 @@
-//! Who is hidden or deleted: whoever asks for them is told what would be told of somebody who never was.
+//! Hidden and deleted accounts: a request about one is answered as for an account that never existed.
 
 use serde_json::Value;
 
 use crate::support::program::Program;
 
-/// Nobody has this DID, and nobody this handle.
-const NOBODY: (&str, &str) = ("did:plc:nobodynobodynobodynobody", "nobody-at-all.test");
+/// A DID and a handle that no account has.
+const ABSENT: (&str, &str) = ("did:plc:absentabsentabsentabsent", "absent-account.test");
 
-/// Somebody of whom nothing may be shown.
+/// An account of which nothing may be shown.
 pub struct Hidden {
     pub did: String,
     pub handle: String,
     /// Whether the account was deleted.
     pub is_deleted: bool,
-    /// Whether the index must know of it: it has been told of something that it wrote.
+    /// Whether the index must know it: something that it wrote was sent.
     pub has_written: bool,
     /// The URIs of all lists that there ever were.
     pub lists: Vec<String>,
@@ -25,34 +25,34 @@ impl Hidden {
     /// Asks in every view that names an actor, by DID and by handle, and for every list.
     pub async fn compare(&self, program: &Program, tracks: &[String]) -> Result<(), String> {
         for by_handle in [false, true] {
-            let (name, nobody) = if by_handle { (&self.handle, NOBODY.1) } else { (&self.did, NOBODY.0) };
-            for (asked, as_nobody) in questions(name, tracks).into_iter().zip(questions(nobody, tracks)) {
-                self.same(program, asked, as_nobody).await?;
+            let (name, absent) = if by_handle { (&self.handle, ABSENT.1) } else { (&self.did, ABSENT.0) };
+            for (asked, as_absent) in questions(name, tracks).into_iter().zip(questions(absent, tracks)) {
+                self.same(program, asked, as_absent).await?;
             }
         }
         for uri in &self.lists {
-            let as_nobody = uri.replace(&self.did, NOBODY.0);
+            let as_absent = uri.replace(&self.did, ABSENT.0);
             for (path, parameter) in [("/lists/by-uri", "uri"), ("/xrpc/fm.plyr.graph.getList", "list")] {
                 let question = |uri: &str| (path.to_owned(), vec![(parameter, uri.to_owned())]);
-                self.same(program, question(uri), question(&as_nobody)).await?;
+                self.same(program, question(uri), question(&as_absent)).await?;
             }
         }
         Ok(())
     }
 
-    async fn same(&self, program: &Program, asked: Question, as_nobody: Question) -> Result<(), String> {
-        let told = self.answer(program, &asked).await?;
-        let expected = self.answer(program, &as_nobody).await?;
-        if told == expected {
+    async fn same(&self, program: &Program, asked: Question, as_absent: Question) -> Result<(), String> {
+        let found = self.answer(program, &asked).await?;
+        let expected = self.answer(program, &as_absent).await?;
+        if found == expected {
             return Ok(());
         }
         Err(format!(
-            "{} is hidden, and {asked:?} is answered with {told}\n  and not as for nobody: {expected}",
+            "{} is hidden, and {asked:?} is answered with {found}\n  and not as for an absent account: {expected}",
             self.did
         ))
     }
 
-    /// What is answered, as though it were about nobody.
+    /// The answer, with the DID and the handle of the absent account in it.
     async fn answer(&self, program: &Program, (path, query): &Question) -> Result<String, String> {
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let text = match program.get(path, &query).await {
@@ -63,7 +63,7 @@ impl Hidden {
                 _ => return Err(refusal),
             },
         };
-        Ok(text.replace(&self.did, NOBODY.0).replace(&self.handle, NOBODY.1))
+        Ok(text.replace(&self.did, ABSENT.0).replace(&self.handle, ABSENT.1))
     }
 }
 

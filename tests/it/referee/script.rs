@@ -10,15 +10,15 @@ use plyr_likes_sim::{
 
 /// Events before the program starts, besides the making of the tracks.
 const PAST: usize = 200;
-/// Events between two blows.
+/// Events between two disruptions.
 pub const LIVE: usize = 30;
 const TRACKS: usize = 8;
-const BLOWS: usize = 2;
+const DISRUPTIONS: usize = 2;
 /// Faults on the stream of each host.
 const FAULTS: usize = 3;
 const DIALECTS: [&str; 3] = ["jetstream", "jetstream2", "firehose"];
 
-/// A life in which somebody is hidden, and somebody deleted, nearly always.
+/// A mix of events in which nearly always one account is hidden and another deleted.
 pub const COMING_AND_GOING: Mix = Mix { accounts: 40, ..Mix::UNREST };
 
 /// When the program is killed, seen from its database.
@@ -36,7 +36,7 @@ pub enum Moment {
 
 /// What is done to the program or its surroundings.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Blow {
+pub enum Disruption {
     /// kill -9, and a new start.
     Kill(Moment),
     /// SIGTERM, and a new start.
@@ -45,7 +45,7 @@ pub enum Blow {
     TakeOver,
     /// All streams of a host are cut.
     Cut,
-    /// A host is away for a while.
+    /// A host is down, and comes back.
     Down,
     /// Another dictionary takes the place of the one in use.
     Dictionary,
@@ -55,14 +55,14 @@ pub enum Blow {
     DatabaseCut,
     /// The first host forgets nearly everything.
     Shrink,
-    /// This befalls the first host, which then is asked again.
+    /// The first host has this fault, and is connected to again if the fault needs it.
     AtFirst(Fault),
 }
 
-impl Blow {
+impl Disruption {
     /// All of them.
     pub fn all() -> Vec<Self> {
-        let mut blows = vec![
+        let mut disruptions = vec![
             Self::Kill(Moment::AfterReceive),
             Self::Kill(Moment::BeforeTransaction),
             Self::Kill(Moment::InsideTransaction),
@@ -87,13 +87,13 @@ impl Blow {
             Fault::SeamSwap,
             Fault::Crash(20),
             Fault::Renumber,
-            Fault::Blind { collections: Vec::new(), events: 50 },
-            Fault::Blind { collections: vec!["fm.plyr.like".to_owned()], events: 50 },
+            Fault::Incomplete { collections: Vec::new(), events: 50 },
+            Fault::Incomplete { collections: vec!["fm.plyr.like".to_owned()], events: 50 },
             // Nothing more comes from there until the next start.
             Fault::Invalid,
         ];
-        blows.extend(faults.map(Self::AtFirst));
-        blows
+        disruptions.extend(faults.map(Self::AtFirst));
+        disruptions
     }
 
     /// The name by which it is counted.
@@ -106,7 +106,7 @@ impl Blow {
     }
 }
 
-/// Faults on a stream after which the host tells everything all the same, and soon.
+/// Faults on a stream after which the host sends everything all the same, and soon.
 pub fn survivable() -> Vec<Fault> {
     let faults = Fault::survivable().into_iter().map(|(_, fault)| fault);
     faults.filter(|fault| !fault.at_request() && *fault != Fault::Garbage(Garbage::Huge)).collect()
@@ -125,20 +125,20 @@ pub struct Script {
     /// What each host is asked in.
     pub dialects: Vec<&'static str>,
     /// One after the other.
-    pub blows: Vec<Blow>,
+    pub disruptions: Vec<Disruption>,
 }
 
 impl Script {
-    /// Blows and faults go round, so that so many seeds in a row, from any, have them all.
+    /// Disruptions and faults go round, so that so many seeds in a row, from any, have them all.
     pub fn of(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let round = |number: u64, count: usize| usize::try_from(number % count as u64).expect("below a usize");
-        let blows = Blow::all();
-        let nth = |at: usize| blows[round(seed * BLOWS as u64 + at as u64, blows.len())].clone();
-        let blows: Vec<Blow> = (0..BLOWS).map(nth).collect();
+        let disruptions = Disruption::all();
+        let nth = |at: usize| disruptions[round(seed * DISRUPTIONS as u64 + at as u64, disruptions.len())].clone();
+        let disruptions: Vec<Disruption> = (0..DISRUPTIONS).map(nth).collect();
         let hosts = 2 + random.below(2);
         let mut dialects: Vec<&'static str> = (0..hosts).map(|_| *random.pick(&DIALECTS)).collect();
-        if let Some(dialect) = blows.iter().find_map(wanted_dialect) {
+        if let Some(dialect) = disruptions.iter().find_map(wanted_dialect) {
             dialects[0] = dialect;
         }
         let (survivable, harmful) = (survivable(), harmful());
@@ -163,17 +163,17 @@ impl Script {
         // In one of four worlds accounts come and go.
         let mix = if seed % 4 == 3 { COMING_AND_GOING } else { Mix { accounts: 0, ..Mix::UNREST } };
         let shape = Shape { seed, actors: 10, tracks: TRACKS, events: PAST, mix, ..Shape::default() };
-        Self { options: Options { shape, hosts, ..Options::default() }, dialects, blows }
+        Self { options: Options { shape, hosts, ..Options::default() }, dialects, disruptions }
     }
 }
 
 /// In what the first host must be asked for this to strike.
-fn wanted_dialect(blow: &Blow) -> Option<&'static str> {
-    match blow {
-        Blow::Dictionary | Blow::Shrink | Blow::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => {
-            Some("jetstream2")
-        }
-        Blow::AtFirst(Fault::Renumber) => Some("firehose"),
+fn wanted_dialect(disruption: &Disruption) -> Option<&'static str> {
+    match disruption {
+        Disruption::Dictionary
+        | Disruption::Shrink
+        | Disruption::AtFirst(Fault::TooOld | Fault::Future | Fault::Crash(_)) => Some("jetstream2"),
+        Disruption::AtFirst(Fault::Renumber) => Some("firehose"),
         _ => None,
     }
 }

@@ -19,8 +19,8 @@ use tokio::time::sleep;
 
 use super::{
     from_environment,
-    scene::{Scene, Store},
-    script::{Blow, Moment, harmful, survivable},
+    run::{Run, Store},
+    script::{Disruption, Moment, harmful, survivable},
     verdict::found,
 };
 use crate::support::{database::fresh, dump};
@@ -86,24 +86,34 @@ fn resident_mb(pid: u32) -> u64 {
 }
 
 /// What may go wrong next. The program is ended in the first half only, so that one process lives long enough to see it grow.
-fn next_blow(random: &mut Random, is_first_half: bool) -> (usize, Blow) {
-    let mut blows = vec![Blow::Cut, Blow::Down, Blow::DatabaseCut, Blow::Dictionary];
+fn next_disruption(random: &mut Random, is_first_half: bool) -> (usize, Disruption) {
+    let mut disruptions = vec![Disruption::Cut, Disruption::Down, Disruption::DatabaseCut, Disruption::Dictionary];
     if is_first_half {
-        blows.extend([Blow::Kill(Moment::AfterCommit), Blow::Kill(Moment::InsideTransaction), Blow::Terminate]);
-        blows.push(Blow::TakeOver);
+        disruptions.extend([
+            Disruption::Kill(Moment::AfterCommit),
+            Disruption::Kill(Moment::InsideTransaction),
+            Disruption::Terminate,
+        ]);
+        disruptions.push(Disruption::TakeOver);
     }
-    let for_good = |blow: &Blow| matches!(blow, Blow::AtFirst(Fault::Invalid) | Blow::Shrink | Blow::Switch);
-    blows.extend(Blow::all().into_iter().filter(|blow| matches!(blow, Blow::AtFirst(_)) && !for_good(blow)));
+    let for_good = |disruption: &Disruption| {
+        matches!(disruption, Disruption::AtFirst(Fault::Invalid) | Disruption::Shrink | Disruption::Switch)
+    };
+    disruptions.extend(
+        Disruption::all()
+            .into_iter()
+            .filter(|disruption| matches!(disruption, Disruption::AtFirst(_)) && !for_good(disruption)),
+    );
     // What concerns a single message needs a plan, and not a moment.
     let of_streams = |fault: &Fault| !matches!(fault, Fault::Swap | Fault::Lose | Fault::Duplicate);
     let anywhere: Vec<Fault> = survivable().into_iter().filter(of_streams).collect();
     match random.below(3) {
-        0 => (random.below(2), Blow::AtFirst(random.pick(&anywhere).clone())),
+        0 => (random.below(2), Disruption::AtFirst(random.pick(&anywhere).clone())),
         1 if random.percent(30) => {
             let harm: Vec<Fault> = harmful().into_iter().filter(of_streams).collect();
-            (0, Blow::AtFirst(random.pick(&harm).clone()))
+            (0, Disruption::AtFirst(random.pick(&harm).clone()))
         }
-        _ => (0, random.pick(&blows).clone()),
+        _ => (0, random.pick(&disruptions).clone()),
     }
 }
 
@@ -114,10 +124,10 @@ struct Report {
 }
 
 impl Report {
-    fn tell(&mut self, scene: &Scene, lag: &Mutex<Lag>) {
-        let resident = resident_mb(scene.program().pid());
+    fn print(&mut self, run: &Run, lag: &Mutex<Lag>) {
+        let resident = resident_mb(run.program().pid());
         self.resident_mb.push(resident);
-        let events = scene.sim.state().world.events().len();
+        let events = run.sim.state().world.events().len();
         let mut lag = lock(lag);
         let behind = lag.last.map(|(_, behind)| behind).unwrap_or_default();
         println!(
@@ -129,7 +139,7 @@ impl Report {
     }
 
     /// Waits until what happened after the fault is seen within a second, and notes how long that took.
-    async fn await_recovery(&mut self, name: &str, (scene, lag): (&Scene, &Mutex<Lag>)) {
+    async fn await_recovery(&mut self, name: &str, (run, lag): (&Run, &Mutex<Lag>)) {
         let struck = Instant::now();
         let recovered = loop {
             let last = lock(lag).last;
@@ -143,7 +153,7 @@ impl Report {
                 struck.elapsed() < END_MAX,
                 "after {name} the index does not come back; when last seen it was behind by {:?}; its log ends:\n{}",
                 last.map(|(_, behind)| behind),
-                scene.program().log_tail()
+                run.program().log_tail()
             );
             sleep(LOOK_EVERY).await;
         };
@@ -173,7 +183,7 @@ fn a_world(seed: u64, rate: u32) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[ignore = "takes as long as it is told to: make soak"]
+#[ignore = "takes as long as PLYR_SOAK_MINUTES says: make soak"]
 async fn soak() {
     let seed = from_environment("PLYR_SEED", u64::from(std::process::id()));
     let minutes = from_environment("PLYR_SOAK_MINUTES", 30);
@@ -181,37 +191,37 @@ async fn soak() {
     println!("PLYR_SEED={seed}: {minutes} minutes at {rate} events/s");
     let database = fresh().await;
     let store = Store { url: database.url.clone(), pool: database.pool.clone() };
-    let mut scene = Scene::start(a_world(seed, rate), vec!["jetstream2", "firehose"], store.clone()).await;
+    let mut run = Run::start(a_world(seed, rate), vec!["jetstream2", "firehose"], store.clone()).await;
     let lag = Arc::new(Mutex::new(Lag::default()));
     let watcher = {
-        let (sim, lag) = (Arc::clone(&scene.sim), Arc::clone(&lag));
+        let (sim, lag) = (Arc::clone(&run.sim), Arc::clone(&lag));
         tokio::spawn(async move { watch(&sim, &store.pool, &lag).await })
     };
     let mut random = Random::new(seed);
     let mut report = Report { began: Instant::now(), resident_mb: Vec::new(), slowest: Default::default() };
-    report.await_recovery("the start", (&scene, &lag)).await;
+    report.await_recovery("the start", (&run, &lag)).await;
     // To catch up with the past is no recovery.
     report.slowest = Default::default();
     let (length, mut reported) = (Duration::from_secs(60 * minutes), Instant::now());
-    report.tell(&scene, &lag);
+    report.print(&run, &lag);
     while report.began.elapsed() < length {
         sleep(BETWEEN_FAULTS).await;
-        let (host, blow) = next_blow(&mut random, report.began.elapsed() < length / 2);
-        scene.strike_at(host, &blow).await;
-        report.await_recovery(&format!("{} at {host}", blow.name()), (&scene, &lag)).await;
+        let (host, disruption) = next_disruption(&mut random, report.began.elapsed() < length / 2);
+        run.strike_at(host, &disruption).await;
+        report.await_recovery(&format!("{} at {host}", disruption.name()), (&run, &lag)).await;
         if reported.elapsed() >= BETWEEN_REPORTS {
             reported = Instant::now();
-            report.tell(&scene, &lag);
+            report.print(&run, &lag);
         }
     }
     watcher.abort();
-    scene.calm();
-    scene.sim.set_rate(0);
-    report.tell(&scene, &lag);
-    let wrong = wrong_at_the_end(&scene).await;
+    run.calm();
+    run.sim.set_rate(0);
+    report.print(&run, &lag);
+    let wrong = wrong_at_the_end(&run).await;
     let (first, last) = (report.resident_mb[0], report.resident_mb[report.resident_mb.len() - 1]);
-    let max = report.resident_mb.iter().max().expect("it was told");
-    println!("went wrong: {:?}; blows: {:?}", scene.sim.fired(), scene.fallen);
+    let max = report.resident_mb.iter().max().expect("it was measured");
+    println!("went wrong: {:?}; disruptions: {:?}", run.sim.fired(), run.counts);
     println!(
         "differences: {}; RSS first {first} MB, last {last} MB, at most {max} MB; slowest recovery {:?}, after {}",
         wrong.len(),
@@ -223,13 +233,13 @@ async fn soak() {
 }
 
 /// What the index holds otherwise than the world says, once it has had time to come to rest.
-async fn wrong_at_the_end(scene: &Scene) -> Vec<String> {
+async fn wrong_at_the_end(run: &Run) -> Vec<String> {
     let mut model = Model::default();
-    scene.sim.state().world.told_writes().for_each(|write| model.take(&write));
+    run.sim.state().world.sent_writes().for_each(|write| model.take(&write));
     let (expected, began) = (model.state(), Instant::now());
     loop {
-        let mut wrong = differences(&expected, &found(&scene.store.pool, &scene.sim).await);
-        wrong.extend(dump::miscounted(&scene.store.pool).await);
+        let mut wrong = differences(&expected, &found(&run.store.pool, &run.sim).await);
+        wrong.extend(dump::miscounted(&run.store.pool).await);
         if wrong.is_empty() || began.elapsed() > END_MAX {
             return wrong;
         }

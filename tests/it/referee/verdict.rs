@@ -1,4 +1,4 @@
-//! What the world says should be shown, held against what the program shows and holds.
+//! What should be shown by the history of the world, compared with what the program shows and holds.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -14,7 +14,7 @@ use plyr_likes_sim::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::{hidden::Hidden, scene::Scene};
+use super::{hidden::Hidden, run::Run};
 use crate::support::{
     comparison::{Truth, Who},
     dump,
@@ -23,7 +23,7 @@ use crate::support::{
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What the world's history, as far as it is told, comes to.
+/// What the world's history, as far as upstreams send it, comes to.
 pub struct Verdict {
     held: State,
     refused: BTreeSet<(String, String, i64)>,
@@ -37,11 +37,11 @@ impl Verdict {
     pub fn of(sim: &Sim) -> Self {
         let state = sim.state();
         let world = &state.world;
-        let writes: Vec<Write> = world.told_writes().collect();
+        let writes: Vec<Write> = world.sent_writes().collect();
         let model = Model::of(&writes);
         let accounts = Accounts::of(world);
         let seen = accounts.seen(&writes);
-        // The rows of hidden accounts are kept, and their likes are not counted; those of deleted ones are kept for a while.
+        // The rows of hidden accounts are kept, and their likes are not counted; those of deleted ones are kept until they are purged.
         let mut held = model.state();
         held.retain(|key, _| !key.starts_with("count "));
         held.retain(|key, _| !key.split(' ').any(|part| accounts.is_gone(part)));
@@ -63,7 +63,7 @@ impl Verdict {
                 });
                 continue;
             }
-            // What is liked of somebody hidden is not shown either.
+            // Likes of a hidden account's tracks are not shown either.
             let shows = |record: &Record| match record {
                 Record::Like(like) => !like.subject.split('/').nth(2).is_some_and(|artist| accounts.hides(artist)),
                 _ => true,
@@ -99,19 +99,20 @@ impl Verdict {
         wrong
     }
 
-    /// Asks for everybody of whom nothing may be shown.
-    pub async fn compare_hidden(&self, scene: &Scene) -> Result<(), String> {
+    /// Asks about all accounts of which nothing may be shown.
+    pub async fn compare_hidden(&self, run: &Run) -> Result<(), String> {
         for hidden in &self.hidden {
-            hidden.compare(scene.program(), &self.tracks).await?;
+            hidden.compare(run.program(), &self.tracks).await?;
         }
         Ok(())
     }
 
-    /// Waits, not for ever, until the index holds this, then holds against it everything that is shown, and each count against a recount.
-    pub async fn fall_on(&self, scene: &Scene, patience: Duration) -> Result<(), String> {
-        let (pool, started) = (&scene.store.pool, Instant::now());
+    /// Waits, for `patience` at most, until the index holds this, then compares everything that is shown with it, and each count with
+    /// a recount.
+    pub async fn compare(&self, run: &Run, patience: Duration) -> Result<(), String> {
+        let (pool, started) = (&run.store.pool, Instant::now());
         loop {
-            let wrong = self.differences(pool, &scene.sim).await;
+            let wrong = self.differences(pool, &run.sim).await;
             if wrong.is_empty() {
                 break;
             }
@@ -120,8 +121,8 @@ impl Verdict {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.truth.compare(scene.program()).await?;
-        self.compare_hidden(scene).await?;
+        self.truth.compare(run.program()).await?;
+        self.compare_hidden(run).await?;
         let miscounted = dump::miscounted(pool).await;
         if !miscounted.is_empty() {
             return Err(format!("counts differ from a recount:\n{}", miscounted.join("\n")));
@@ -134,8 +135,8 @@ impl Verdict {
     }
 }
 
-/// What the database holds of the people of this world that are there. Garbage names others, of whom a refused record may be
-/// known.
+/// What the database holds of the accounts of this world that are not deleted. Garbage names others, of which a refused record may
+/// be known.
 pub async fn found(pool: &PgPool, sim: &Sim) -> State {
     let mut found = dump::state(pool).await;
     let state = sim.state();

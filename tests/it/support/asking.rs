@@ -1,5 +1,5 @@
-//! Accounts in doubt are asked about, of a server that knows what is true; the question and the answer are apart, so that other
-//! things can happen between the two.
+//! The status of doubtful accounts is requested of a PDS that knows it; request and answer are apart, so that other things can
+//! happen between the two.
 
 use std::sync::atomic::Ordering;
 
@@ -15,25 +15,25 @@ use plyr_likes::{
 };
 
 use super::{
-    fates::Answered,
+    account_history::{AccountHistory, Standing},
+    account_model::Answered,
     history::Random,
-    lives::{Lives, Standing},
     world::World,
 };
 
 const DAY_US: i64 = 86_400_000_000;
 
-/// A question that was put, and what will be answered.
+/// A request that was sent, and what will be answered.
 pub struct Asked {
     check: AccountCheck,
     answer: Answer,
     put_at: Timestamp,
-    was_said_deleted: bool,
+    was_reported_deleted: bool,
 }
 
-/// What a server says that has an account in this state.
-fn answer_of(lives: &Lives, check: &AccountCheck, (asked_us, random): (i64, &mut Random)) -> Answer {
-    let repo = lives.repo(check.did.as_str(), asked_us);
+/// What a PDS answers that has an account in this state.
+fn answer_of(history: &AccountHistory, check: &AccountCheck, (asked_us, random): (i64, &mut Random)) -> Answer {
+    let repo = history.repo(check.did.as_str(), asked_us);
     match repo.standing {
         Standing::Active => {
             let rev = repo.rev.filter(|_| !random.percent(10));
@@ -54,32 +54,32 @@ impl World {
         self.now_us.load(Ordering::Relaxed)
     }
 
-    /// Puts the questions that are due.
-    pub async fn ask(&mut self, lives: &Lives, random: &mut Random) -> Vec<Asked> {
+    /// Sends the requests that are due.
+    pub async fn ask(&mut self, history: &AccountHistory, random: &mut Random) -> Vec<Asked> {
         let now = self.clock.now();
         let due = account_checks::list_due(&mut self.connection, now.utc(), 10, &[]).await.expect("the table is there");
         self.advance_to(self.now() + 1);
         let mut asked = Vec::new();
         for check in due {
-            let answer = answer_of(lives, &check, (now.micros(), random));
-            let was_said_deleted = self.fates.is_said_deleted(check.did.as_str());
-            asked.push(Asked { check, answer, put_at: now, was_said_deleted });
+            let answer = answer_of(history, &check, (now.micros(), random));
+            let was_reported_deleted = self.accounts.is_reported_deleted(check.did.as_str());
+            asked.push(Asked { check, answer, put_at: now, was_reported_deleted });
         }
         asked
     }
 
-    /// A question is answered.
+    /// A request is answered.
     pub async fn answer(&mut self, asked: Asked) -> Decision {
-        let Asked { check, answer, put_at, was_said_deleted } = asked;
+        let Asked { check, answer, put_at, was_reported_deleted } = asked;
         let answered = match &answer {
             Answer::Active { rev } => Some(Answered::Active(rev.map(Tid::number))),
             Answer::Inactive { status: Some(AccountStatus::Deleted) } | Answer::Tombstoned => Some(Answered::Deleted),
             Answer::Inactive { .. } => Some(Answered::Inactive),
-            Answer::NotFound => was_said_deleted.then_some(Answered::Deleted),
+            Answer::NotFound => was_reported_deleted.then_some(Answered::Deleted),
             Answer::Unreachable => None,
         };
         if let Some(answered) = answered {
-            self.fates.answer(&self.model, (check.did.as_str(), put_at.micros()), answered);
+            self.accounts.answer(&self.model, (check.did.as_str(), put_at.micros()), answered);
         }
         let answered = apply::Answered { answer, asked_at: put_at };
         apply::act_on_answer(&mut self.connection, &check, answered, self.clock.now())
@@ -87,8 +87,8 @@ impl World {
             .expect("the database takes the answer")
     }
 
-    /// Asks and answers until there is no doubt left, however long that takes. Answers how many accounts are removed for it.
-    pub async fn answer_all(&mut self, lives: &Lives, random: &mut Random) -> usize {
+    /// Asks and answers until no check is left, however long that takes. Returns how many accounts are removed for it.
+    pub async fn answer_all(&mut self, history: &AccountHistory, random: &mut Random) -> usize {
         let mut removed = 0;
         for round in 0.. {
             if account_checks::count(&mut self.connection).await.expect("the table is there") == 0 {
@@ -96,7 +96,7 @@ impl World {
             }
             assert!(round < 25, "there is no end of asking");
             self.advance_to(self.now() + DAY_US);
-            for asked in self.ask(lives, random).await {
+            for asked in self.ask(history, random).await {
                 removed += usize::from(self.answer(asked).await == Decision::Remove);
             }
         }
@@ -106,7 +106,7 @@ impl World {
     /// The counts follow, and what deletions have made void is removed.
     pub async fn follow(&mut self) {
         follow_accounts(&mut self.connection, None).await.expect("the database answers");
-        self.fates.purge(&mut self.model);
+        self.accounts.purge(&mut self.model);
     }
 
     /// Whose repo is to be read, since their account came back after having been deleted.

@@ -21,7 +21,7 @@ pub fn program() -> Command {
     let named = std::env::var_os("PLYR_TEST_PROGRAM");
     let mut command = Command::new(named.unwrap_or_else(|| env!("CARGO_BIN_EXE_plyr-likes").into()));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).stdin(Stdio::null());
-    // Nobody is there: invented people are not to be asked for on the real network.
+    // No directory listens there: invented DIDs must not be looked up on the real network.
     command.env("PLYR_PLC_URL", "http://127.0.0.1:9");
     command
 }

@@ -1,4 +1,4 @@
-//! What the API says, held against what the PDS says, record by record.
+//! What the API says, compared with what the PDS says, record by record.
 //!
 //! The PDS's `listRecords` is the truth; every view of the API follows from it. Nothing is taken from the program's database.
 
@@ -34,7 +34,7 @@ pub struct Truth {
     likers: BTreeMap<String, BTreeSet<String>>,
     /// URIs of tracks that are gone.
     absent: BTreeSet<String>,
-    handles_told: bool,
+    handles_known: bool,
 }
 
 impl Truth {
@@ -76,10 +76,10 @@ impl Truth {
         self.absent = liked.chain(other).filter(|uri| !self.tracks.contains_key(*uri)).cloned().collect();
     }
 
-    /// From now on every handle is expected: the stream has told each when the account was known already.
+    /// From now on every handle is expected: an identity event has come for each account that was already known.
     #[must_use]
-    pub fn with_handles(mut self, told: bool) -> Self {
-        self.handles_told = told;
+    pub fn with_handles(mut self, known: bool) -> Self {
+        self.handles_known = known;
         self
     }
 
@@ -124,10 +124,10 @@ impl Truth {
         ensure_that(newest_first.is_sorted_by(|newer, older| newer >= older), || {
             format!("the likes of {} are not newest first: {newest_first:?}", account.handle)
         })?;
-        let mut told = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for like in &shown {
             let row = (word(&like["subject"], "uri")?, word(&like["subject"], "cid")?, time(like, "createdAt")?);
-            let twice = told.insert(word(like, "uri")?, row).is_some();
+            let twice = found.insert(word(like, "uri")?, row).is_some();
             ensure_that(!twice, || format!("shown twice: {like}"))?;
         }
         let mut expected = BTreeMap::new();
@@ -135,7 +135,7 @@ impl Truth {
             let (uri, cid) = subject(like);
             expected.insert(like.uri.clone(), (uri.to_owned(), cid.to_owned(), time(&like.value, "createdAt")?));
         }
-        ensure_same_rows(&format!("likes of {}", account.handle), &told, &expected)
+        ensure_same_rows(&format!("likes of {}", account.handle), &found, &expected)
     }
 
     async fn compare_statuses(&self, program: &Program, account: &Who) -> Result<(), String> {
@@ -163,7 +163,7 @@ impl Truth {
     async fn compare_likers(&self, program: &Program, uri: &str) -> Result<(), String> {
         let method = "fm.plyr.feed.getTrackLikes";
         let shown = all_pages(program, method, ("uri", uri), "likes").await?;
-        let mut told = BTreeSet::new();
+        let mut found = BTreeSet::new();
         for like in &shown {
             let did = word(&like["actor"], "did")?;
             let like_uri = word(like, "uri")?;
@@ -172,10 +172,10 @@ impl Truth {
                 .get(&did)
                 .is_some_and(|likes| likes.iter().any(|record| record.uri == like_uri && subject(record).0 == uri));
             ensure_that(is_theirs, || format!("{uri} is not liked by {like}"))?;
-            ensure_that(told.insert(did), || format!("{uri}: one actor is shown twice: {shown:?}"))?;
+            ensure_that(found.insert(did), || format!("{uri}: one actor is shown twice: {shown:?}"))?;
         }
         let expected = self.likers_of(uri);
-        ensure_same(&format!("likers of {uri}"), &told, &expected)?;
+        ensure_same(&format!("likers of {uri}"), &found, &expected)?;
         let answer = program.get(&format!("/xrpc/{method}"), &[("uri", uri)]).await?;
         ensure_same(&format!("count of {uri}"), &answer["count"].as_u64(), &Some(expected.len() as u64))
     }
@@ -201,7 +201,7 @@ impl Truth {
         for (field, value) in expected {
             ensure_same(&format!("{field} of {}", track.uri), &shown[field], &value)?;
         }
-        if self.handles_told || !shown["artist_handle"].is_null() {
+        if self.handles_known || !shown["artist_handle"].is_null() {
             ensure_same("artist_handle", &shown["artist_handle"].as_str(), &Some(owner.handle.as_str()))?;
         }
         let id = shown["id"].as_i64().ok_or_else(|| format!("no id in {shown}"))?;
@@ -217,12 +217,13 @@ impl Truth {
 
     async fn compare_track_views(&self, program: &Program) -> Result<(), String> {
         let uris: Vec<&str> = self.tracks.keys().chain(&self.absent).map(String::as_str).collect();
-        let mut told = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for asked in uris.chunks(URIS_MAX) {
             let query: Vec<(&str, &str)> = asked.iter().map(|uri| ("uris", *uri)).collect();
             let answer = program.get("/xrpc/fm.plyr.feed.getTracks", &query).await?;
             for view in array(&answer, "tracks")? {
-                told.insert(word(view, "uri")?, (word(view, "cid")?, word(view, "title")?, view["likeCount"].as_u64()));
+                found
+                    .insert(word(view, "uri")?, (word(view, "cid")?, word(view, "title")?, view["likeCount"].as_u64()));
             }
         }
         let view = |track: &Stored| {
@@ -233,17 +234,17 @@ impl Truth {
         for track in self.tracks.values() {
             expected.insert(track.uri.clone(), view(track)?);
         }
-        ensure_same_rows("views of the tracks", &told, &expected)
+        ensure_same_rows("views of the tracks", &found, &expected)
     }
 
     async fn compare_lists(&self, program: &Program, account: &Who) -> Result<(), String> {
         let shown = all_pages(program, "fm.plyr.graph.getActorLists", ("actor", &account.did), "lists").await?;
-        let mut told = BTreeMap::new();
+        let mut found = BTreeMap::new();
         for list in &shown {
             let row = (word(list, "cid")?, text(list, "name"), text(list, "listType"), list["itemCount"].as_u64());
-            told.insert(word(list, "uri")?, row);
+            found.insert(word(list, "uri")?, row);
         }
-        ensure_that(told.len() == shown.len(), || format!("a list of {} is shown twice", account.handle))?;
+        ensure_that(found.len() == shown.len(), || format!("a list of {} is shown twice", account.handle))?;
         let mut expected = BTreeMap::new();
         for list in &self.lists[&account.did] {
             let items = array(&list.value, "items")?;
@@ -254,30 +255,33 @@ impl Truth {
             let written: Vec<&Value> = items.iter().map(|item| &item["subject"]).collect();
             ensure_same(&format!("items of {}", list.uri), &in_order, &written)?;
         }
-        ensure_same_rows(&format!("lists of {}", account.handle), &told, &expected)
+        ensure_same_rows(&format!("lists of {}", account.handle), &found, &expected)
     }
 
-    /// The REST view of what somebody likes, asked for by handle where it must be known: tracks that exist, and no others.
+    /// The REST view of what an account likes, asked for by handle where it must be known: tracks that exist, and no others.
     async fn compare_liked_tracks(&self, program: &Program, account: &Who) -> Result<(), String> {
-        let path = format!("/users/{}/likes", if self.handles_told { &account.handle } else { &account.did });
-        let mut told = Vec::new();
+        let path = format!("/users/{}/likes", if self.handles_known { &account.handle } else { &account.did });
+        let mut found = Vec::new();
         for page in rest_pages(program, &path).await? {
             ensure_same(&path, &page["user"]["did"].as_str(), &Some(account.did.as_str()))?;
             for track in array(&page, "tracks")? {
-                told.push(word(track, "atproto_record_uri")?);
+                found.push(word(track, "atproto_record_uri")?);
             }
         }
         let likes = &self.likes[&account.did];
         let expected: BTreeSet<String> =
             likes.iter().map(|like| subject(like).0.to_owned()).filter(|uri| self.tracks.contains_key(uri)).collect();
-        let distinct: BTreeSet<String> = told.iter().cloned().collect();
+        let distinct: BTreeSet<String> = found.iter().cloned().collect();
         ensure_same(&path, &distinct, &expected)?;
-        ensure_that(distinct.len() == told.len(), || format!("{path} shows a track twice: {told:?}"))
+        ensure_that(distinct.len() == found.len(), || format!("{path} shows a track twice: {found:?}"))
     }
 
     fn owner_of(&self, uri: &str) -> Result<&Who, String> {
         let did = uri.split('/').nth(2).unwrap_or_default();
-        self.accounts.iter().find(|account| account.did == did).ok_or_else(|| format!("{uri} belongs to nobody here"))
+        self.accounts
+            .iter()
+            .find(|account| account.did == did)
+            .ok_or_else(|| format!("{uri} belongs to no account of this test"))
     }
 }
 

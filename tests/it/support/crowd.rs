@@ -1,4 +1,4 @@
-//! Somebody with many likes, and somebody else who goes on liking while that one is hidden and shown.
+//! An actor with many likes, and another who goes on liking while the first is hidden and shown.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use plyr_likes::{
 };
 use sqlx::PgPool;
 
-/// How many likes somebody gets.
+/// How many likes the actor gets.
 pub const MANY: i64 = 20_000;
 
 /// The first moment of keys and revs here, as a TID's number.
@@ -27,7 +27,7 @@ fn tid(number: i64) -> Tid {
     Tid::from_number(FIRST + ((number * 1_000) << 10)).expect("after 1970")
 }
 
-/// Gives an actor many likes, of tracks by another that nobody else likes, and answers the URIs of the first and the last of them.
+/// Gives an actor many likes, of tracks by another that no other actor likes, and returns the URIs of the first and the last of them.
 pub async fn like_many(pool: &PgPool, [liker, artist]: [&str; 2]) -> [String; 2] {
     let uri = |number: i64| format!("at://did:plc:many/fm.plyr.track/{}", tid(number));
     sqlx::query("INSERT INTO actors (did) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING")
@@ -62,18 +62,18 @@ pub async fn like_many(pool: &PgPool, [liker, artist]: [&str; 2]) -> [String; 2]
     [uri(0), uri(MANY - 1)]
 }
 
-/// Somebody who likes one track again and again.
+/// An actor who likes one track again and again.
 pub struct Fan {
-    /// Who.
+    /// The actor.
     pub did: String,
     /// The track's URI.
     pub track: String,
-    /// The number of the first like: nobody likes under the same number twice.
+    /// The number of the first like: each number is used once.
     pub first: i64,
 }
 
 impl Fan {
-    /// Applies one like after the other, as a live stream brings them, until it is told to stop; how long each took.
+    /// Applies one like after the other, as a live stream brings them, until `stop` is set; returns how long each took.
     pub async fn like_on(self, pool: PgPool, stop: Arc<AtomicBool>) -> Vec<Duration> {
         let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
         let mut connection = pool.acquire().await.expect("a connection");

@@ -90,7 +90,7 @@ async fn made_from(template: &str) -> TestDatabase {
     }
     run(&mut server, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await.expect("an old one is dropped");
     run(&mut server, format!("CREATE DATABASE {name} TEMPLATE {template}")).await.expect("a copy of the template");
-    // What the tests prove does not depend on a flush per commit: the server is not taken away from under these.
+    // What the tests check does not depend on a flush per commit: the server is not taken away from under these.
     run(&mut server, format!("ALTER DATABASE {name} SET synchronous_commit = off")).await.expect("a setting");
     server.close().await.expect("the connection closes");
     let url = url_of(&name);

@@ -192,13 +192,13 @@ pub async fn hidden(pool: &PgPool) -> BTreeSet<String> {
     rows(pool, hidden).await.into_iter().map(|row| row.get(0)).collect()
 }
 
-/// The last head of each repo that a `#sync` told of.
+/// The last head of each repo that a `#sync` named.
 pub async fn syncs(pool: &PgPool) -> BTreeMap<String, i64> {
-    let told = "SELECT did, max(to_value) FROM gaps WHERE reason = 'sync' GROUP BY did";
-    rows(pool, told).await.into_iter().map(|row| (row.get(0), row.get(1))).collect()
+    let query = "SELECT did, max(to_value) FROM gaps WHERE reason = 'sync' GROUP BY did";
+    rows(pool, query).await.into_iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
-/// Everybody whom the index knows.
+/// All actors that the index knows.
 pub async fn actors(pool: &PgPool) -> Vec<String> {
     rows(pool, "SELECT did FROM actors").await.into_iter().map(|row| row.get(0)).collect()
 }

@@ -1,5 +1,5 @@
-//! An HTTP host that does what it is told, faults included. Each request comes on a connection of its own. What was asked is noted,
-//! so that a test can prove that its fault happened.
+//! A scripted HTTP host, faults included. Each request comes on a connection of its own. What was asked is noted,
+//! so that a test can check that its fault happened.
 
 use std::{
     fmt::Write as _,
@@ -37,7 +37,7 @@ pub struct Asked {
 pub enum Reply {
     /// Answer with a status, headers and a body.
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// Answer 200, but after a while.
+    /// Answer 200, but after a delay.
     Late(Duration),
     /// Say nothing.
     Hang,

@@ -19,4 +19,4 @@ pub mod stage;
 pub mod upstream;
 pub mod world;
 
-pub use plyr_likes_sim::{fates, history, lives, model, wire};
+pub use plyr_likes_sim::{account_history, account_model, history, model, wire};

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = child::program();
     command.env("PLYR_DATA_DIR", data_dir).env("PLYR_BIND", "127.0.0.1:0").env("PLYR_ADMIN_BIND", "127.0.0.1:0");
-    // Nobody listens there: the program has to live with that.
+    // No process listens there: the program has to run without.
     command.env("PLYR_SOURCES", "jetstream+ws://127.0.0.1:9");
     command.args(arguments);
     command

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use child::{Log, stop};
 
-/// Making a private Postgres on a machine that compiles at the same time takes a while.
+/// Making a private Postgres on a machine that compiles at the same time takes many seconds.
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const WAIT_TIMEOUT: Duration = Duration::from_mins(1);
 const WAIT_INTERVAL: Duration = Duration::from_millis(20);
@@ -197,7 +197,7 @@ fn find_addresses(line: &str) -> Option<(String, String)> {
     Some((find_address(line, "api")?, find_address(line, "admin")?))
 }
 
-/// `http://host:port` behind the name of a field, in JSON as in the form for people.
+/// `http://host:port` behind the name of a field, in JSON as in text.
 fn find_address(line: &str, field: &str) -> Option<String> {
     let behind = &line[line.find(field)?..];
     let address = &behind[behind.find("http://")?..];

@@ -1,4 +1,4 @@
-//! A repo as its host keeps it: a whole tree, built anew for each commit in the most naive way. Shares no code with the
+//! A repo as its host keeps it: a whole tree, built again for each commit in the most naive way. Shares no code with the
 //! library.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +55,7 @@ impl Repo {
     }
 
     /// Writes in one commit. The payload of the firehose's message has the nodes on the way to each path written and to both of its
-    /// neighbours, which is the least that proves it.
+    /// neighbours, which is the least that verifies it.
     pub fn commit(&mut self, rev: i64, writes: &[Write<'_>]) -> Ipld {
         let before = (self.rev, self.data);
         let operations: Vec<Ipld> = writes.iter().map(|write| self.write(write)).collect();
@@ -63,7 +63,7 @@ impl Repo {
         let signed = self.signed(rev, tree.root);
         let root = cid_of(&signed);
         let mut blocks = vec![signed];
-        blocks.extend(tree.proof(&self.neighbours(writes)));
+        blocks.extend(tree.visited_blocks(&self.neighbours(writes)));
         blocks.extend(writes.iter().filter_map(|(_, record)| record.clone()));
         (self.rev, self.data) = (Some(rev), tree.root);
         map([
@@ -176,7 +176,7 @@ impl Tree {
     }
 
     /// The nodes that are visited when these paths are looked for.
-    fn proof(&self, paths: &BTreeSet<String>) -> Vec<Vec<u8>> {
+    fn visited_blocks(&self, paths: &BTreeSet<String>) -> Vec<Vec<u8>> {
         let visited = |node: &&Node| {
             paths.iter().any(|path| {
                 node.after.as_ref().is_none_or(|after| after < path)

@@ -128,15 +128,19 @@ impl Stage {
 
     /// Everything that the listener wrote is shown, or nothing of it, before the counts have followed and after.
     pub async fn assert_listener(&mut self, is_shown: bool) {
-        for settled in [false, true] {
+        for counts_followed in [false, true] {
             let records = if is_shown { (2, 1) } else { (0, 0) };
-            assert_eq!((self.like_records(1).await, self.lists(1).await), records, "settled: {settled}");
+            assert_eq!(
+                (self.like_records(1).await, self.lists(1).await),
+                records,
+                "counts_followed: {counts_followed}"
+            );
             for uri in [track_uri(0, 0), track_uri(2, 0)] {
-                assert_eq!(self.likes(1, &uri).await, is_shown, "settled: {settled}");
-                assert_eq!(self.likers(&uri).await.contains(&did(1)), is_shown, "settled: {settled}");
+                assert_eq!(self.likes(1, &uri).await, is_shown, "counts_followed: {counts_followed}");
+                assert_eq!(self.likers(&uri).await.contains(&did(1)), is_shown, "counts_followed: {counts_followed}");
             }
             assert_eq!(dump::miscounted(self.pool()).await, Vec::<String>::new());
-            self.settle_counts().await;
+            self.follow_counts().await;
         }
     }
 
@@ -148,7 +152,7 @@ impl Stage {
         self.pool().acquire().await.expect("a connection").detach()
     }
 
-    pub async fn settle_counts(&self) {
+    pub async fn follow_counts(&self) {
         follow_accounts(&mut self.connection().await, None).await.expect("the database answers");
     }
 
@@ -182,7 +186,7 @@ impl Stage {
         decision.expect("the database answers")
     }
 
-    /// How many rows of records somebody has.
+    /// How many rows of records an actor has.
     pub async fn rows_of(&self, who: usize) -> i64 {
         sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM likes WHERE actor_id = a.id) + (SELECT count(*) FROM lists WHERE actor_id = a.id)

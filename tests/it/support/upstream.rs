@@ -1,8 +1,8 @@
-//! An upstream that does what it is told, faults included. It speaks the websocket level of both Jetstreams and of
+//! A scripted upstream, faults included. It speaks the websocket level of both Jetstreams and of
 //! subscribeRepos, and answers plain requests; what the messages hold is the test's business.
 //!
 //! For each connection a script is asked what to do, given the request. Everything that is done is noted, so that a test can
-//! prove that its fault happened.
+//! check that its fault happened.
 
 use std::{
     fmt::Write as _,
@@ -102,11 +102,11 @@ pub struct Line {
 /// What a host does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
-    /// Tells it, live and to whoever asks for it.
+    /// Sends it, live and in a replay.
     Always,
-    /// Leaves it out of the live stream, noting `missed`, but tells it to whoever asks for it.
+    /// Leaves it out of the live stream, noting `missed`, but sends it in a replay.
     InReplay,
-    /// Never tells it, noting `hid`.
+    /// Never sends it, noting `hid`.
     Never,
 }
 
@@ -303,7 +303,7 @@ impl Server {
         }
     }
 
-    /// Tells a log to the end of the connection.
+    /// Sends a log until the connection ends.
     async fn tail(
         &self,
         connection: usize,
@@ -354,7 +354,7 @@ impl Server {
                 }
             }
             Act::Close(code) => {
-                let frame = CloseFrame { code: (*code).into(), reason: "as told".into() };
+                let frame = CloseFrame { code: (*code).into(), reason: "as scripted".into() };
                 socket.send(Message::Close(Some(frame))).await.ok()?;
                 while let Some(Ok(_)) = socket.next().await {}
                 Some(())

@@ -19,9 +19,9 @@ use plyr_likes::{
 use sqlx::PgConnection;
 
 use super::{
+    account_model::AccountModel,
     database::{TestDatabase, fresh},
     dump,
-    fates::Fates,
     history::{Dialect, Message},
     model::{Model, Write, differences},
     wire::{self, Commit},
@@ -31,7 +31,7 @@ use super::{
 pub struct World {
     pub database: TestDatabase,
     pub model: Model,
-    pub fates: Fates,
+    pub accounts: AccountModel,
     pub(super) connection: PgConnection,
     pub(super) clock: Clock,
     /// What the clock says; zero: what the machine's says.
@@ -63,11 +63,11 @@ impl World {
         let clock = a_clock(now_us.clone());
         let applier = Applier::new(collections(), clock.clone());
         let time_us = super::history::START_US;
-        let (model, fates, positions) = (Model::default(), Fates::default(), BTreeMap::new());
+        let (model, accounts, positions) = (Model::default(), AccountModel::default(), BTreeMap::new());
         Self {
             database,
             model,
-            fates,
+            accounts,
             connection,
             clock,
             now_us,
@@ -114,7 +114,7 @@ impl World {
         .await
         .expect("the tables are there");
         self.model = Model::default();
-        self.fates = Fates::default();
+        self.accounts = AccountModel::default();
         self.now_us.store(0, Ordering::Relaxed);
         self.positions.clear();
     }
@@ -122,7 +122,7 @@ impl World {
     /// A new program over the same database: what the old one remembered is lost.
     pub fn restart(&mut self) {
         self.applier = Applier::new(collections(), self.clock.clone());
-        self.fates.forget_strangers();
+        self.accounts.forget_unknown();
     }
 
     /// Decodes and applies messages as one batch.
@@ -152,22 +152,22 @@ impl World {
             batch.positions.retain(|earlier| earlier.source != origin.source);
             batch.positions.push(Reached { event_at: frame.time, ..Reached::to(origin.source, kind, value) });
         }
-        let said = messages.iter().filter_map(|message| message.said.as_ref());
-        said.for_each(|said| self.fates.hear(said));
+        let events = messages.iter().filter_map(|message| message.account_event.as_ref());
+        events.for_each(|event| self.accounts.take_event(event));
         self.applier.apply(&mut self.connection, &batch).await.expect("the database takes the batch")
     }
 
-    /// What the referee makes of a message's writes; words are heard when all that came with them has been met.
+    /// What the referee makes of a message's writes; events about accounts are taken after all the writes that came with them.
     fn take(&mut self, message: &Message) {
         for write in &message.writes {
             self.advance_to((write.rev >> 10) + 1);
-            self.fates.meet(write);
-            if !self.fates.voids(write) {
+            self.accounts.take_write(write);
+            if !self.accounts.voids(write) {
                 self.model.take(write);
             }
         }
-        if let Some(said) = &message.said {
-            self.advance_to(said.at_us + 1);
+        if let Some(event) = &message.account_event {
+            self.advance_to(event.at_us + 1);
         }
     }
 
@@ -176,7 +176,7 @@ impl World {
         load_ours(&mut self.connection, &self.collections, did).await.expect("the tables are there")
     }
 
-    /// Mends the index by a reading of a repo, held against what was loaded before it. Answers how many paths differed.
+    /// Mends the index by a read of a repo, compared with what was loaded before it. Returns how many paths differed.
     pub async fn repair(&mut self, did: &Did, theirs: &Theirs, ours: &Ours) -> usize {
         let repair = plan(&self.collections, did, theirs, ours);
         self.applier.apply(&mut self.connection, &repair.batch).await.expect("the database takes the batch");
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// The messages by which a Jetstream v1 host tells of these commits.
+    /// The messages by which a Jetstream v1 host sends these commits.
     pub fn v1_messages(&mut self, commits: &[Commit]) -> Vec<Message> {
         let mut messages = Vec::new();
         for commit in commits {
@@ -208,7 +208,7 @@ impl World {
                     position: self.time_us,
                     bytes: wire::v1_message(commit, at, self.time_us),
                     writes: commit.write(at).into_iter().collect(),
-                    said: None,
+                    account_event: None,
                     garbage: false,
                 });
             }
@@ -226,7 +226,7 @@ impl World {
     pub fn v1_message(&mut self, bytes: Vec<u8>, writes: Vec<Write>) -> Message {
         self.time_us += 1;
         let (position, dialect) = (self.time_us, Dialect::JetstreamV1);
-        Message { host: 0, dialect, position, bytes, writes, said: None, garbage: false }
+        Message { host: 0, dialect, position, bytes, writes, account_event: None, garbage: false }
     }
 
     /// The commit as one firehose message, in a batch of its own.
@@ -240,7 +240,7 @@ impl World {
             position,
             bytes,
             writes,
-            said: None,
+            account_event: None,
             garbage: false,
         }])
         .await
@@ -249,7 +249,7 @@ impl World {
     /// What index and referee disagree about, in lines.
     pub async fn disagreements(&self) -> Vec<String> {
         let mut lines =
-            differences(&self.model.state_without(&self.fates.hidden()), &dump::state(&self.database.pool).await);
+            differences(&self.model.state_without(&self.accounts.hidden()), &dump::state(&self.database.pool).await);
         lines.extend(dump::miscounted(&self.database.pool).await);
         let refused = dump::refused(&self.database.pool).await;
         let missing = self.model.refused().difference(&refused).map(|path| format!("no reject for {path:?}"));

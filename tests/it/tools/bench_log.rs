@@ -34,7 +34,7 @@ async fn the_log_ends_in_the_rows_of_the_copy() {
             position: 1,
             bytes: line.to_vec(),
             writes: Vec::new(),
-            said: None,
+            account_event: None,
             garbage: false,
         })
         .collect();

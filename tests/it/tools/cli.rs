@@ -241,7 +241,7 @@ async fn a_schema_of_before_the_first_release_is_refused_in_one_sentence() {
 fn commands_say_that_the_database_is_away() {
     let data = tempfile::tempdir().unwrap();
     for arguments in [["tokens", "list"].as_slice(), &["status"], &["migrate"], &["rejects", "list"]] {
-        let away = "postgres://nobody@127.0.0.1:9/nothing";
+        let away = "postgres://absent@127.0.0.1:9/nothing";
         let output = command(data.path(), arguments).env("DATABASE_URL", away).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");

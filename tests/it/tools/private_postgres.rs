@@ -38,7 +38,7 @@ async fn runs_below_a_closed_folder_and_with_a_path_too_long_for_a_socket() {
 }
 
 #[tokio::test]
-async fn an_unfinished_folder_is_made_anew() {
+async fn an_unfinished_folder_is_made_again() {
     let root = tempfile::tempdir().unwrap();
     std::fs::create_dir(root.path().join("postgres.unfinished")).unwrap();
     std::fs::write(root.path().join("postgres.unfinished/PG_VERSION"), "15\n").unwrap();

@@ -79,11 +79,11 @@ fn t2_kill_9_of_the_program_of_postgres_and_of_both() {
 }
 
 #[test]
-fn a_lock_file_with_the_number_of_a_stranger_is_no_obstacle() {
+fn a_lock_file_with_the_pid_of_another_program_is_no_obstacle() {
     let data = tempfile::tempdir().unwrap();
     leave_a_row(data.path());
-    let stranger = std::process::id();
-    let stale = format!("{stranger}\n/elsewhere\n1700000000\n5432\n/elsewhere\n\n1 1\nready\n");
+    let other = std::process::id();
+    let stale = format!("{other}\n/elsewhere\n1700000000\n5432\n/elsewhere\n\n1 1\nready\n");
     std::fs::write(data.path().join("postgres/postmaster.pid"), stale).unwrap();
     assert_rows(data.path(), 1);
 }
@@ -111,7 +111,7 @@ fn a_position_is_not_set_under_a_running_index() {
     let data = tempfile::tempdir().unwrap();
     let set = ["positions", "set", "jetstream+ws://127.0.0.1:9", "1700000000000000"];
     let program = Process::serve(data.path());
-    wait_until("the source is told of", || run_well(data.path(), &["status"]).contains("jetstream+ws://127.0.0.1:9"));
+    wait_until("the source is listed", || run_well(data.path(), &["status"]).contains("jetstream+ws://127.0.0.1:9"));
     let refused = run(data.path(), &set);
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1), "{said}");
@@ -142,7 +142,7 @@ fn a_port_that_is_taken_is_an_error_at_once() {
 fn s1_a_database_that_is_away_at_the_start_is_waited_for() {
     let data = tempfile::tempdir().unwrap();
     let mut serve = command(data.path(), &["serve"]);
-    serve.env("DATABASE_URL", "postgres://nobody@127.0.0.1:9/nothing");
+    serve.env("DATABASE_URL", "postgres://absent@127.0.0.1:9/nothing");
     let mut program = Process::start(serve);
     program.wait_for("the database cannot be reached");
     assert_eq!(get(&program.address("api"), "/ready").0, 503);

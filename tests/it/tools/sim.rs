@@ -63,7 +63,7 @@ async fn read(sim: &Sim, path: &str) -> (Vec<Message>, End) {
 
 type Counts = BTreeMap<&'static str, usize>;
 
-/// How often each thing was told, by what our decoders make of it.
+/// How many events of each kind were sent, as our decoders read them.
 fn counted(frames: impl Iterator<Item = Frame>) -> Counts {
     let mut counts = Counts::new();
     for item in frames.flat_map(|frame| frame.items) {
@@ -81,7 +81,7 @@ fn counted(frames: impl Iterator<Item = Frame>) -> Counts {
     counts
 }
 
-/// What the world says should have been told.
+/// What should have been sent by the history of the world.
 fn expected(sim: &Sim, syncs: bool) -> Counts {
     let state = sim.state();
     let mut counts = Counts::new();
@@ -133,9 +133,9 @@ async fn a_jetstream_tells_all_that_our_decoder_can_read() {
     let sim = a_sim(HostOptions { v1_only: true, ..HostOptions::default() }).await;
     let (messages, end) = read(&sim, V1).await;
     assert!(matches!(end, End::Quiet), "{end:?}");
-    let told = counted(v1_frames(&messages));
-    assert_eq!(told, expected(&sim, false));
-    assert!(told["records"] > 300 && told["rejects"] > 0 && told["accounts"] > 0, "{told:?}");
+    let decoded = counted(v1_frames(&messages));
+    assert_eq!(decoded, expected(&sim, false));
+    assert!(decoded["records"] > 300 && decoded["rejects"] > 0 && decoded["accounts"] > 0, "{decoded:?}");
 }
 
 #[tokio::test]
@@ -144,9 +144,9 @@ async fn a_firehose_tells_all_that_our_decoder_can_read() {
         let shape = Shape { signed, ..a_world(4) };
         let sim = Sim::start(Options { shape, ..Options::default() }).await.unwrap();
         let (messages, _) = read(&sim, FIREHOSE).await;
-        let told = counted(firehose_frames(&messages));
-        assert_eq!(told, expected(&sim, true));
-        assert!(told["records"] > 300 && told["syncs"] > 0, "{told:?}");
+        let decoded = counted(firehose_frames(&messages));
+        assert_eq!(decoded, expected(&sim, true));
+        assert!(decoded["records"] > 300 && decoded["syncs"] > 0, "{decoded:?}");
     }
 }
 
@@ -197,26 +197,31 @@ async fn each_fault_strikes_and_is_counted() {
     let last = firehose::decode_message(&collections(), &messages.last().unwrap().clone().into_data());
     assert!(matches!(last, firehose::Message::Error { error, .. } if error == "ConsumerTooSlow"), "{end:?}");
     let whole = a_sim(HostOptions::default()).await;
-    let (told, _) = read(&whole, V1).await;
+    let (plain, _) = read(&whole, V1).await;
     let doubled = Plan::none().with(When::At(50), Fault::Duplicate).with(When::At(60), Fault::Again(20));
     let (messages, _) = read(&a_sim(with(doubled)).await, V1).await;
     let texts_of = |messages: &[Message]| texts(messages).map(str::to_owned).collect::<std::collections::BTreeSet<_>>();
-    assert!(messages.len() > told.len() + 10);
-    assert_eq!(texts_of(&messages), texts_of(&told));
+    assert!(messages.len() > plain.len() + 10);
+    assert_eq!(texts_of(&messages), texts_of(&plain));
 }
 
 #[tokio::test]
 async fn t12_a_blind_host_tells_everything_but_ours_and_heals() {
     let sim = a_sim(HostOptions::default()).await;
     let before = read(&sim, V1).await.0.len();
-    sim.inject(0, Fault::Blind { collections: vec!["fm.plyr.*".to_owned()], events: 1_000_000 });
+    sim.inject(0, Fault::Incomplete { collections: vec!["fm.plyr.*".to_owned()], events: 1_000_000 });
     sim.advance(200);
     let ours = |messages: &[Message]| texts(messages).filter(|text| text.contains("\"collection\":\"fm.plyr.")).count();
-    let (blind, _) = read(&sim, V1).await;
+    let (incomplete, _) = read(&sim, V1).await;
     sim.heal(0);
     let (healed, _) = read(&sim, V1).await;
-    assert!(sim.fired()["blind"] > 1);
-    assert!(blind.len() < healed.len() && ours(&blind) < ours(&healed), "{before} {} {}", blind.len(), healed.len());
+    assert!(sim.fired()["incomplete"] > 1);
+    assert!(
+        incomplete.len() < healed.len() && ours(&incomplete) < ours(&healed),
+        "{before} {} {}",
+        incomplete.len(),
+        healed.len()
+    );
 }
 
 #[tokio::test]

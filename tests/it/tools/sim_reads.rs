@@ -80,7 +80,7 @@ fn a_world() -> Shape {
     Shape { seed: 5, actors: 9, tracks: 5, events: 500, mix: Mix::UNREST, signed: true, ..Shape::default() }
 }
 
-/// The blocks of a CAR, each held against its CID, and the root.
+/// The blocks of a CAR, each checked against its CID, and the root.
 fn blocks(car: &[u8]) -> (Cid, BTreeMap<Cid, Vec<u8>>) {
     let (header, mut rest) = section(car);
     let Ipld::Map(header) = serde_ipld_dagcbor::from_slice(header).unwrap() else { panic!("no header") };
@@ -219,7 +219,7 @@ async fn each_signed_commit_of_the_firehose_proves_its_operations() {
     let url = format!("ws://{}/xrpc/com.atproto.sync.subscribeRepos?cursor=0", reader.sim.address(0));
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let mut trees: BTreeMap<String, Cid> = BTreeMap::new();
-    let mut proven = 0;
+    let mut verified = 0;
     while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_millis(400), socket.next()).await {
         let bytes = message.into_data();
         let mut reader = std::io::Cursor::new(&bytes);
@@ -252,10 +252,10 @@ async fn each_signed_commit_of_the_firehose_proves_its_operations() {
             assert_eq!(operation["cid"], paths.get(path).map_or(Ipld::Null, |cid| Ipld::Link(*cid)));
             let creates = operation["action"] == Ipld::String("create".to_owned());
             assert_eq!(operation.contains_key("prev"), !creates, "{operation:?}");
-            proven += 1;
+            verified += 1;
         }
     }
-    assert!(proven > 300, "{proven}");
+    assert!(verified > 300, "{verified}");
 }
 
 #[tokio::test]
@@ -307,7 +307,7 @@ async fn what_cannot_be_read_says_why() {
     assert!((active - 5..=active).contains(&(3 + rest["repos"].as_array().unwrap().len())), "{active}: {rest}");
 }
 
-/// A host on which this goes wrong with every read that holds a text, and somebody on it who likes something.
+/// A host on which this goes wrong with every read that holds a text, and an account on it that likes something.
 async fn with_fault(on: &str, fault: ReadFault) -> (Reader, String) {
     with_plan(ReadPlan::default().with(on, When::Every(1), fault)).await
 }
@@ -317,8 +317,8 @@ async fn with_plan(reads: ReadPlan) -> (Reader, String) {
     let reader = Reader::start(shape, vec![HostOptions { reads, ..HostOptions::default() }]).await;
     let model = Model::of(&reader.sim.state().world.writes().collect::<Vec<_>>()).state();
     let likes = |did: &str| model.keys().any(|line| line.starts_with(&format!("like {did} ")));
-    let somebody = reader.actors().into_iter().find(|(_, did, _)| did.starts_with("did:plc:") && likes(did));
-    let (_, did, _) = somebody.expect("somebody likes something");
+    let liker = reader.actors().into_iter().find(|(_, did, _)| did.starts_with("did:plc:") && likes(did));
+    let (_, did, _) = liker.expect("an account likes something");
     (reader, did)
 }
 
@@ -380,7 +380,7 @@ async fn a_repo_that_moves_on_while_it_is_read() {
 }
 
 #[tokio::test]
-async fn a_document_and_a_listing_about_somebody_else() {
+async fn a_document_and_a_listing_about_another_account() {
     let (reader, did) = with_fault("did:plc:", ReadFault::WrongDid).await;
     let (_, document) = reader.get(0, &format!("/{did}")).await;
     assert!(document["id"].as_str().is_some_and(|named| named.starts_with("did:plc:") && named != did), "{document}");

@@ -23,7 +23,7 @@ pub enum Outcome {
     NotBuilt(String),
 }
 
-/// The copy, which shares what was built of other people's crates with the original.
+/// The copy, which shares the built dependencies with the original.
 pub struct Tree {
     folder: PathBuf,
     target: PathBuf,
@@ -149,7 +149,7 @@ impl Tree {
 }
 
 impl Drop for Tree {
-    /// What lies there as the program is the last mutant, which nobody should run for the original; the next build puts that back.
+    /// What lies there as the program is the last mutant, which must not be taken for the original; the next build puts that back.
     fn drop(&mut self) {
         // Nothing was built, or it is gone already.
         let _ = std::fs::remove_file(self.target.join("debug/plyr-likes"));
@@ -183,7 +183,7 @@ fn count_versions(name: &str) -> usize {
     }
 }
 
-/// A file that is the same keeps its time, so that nothing is built anew for it.
+/// A file that is the same keeps its time, so that nothing is built again for it.
 fn copy_if_other(from: &Path, to: &Path, versions: usize) -> anyhow::Result<()> {
     let mut wanted = std::fs::read(from)?;
     if versions > 0 {

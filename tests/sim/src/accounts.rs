@@ -57,7 +57,7 @@ impl Accounts {
         self.deleted.get(&write.did).is_some_and(|deleted_us| write.rev >> 10 <= *deleted_us)
     }
 
-    /// What everybody may see of these writes.
+    /// What may be shown of these writes.
     pub fn seen<'w>(&self, writes: impl IntoIterator<Item = &'w Write>) -> Model {
         Model::of(writes.into_iter().filter(|write| !self.hides(&write.did) && !self.voids(write)))
     }

@@ -1,8 +1,8 @@
 //! How two hosts deliver a history.
 
 use crate::{
+    account_history::{AccountEvent, AccountEventKind, AccountHistory, HistoryItem},
     history::{History, START_US},
-    lives::{Happening, Lives, Said, Word},
     model::Write,
     random::Random,
     wire,
@@ -30,34 +30,34 @@ pub struct Message {
     pub bytes: Vec<u8>,
     /// What it means to the referee.
     pub writes: Vec<Write>,
-    /// What it says of an account.
-    pub said: Option<Said>,
+    /// The event about an account, if it is one.
+    pub account_event: Option<AccountEvent>,
     /// Whether it is neither a commit nor anything else that the index knows.
     pub garbage: bool,
 }
 
-/// Delivers a history over two hosts: each misses some commits that the other has, orders as it likes, says things twice
+/// Delivers a history over two hosts: each misses some commits that the other has, orders as it likes, sends things twice
 /// and ranges again; the messages of both arrive interleaved, cut into batches.
 pub fn deliver(history: &History, random: &mut Random) -> Vec<Vec<Message>> {
-    deliver_all(&history.commits.iter().map(Happening::Commit).collect::<Vec<_>>(), random)
+    deliver_all(&history.commits.iter().map(HistoryItem::Commit).collect::<Vec<_>>(), random)
 }
 
-/// Likewise, with what is said of accounts.
-pub fn deliver_lives(lives: &Lives, random: &mut Random) -> Vec<Vec<Message>> {
-    deliver_all(&lives.happenings().collect::<Vec<_>>(), random)
+/// Likewise, with the events about accounts.
+pub fn deliver_with_accounts(accounts: &AccountHistory, random: &mut Random) -> Vec<Vec<Message>> {
+    deliver_all(&accounts.items().collect::<Vec<_>>(), random)
 }
 
-fn deliver_all(happenings: &[Happening<'_>], random: &mut Random) -> Vec<Vec<Message>> {
+fn deliver_all(items: &[HistoryItem<'_>], random: &mut Random) -> Vec<Vec<Message>> {
     let loss = *random.pick(&[0, 10, 30]);
     let mut kept = [Vec::new(), Vec::new()];
-    for happening in happenings {
+    for item in items {
         let (first, second) = (!random.percent(loss), !random.percent(loss));
         let host = random.below(2);
         if first || (!second && host == 0) {
-            kept[0].push(*happening);
+            kept[0].push(*item);
         }
         if second || (!first && host == 1) {
-            kept[1].push(*happening);
+            kept[1].push(*item);
         }
     }
     let mut streams: Vec<std::vec::IntoIter<Message>> = Vec::new();
@@ -68,7 +68,7 @@ fn deliver_all(happenings: &[Happening<'_>], random: &mut Random) -> Vec<Vec<Mes
             _ => random.shuffle(&mut order),
         }
         let mut messages = stream_of(&order, host, random);
-        say_again(&mut messages, random);
+        send_again(&mut messages, random);
         streams.push(messages.into_iter());
     }
     let mut merged = Vec::new();
@@ -80,60 +80,62 @@ fn deliver_all(happenings: &[Happening<'_>], random: &mut Random) -> Vec<Vec<Mes
     cut(merged, random)
 }
 
-fn stream_of(order: &[Happening<'_>], host: usize, random: &mut Random) -> Vec<Message> {
+fn stream_of(order: &[HistoryItem<'_>], host: usize, random: &mut Random) -> Vec<Message> {
     let dialect = *random.pick(&[Dialect::JetstreamV1, Dialect::Firehose]);
     let mut messages = Vec::new();
     let mut time_us = START_US;
-    for happening in order {
+    for item in order {
         // Several messages may share one number.
         time_us += random.between(0, 2) * 1_000;
-        let mut say = |bytes, writes, said, garbage| {
-            messages.push(Message { host, dialect, position: time_us, bytes, writes, said, garbage });
+        let mut send = |bytes, writes, account_event, garbage| {
+            messages.push(Message { host, dialect, position: time_us, bytes, writes, account_event, garbage });
         };
-        let commit = match happening {
-            Happening::Commit(commit) => commit,
-            Happening::Turn(turn) => {
-                let said = &turn.said;
-                if let Some(bytes) = message_of(said, dialect, (time_us, random)) {
-                    say(bytes, Vec::new(), Some(said.clone()), false);
+        let commit = match item {
+            HistoryItem::Commit(commit) => commit,
+            HistoryItem::Change(change) => {
+                let event = &change.event;
+                if let Some(bytes) = message_of(event, dialect, (time_us, random)) {
+                    send(bytes, Vec::new(), Some(event.clone()), false);
                 }
                 continue;
             }
         };
         match dialect {
             Dialect::JetstreamV1 => (0..commit.operations.len()).for_each(|op| {
-                say(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), None, false);
+                send(wire::v1_message(commit, op, time_us), commit.write(op).into_iter().collect(), None, false);
             }),
-            Dialect::Firehose => say(wire::firehose_message(commit, time_us, time_us), commit.writes(), None, false),
+            Dialect::Firehose => send(wire::firehose_message(commit, time_us, time_us), commit.writes(), None, false),
         }
         match random.below(40) {
             which @ 0..2 => {
-                let word = if which == 0 { Word::Identity } else { Word::Account(true, None) };
-                let said = Said { did: commit.did.clone(), at_us: time_us, word };
-                let bytes = message_of(&said, dialect, (time_us, random)).expect("both dialects have it");
-                say(bytes, Vec::new(), Some(said), false);
+                let kind = if which == 0 { AccountEventKind::Identity } else { AccountEventKind::Account(true, None) };
+                let event = AccountEvent { did: commit.did.clone(), at_us: time_us, kind };
+                let bytes = message_of(&event, dialect, (time_us, random)).expect("both dialects have it");
+                send(bytes, Vec::new(), Some(event), false);
             }
-            2 => say(some_garbage(random), Vec::new(), None, true),
+            2 => send(some_garbage(random), Vec::new(), None, true),
             _ => {}
         }
     }
     messages
 }
 
-/// What is said, in a dialect, if it has words for it.
-fn message_of(said: &Said, dialect: Dialect, (time_us, random): (i64, &mut Random)) -> Option<Vec<u8>> {
-    let Said { did, at_us, word } = said;
-    Some(match (dialect, *word) {
-        (Dialect::JetstreamV1, Word::Identity) => wire::v1_identity(did, a_handle(random), time_us),
-        (Dialect::JetstreamV1, Word::Account(active, status)) => {
+/// An event in a dialect, if that has such events.
+fn message_of(event: &AccountEvent, dialect: Dialect, (time_us, random): (i64, &mut Random)) -> Option<Vec<u8>> {
+    let AccountEvent { did, at_us, kind } = event;
+    Some(match (dialect, *kind) {
+        (Dialect::JetstreamV1, AccountEventKind::Identity) => wire::v1_identity(did, a_handle(random), time_us),
+        (Dialect::JetstreamV1, AccountEventKind::Account(active, status)) => {
             wire::v1_account(did, (active, status), (*at_us, time_us))
         }
-        (Dialect::JetstreamV1, Word::Sync(_)) => return None,
-        (Dialect::Firehose, Word::Identity) => wire::firehose_identity(did, a_handle(random), time_us, *at_us),
-        (Dialect::Firehose, Word::Account(active, status)) => {
+        (Dialect::JetstreamV1, AccountEventKind::Sync(_)) => return None,
+        (Dialect::Firehose, AccountEventKind::Identity) => {
+            wire::firehose_identity(did, a_handle(random), time_us, *at_us)
+        }
+        (Dialect::Firehose, AccountEventKind::Account(active, status)) => {
             wire::firehose_account_of(did, (active, status), time_us, *at_us)
         }
-        (Dialect::Firehose, Word::Sync(rev)) => wire::firehose_sync(did, rev, time_us, *at_us),
+        (Dialect::Firehose, AccountEventKind::Sync(rev)) => wire::firehose_sync(did, rev, time_us, *at_us),
     })
 }
 
@@ -152,7 +154,7 @@ pub fn some_garbage(random: &mut Random) -> Vec<u8> {
     }
 }
 
-fn say_again(messages: &mut Vec<Message>, random: &mut Random) {
+fn send_again(messages: &mut Vec<Message>, random: &mut Random) {
     for _ in 0..random.below(4) {
         if messages.is_empty() {
             return;

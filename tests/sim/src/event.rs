@@ -46,9 +46,9 @@ pub enum What {
     /// The DID document or the handle has changed.
     Identity {
         /// Whether the event names the handle.
-        told: bool,
+        names_handle: bool,
     },
-    /// The repo was put in another state without events for it: these operations happened, and nobody is told.
+    /// The repo was put in another state without events for it: these operations happened, and no event carries them.
     Sync {
         /// What happened in silence.
         silent: Box<[Operation]>,
@@ -69,7 +69,7 @@ impl Event {
         }
     }
 
-    /// Whether it is a commit that everybody is told of.
+    /// Whether it is a commit that hosts send.
     pub fn is_commit(&self) -> bool {
         matches!(self.what, What::Like { .. } | What::Unlike { .. } | What::Commit(_))
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, when, and the proof that it did.
+//! What goes wrong, when, and a count of how often it did.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,11 @@ pub enum Garbage {
     Bomb,
     /// Plain text, whatever the socket was agreed to carry.
     Text,
-    /// A kind (v1) or header type (firehose) that nobody knows.
+    /// A kind (v1) or header type (firehose) that does not exist.
     UnknownKind,
-    /// A `$type` that nobody knows.
+    /// A `$type` that does not exist.
     UnknownType,
-    /// A commit with an operation that nobody knows.
+    /// A commit with an operation that does not exist.
     UnknownOperation,
     /// A header that is cut off.
     BrokenFraming,
@@ -58,7 +58,7 @@ pub enum Fault {
     /// This frame does not come.
     Lose,
     /// Nothing of these collections (exact, or `prefix.*`; empty: all of `fm.plyr`) comes for so many events.
-    Blind {
+    Incomplete {
         /// Which collections.
         collections: Vec<String>,
         /// For so many events of the log.
@@ -109,7 +109,7 @@ impl Fault {
             Self::Garbage(garbage) => format!("garbage {garbage:?}"),
             Self::Answer { status, retry_after: None } => format!("answer {status}"),
             Self::Answer { status, .. } => format!("answer {status} retry-after"),
-            Self::Blind { .. } => "blind".to_owned(),
+            Self::Incomplete { .. } => "incomplete".to_owned(),
             Self::Again(_) => "again".to_owned(),
             Self::Stall(_) => "stall".to_owned(),
             Self::SeamLoss(_) => "seam loss".to_owned(),

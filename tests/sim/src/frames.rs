@@ -16,7 +16,7 @@ const V2: &str = "network.bsky.jetstream.subscribeEvents";
 
 /// An event as one host knows it.
 #[derive(Clone, Copy)]
-pub(crate) struct Told<'w> {
+pub(crate) struct HostEvent<'w> {
     pub world: &'w World,
     pub event: &'w Event,
     pub entry: &'w Entry,
@@ -43,7 +43,7 @@ impl Topic {
     }
 }
 
-impl Told<'_> {
+impl HostEvent<'_> {
     fn did(&self) -> &str {
         self.world.did(self.event.actor)
     }
@@ -142,7 +142,7 @@ impl Told<'_> {
     }
 
     fn handle(&self) -> Option<String> {
-        matches!(self.event.what, What::Identity { told: true }).then(|| self.world.handle(self.event.actor))
+        matches!(self.event.what, What::Identity { names_handle: true }).then(|| self.world.handle(self.event.actor))
     }
 
     fn identity(&self) -> String {
@@ -210,10 +210,10 @@ struct LikeText {
 }
 
 impl LikeText {
-    fn of(told: &Told<'_>, track: u32) -> Self {
-        let uri = told.world.track_uri(track);
+    fn of(event: &HostEvent<'_>, track: u32) -> Self {
+        let uri = event.world.track_uri(track);
         let cid = wire::some_cid(&uri);
-        Self { uri, cid, created_at: time_text(told.event.time_us()) }
+        Self { uri, cid, created_at: time_text(event.event.time_us()) }
     }
 
     fn json(&self) -> String {

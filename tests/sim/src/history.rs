@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 pub use crate::{
-    delivery::{Dialect, Message, deliver, deliver_lives, some_garbage},
+    delivery::{Dialect, Message, deliver, deliver_with_accounts, some_garbage},
     random::Random,
 };
 use crate::{
@@ -145,7 +145,7 @@ fn a_subject(world: World, random: &mut Random) -> String {
     if random.percent(3) {
         return format!("at://{}/fm.plyr.track/any~key", did(artist));
     }
-    // One track is everybody's favourite, so that actors like it twice.
+    // One track is liked most often, so that actors like it twice.
     if random.percent(25) {
         return track_uri(0, 0);
     }

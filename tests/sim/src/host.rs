@@ -13,7 +13,7 @@ pub struct Habits {
     pub inverted_percent: usize,
     /// Percent of the events that share the stamp of the one before.
     pub shared_percent: usize,
-    /// Percent of the events that are told a few places later, also within one repo.
+    /// Percent of the events that are sent a few places later, also within one repo.
     pub swapped_percent: usize,
     /// Percent of the events that it never carries. At most one host of a world should lose anything, or the truth is lost.
     pub lost_percent: usize,
@@ -124,7 +124,7 @@ impl Log {
             }
         }
         self.seen = events.len();
-        // Nobody can tell when the next comes.
+        // It is unknown when the next comes.
         self.release(world);
         while self.habits.window.is_some_and(|window| self.entries.len() > window) {
             self.entries.pop_front();

@@ -4,17 +4,17 @@
 //! order, stamps, numbers and faults of their own. [`world::World`] is the truth, [`model`] the referee that folds it. Shares no
 //! code with the program that it tests.
 
+pub mod account_history;
+pub mod account_model;
 pub mod accounts;
 pub mod delivery;
 mod dictionary;
 pub mod event;
-pub mod fates;
 pub mod fault;
 mod frames;
 pub mod history;
 pub mod host;
 pub mod http;
-pub mod lives;
 mod making;
 pub mod model;
 pub mod random;

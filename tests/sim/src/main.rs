@@ -21,7 +21,7 @@ struct Arguments {
     /// Tracks that there are in the beginning.
     #[arg(long, default_value_t = 500)]
     tracks: usize,
-    /// Events that have happened before anybody listens.
+    /// Events that have happened before the first connection.
     #[arg(long, default_value_t = 10_000)]
     history: usize,
     /// Whether the past is likes alone, as for measuring a backfill.
@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "jetstream,firehose")]
     dialects: Vec<String>,
     /// What goes wrong: none; some (everything that loses nothing); or a list of duplicate, again, swap, close, reset,
-    /// silence, stall, slow, garbage, unavailable, blind, crash.
+    /// silence, stall, slow, garbage, unavailable, incomplete, crash.
     #[arg(long, value_delimiter = ',', default_value = "none")]
     faults: Vec<String>,
     /// Each of the listed faults strikes once in so many events; with `some`, one of them all does.
@@ -52,7 +52,7 @@ struct Arguments {
     /// Events that a host keeps; without it, all.
     #[arg(long)]
     window: Option<usize>,
-    /// Sign each commit and bring true proofs along. Costly: for small worlds.
+    /// Sign each commit and send the blocks that verify it. Costly: for small worlds.
     #[arg(long)]
     signed: bool,
     /// Everything comes from it.
@@ -119,7 +119,7 @@ fn named(name: &str) -> anyhow::Result<Vec<Fault>> {
         "slow" => vec![Fault::TooSlow],
         "garbage" => Garbage::ALL.map(Fault::Garbage).into(),
         "unavailable" => vec![Fault::Answer { status: 503, retry_after: Some("1".to_owned()) }],
-        "blind" => vec![Fault::Blind { collections: Vec::new(), events: 5_000 }],
+        "incomplete" => vec![Fault::Incomplete { collections: Vec::new(), events: 5_000 }],
         "crash" => vec![Fault::Crash(100)],
         other => anyhow::bail!("`{other}` is no fault: see --help"),
     })
@@ -147,7 +147,7 @@ async fn main() -> anyhow::Result<()> {
         arguments.rate,
         sim.url(0)
     );
-    // Commits without proofs would all be taken for forged.
+    // Commits without a signature would all fail verification.
     let verify = if arguments.signed { "on" } else { "off" };
     // All that it would else ask of the real network.
     println!(

@@ -59,7 +59,7 @@ fn new_key(world: &mut World) -> i64 {
     tid(world.now_us, world.random.between(1, 900))
 }
 
-/// A track: some are everybody's favourites.
+/// A track: some are liked far more often than others.
 fn some_track(world: &mut World) -> u32 {
     let bound = world.tracks.len();
     let bound = if world.random.percent(30) { bound.div_ceil(20) } else { bound };
@@ -153,7 +153,7 @@ fn track(world: &mut World, actor: u32) {
     commit(world, artist, vec![Operation::track(&tid_text(rkey), body)]);
 }
 
-/// Adds a commit, told as a repo would tell it: what is there is updated, what is not cannot be deleted.
+/// Adds a commit, with the operations that a repo would have: what is there is updated, what is not cannot be deleted.
 fn commit(world: &mut World, actor: u32, operations: Vec<Operation>) {
     let held = &mut world.actors[index(actor)];
     let mut possible = Vec::new();
@@ -235,7 +235,7 @@ fn foreign(world: &mut World, actor: u32) {
 
 fn account(world: &mut World, actor: u32) {
     let status = *world.random.pick(&["deactivated", "deactivated", "takendown", "suspended", "deleted"]);
-    // The first actor stays, so that there is always somebody.
+    // The first actor stays, so that there is always an active one.
     if actor == 0 {
         return identity(world, actor);
     }
@@ -244,8 +244,8 @@ fn account(world: &mut World, actor: u32) {
 }
 
 fn identity(world: &mut World, actor: u32) {
-    let told = world.random.percent(40);
-    world.add(actor, What::Identity { told });
+    let names_handle = world.random.percent(40);
+    world.add(actor, What::Identity { names_handle });
 }
 
 fn sync(world: &mut World, actor: u32) {

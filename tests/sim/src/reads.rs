@@ -51,8 +51,8 @@ pub(crate) fn answer(shared: &Shared, host: usize, request: &Request) -> Reply {
         _ => {}
     }
     let state = shared.read();
-    let desk = Desk { shared, state: &state, host, request, fault: fault.as_ref() };
-    let answer = desk.answer().unwrap_or_else(|refusal| refusal);
+    let context = RequestContext { shared, state: &state, host, request, fault: fault.as_ref() };
+    let answer = context.answer().unwrap_or_else(|refusal| refusal);
     match fault {
         Some(ReadFault::Truncate) => Reply::Truncated(answer),
         _ => Reply::Answer(answer),
@@ -89,7 +89,7 @@ fn move_on(shared: &Shared, request: &Request) {
 
 type Answered = Result<Answer, Answer>;
 
-struct Desk<'s> {
+struct RequestContext<'s> {
     shared: &'s Shared,
     state: &'s State,
     host: usize,
@@ -101,7 +101,7 @@ fn refuse(error: &str) -> Answer {
     Answer::error(400, error)
 }
 
-impl Desk<'_> {
+impl RequestContext<'_> {
     fn answer(&self) -> Answered {
         match self.request.path.as_str() {
             "/xrpc/com.atproto.repo.listRecords" => self.list_records(),

@@ -1,4 +1,4 @@
-//! A repo as its PDS holds it: folded from the actor's events when somebody asks.
+//! A repo as its PDS holds it: folded from the actor's events when it is requested.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -96,7 +96,7 @@ impl Folded {
         {
             return Arc::clone(repo);
         }
-        // Others are not kept waiting: should somebody fold the same repo now, it comes to the same.
+        // Others are not kept waiting: should another task fold the same repo now, it comes to the same.
         let repo = Arc::new(Repo::fold(world, actor));
         let mut kept = self.lock();
         if kept.len() >= FOLDED_MAX {

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
 
 use crate::{
     fault::{Fault, When},
-    frames::Told,
+    frames::HostEvent,
     sim::{Host, Shared},
     view::{Dialect, View},
 };
@@ -77,7 +77,7 @@ impl Session {
                     self.wait(&mut changes, &mut pings).await?;
                 }
                 for (place, messages) in events {
-                    self.tell(place, messages).await?;
+                    self.deliver(place, messages).await?;
                 }
                 self.flush().await?;
                 self.listen()?;
@@ -93,23 +93,24 @@ impl Session {
         let log = &state.logs[self.host];
         let first = self.next.max(log.begin());
         self.next = first;
-        let mut told = Vec::new();
+        let mut encoded = Vec::new();
         for (place, entry) in (first..).zip(log.from(first).take(CHUNK)) {
             let event = &state.world.events()[crate::world::index(entry.event)];
             let mut hidden = 0;
-            let blind = shared.hosts[self.host].blind_at(place);
-            let messages = self.view.messages(&Told { world: &state.world, event, entry }, (&blind, &mut hidden));
+            let withheld = shared.hosts[self.host].withheld_at(place);
+            let messages =
+                self.view.messages(&HostEvent { world: &state.world, event, entry }, (&withheld, &mut hidden));
             if hidden > 0 {
-                shared.fired.note("blind");
+                shared.fired.note("incomplete");
             }
-            told.push((place, messages));
+            encoded.push((place, messages));
             self.next = place + 1;
         }
-        told
+        encoded
     }
 
     /// Sends what an event came to, with what goes wrong at it.
-    async fn tell(&mut self, place: u64, messages: Vec<Message>) -> Step {
+    async fn deliver(&mut self, place: u64, messages: Vec<Message>) -> Step {
         if (self.seam.at..self.seam.at + self.seam.lost).contains(&place) {
             self.shared.fired.note("seam loss");
             return Ok(());
@@ -206,9 +207,9 @@ impl Session {
                 }
                 self.next = onward;
             }
-            Fault::Blind { collections, events } => {
+            Fault::Incomplete { collections, events } => {
                 note();
-                self.host().make_blind(collections, place, events);
+                self.host().make_incomplete(collections, place, events);
             }
             Fault::Close(1006) => {
                 note();
@@ -299,14 +300,14 @@ impl Session {
     fn listen(&mut self) -> Step {
         while let Some(message) = self.socket.next().now_or_never() {
             match message {
-                Some(Ok(message)) => self.hear(&message)?,
+                Some(Ok(message)) => self.receive(&message)?,
                 _ => return Err(Over),
             }
         }
         Ok(())
     }
 
-    fn hear(&mut self, message: &Message) -> Step {
+    fn receive(&mut self, message: &Message) -> Step {
         match (message, self.view.dialect) {
             (Message::Text(text), Dialect::V1 { .. }) => {
                 self.view.update(text);
@@ -332,7 +333,7 @@ impl Session {
                 self.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.map_err(|_| Over)
             }
             message = self.socket.next() => match message {
-                Some(Ok(message)) => self.hear(&message),
+                Some(Ok(message)) => self.receive(&message),
                 _ => Err(Over),
             },
         }

@@ -1,4 +1,4 @@
-//! Keys of actors, signed commits, and the proofs that a firehose brings along.
+//! Keys of actors, signed commits, and the blocks that a firehose sends to verify them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -61,7 +61,7 @@ pub fn signed_commit(world: &World, actor: u32, rev: i64, tree: Cid) -> Vec<u8> 
     encode(&map(fields))
 }
 
-/// What a signed world keeps besides: the paths of each repo, and the proof for each commit.
+/// What a signed world keeps besides: the paths of each repo, and the slice of each commit: the blocks that verify it.
 #[derive(Debug, Default)]
 pub struct Trees {
     repos: HashMap<u32, Kept>,
@@ -76,13 +76,13 @@ struct Kept {
 }
 
 impl Trees {
-    /// The proof of an event, where the world is signed.
+    /// The slice of an event, where the world is signed.
     pub fn slice(&self, event: u32) -> Option<&Slice> {
         self.slices.get(&event)
     }
 }
 
-/// Makes the proof of the world's last event.
+/// Signs the world's last event and makes its slice.
 pub(crate) fn sign_last(world: &mut World) {
     let number = u32::try_from(world.events.len() - 1).expect("fewer than 2^32 events");
     let Some(event) = world.events.last() else { return };
@@ -110,7 +110,7 @@ pub(crate) fn sign_last(world: &mut World) {
     let root = cid_of(&signed);
     let mut blocks = vec![signed];
     if !sync {
-        // The whole tree: more than the proof needs, never less.
+        // The whole tree: more than verification needs, never less.
         blocks.extend(tree.nodes.into_iter().map(|(_, bytes)| bytes));
         blocks.extend(records);
     }

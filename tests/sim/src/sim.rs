@@ -79,11 +79,12 @@ pub(crate) struct Host {
     random: Mutex<Random>,
     struck: Mutex<HashSet<usize>>,
     injected: Mutex<VecDeque<Fault>>,
-    blind: Mutex<Option<Blind>>,
+    incomplete: Mutex<Option<Incomplete>>,
 }
 
+/// The host withholds these collections.
 #[derive(Debug, Clone)]
-struct Blind {
+struct Incomplete {
     collections: Vec<String>,
     /// Places at and after which it is over.
     until: u64,
@@ -108,7 +109,7 @@ impl Host {
             random: Mutex::new(Random::new(seed)),
             struck: Mutex::new(HashSet::new()),
             injected: Mutex::new(VecDeque::new()),
-            blind: Mutex::new(None),
+            incomplete: Mutex::new(None),
         }
     }
 
@@ -135,19 +136,19 @@ impl Host {
         injected.remove(at)
     }
 
-    pub fn make_blind(&self, collections: Vec<String>, from: u64, events: u64) {
+    pub fn make_incomplete(&self, collections: Vec<String>, from: u64, events: u64) {
         let collections = if collections.is_empty() { vec!["fm.plyr.*".to_owned()] } else { collections };
-        *lock(&self.blind) = Some(Blind { collections, until: from.saturating_add(events) });
+        *lock(&self.incomplete) = Some(Incomplete { collections, until: from.saturating_add(events) });
     }
 
     /// The collections that are not delivered at this place.
-    pub fn blind_at(&self, place: u64) -> Vec<String> {
-        let mut blind = lock(&self.blind);
-        // Once it sees again, it delivers what it was blind for to those who ask for it.
-        if blind.as_ref().is_some_and(|blind| place >= blind.until) {
-            *blind = None;
+    pub fn withheld_at(&self, place: u64) -> Vec<String> {
+        let mut incomplete = lock(&self.incomplete);
+        // Once it is complete again, it delivers what it withheld to clients that replay from before.
+        if incomplete.as_ref().is_some_and(|incomplete| place >= incomplete.until) {
+            *incomplete = None;
         }
-        blind.as_ref().map(|blind| blind.collections.clone()).unwrap_or_default()
+        incomplete.as_ref().map(|incomplete| incomplete.collections.clone()).unwrap_or_default()
     }
 }
 
@@ -175,7 +176,7 @@ impl Shared {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Changes the world; every host hears of it.
+    /// Changes the world; every host adds it to its log.
     pub fn happen<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let result = {
             let mut state = self.write();
@@ -303,7 +304,7 @@ impl Sim {
         self.shared.happen(|world| (0..events).for_each(|_| world.live(now_us())));
     }
 
-    /// Changes the world by hand; every host tells of what was added.
+    /// Changes the world by hand; every host sends what was added.
     pub fn happen<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         self.shared.happen(change)
     }
@@ -318,22 +319,22 @@ impl Sim {
         match fault {
             Fault::Crash(events) => return self.shared.crash(host, events),
             Fault::Renumber => return self.shared.renumber(host),
-            Fault::Blind { collections, events } => {
-                self.shared.fired.note("blind");
+            Fault::Incomplete { collections, events } => {
+                self.shared.fired.note("incomplete");
                 let from = self.shared.read().logs[host].end();
-                return self.shared.hosts[host].make_blind(collections, from, events);
+                return self.shared.hosts[host].make_incomplete(collections, from, events);
             }
             fault => lock(&self.shared.hosts[host].injected).push_back(fault),
         }
         self.shared.bump();
     }
 
-    /// A blind host sees again: whoever asks from before gets everything.
+    /// An incomplete host is complete again: a client that replays from before gets everything.
     pub fn heal(&self, host: usize) {
-        *lock(&self.shared.hosts[host].blind) = None;
+        *lock(&self.shared.hosts[host].incomplete) = None;
     }
 
-    /// Cuts all streams of a host without a word.
+    /// Cuts all streams of a host without a close frame.
     pub fn cut(&self, host: usize) {
         self.shared.fired.note("cut");
         self.shared.cut(host);

@@ -1,4 +1,4 @@
-//! The Merkle search tree of a repo, built anew from its paths.
+//! The Merkle search tree of a repo, built again from its paths for each commit.
 
 use ipld_core::{cid::Cid, ipld::Ipld};
 use sha2::{Digest as _, Sha256};

@@ -5,7 +5,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     fault::Garbage,
-    frames::{Told, Topic},
+    frames::{HostEvent, Topic},
     wire,
 };
 
@@ -38,9 +38,9 @@ pub(crate) fn matches(pattern: &str, collection: &str) -> bool {
 }
 
 impl View {
-    fn wants(&self, told: &Told<'_>, row: usize) -> bool {
-        let topic = told.topic(row);
-        let of_did = self.dids.is_empty() || self.dids.iter().any(|did| did == told.world.did(told.event.actor));
+    fn wants(&self, event: &HostEvent<'_>, row: usize) -> bool {
+        let topic = event.topic(row);
+        let of_did = self.dids.is_empty() || self.dids.iter().any(|did| did == event.world.did(event.event.actor));
         let of_kind = self.kinds.is_empty() || self.kinds.iter().any(|kind| kind == topic.kind());
         // Collection filters never drop what is no commit.
         let of_collection = match &topic {
@@ -52,27 +52,31 @@ impl View {
         of_did && of_kind && of_collection
     }
 
-    /// The messages that this connection gets of an event. `blind` are collections that the host does not deliver now.
-    pub(crate) fn messages(&mut self, told: &Told<'_>, (blind, hidden): (&[String], &mut u64)) -> Vec<Message> {
+    /// The messages that this connection gets of an event. `withheld` are collections that the host does not deliver now.
+    pub(crate) fn messages(
+        &mut self,
+        event: &HostEvent<'_>,
+        (withheld, hidden): (&[String], &mut u64),
+    ) -> Vec<Message> {
         let mut is_hidden = |row: usize| {
-            let hides = match told.topic(row) {
-                Topic::Commit { collection } => blind.iter().any(|pattern| matches(pattern, &collection)),
+            let hides = match event.topic(row) {
+                Topic::Commit { collection } => withheld.iter().any(|pattern| matches(pattern, &collection)),
                 _ => false,
             };
             *hidden += u64::from(hides);
             hides
         };
         if self.dialect == Dialect::Firehose {
-            return if is_hidden(0) { Vec::new() } else { vec![Message::binary(told.firehose())] };
+            return if is_hidden(0) { Vec::new() } else { vec![Message::binary(event.firehose())] };
         }
         let mut messages = Vec::new();
-        for row in 0..told.event.rows() {
-            if told.seq(row) < self.first_row || !self.wants(told, row) || is_hidden(row) {
+        for row in 0..event.event.rows() {
+            if event.seq(row) < self.first_row || !self.wants(event, row) || is_hidden(row) {
                 continue;
             }
             let json = match self.dialect {
-                Dialect::V1 { says_cursor } => told.v1(row, says_cursor),
-                _ => Some(told.v2(row)),
+                Dialect::V1 { says_cursor } => event.v1(row, says_cursor),
+                _ => Some(event.v2(row)),
             };
             messages.extend(json.map(|json| self.message(json)));
         }

@@ -103,7 +103,7 @@ pub fn invalid(json: Value) -> Body {
     Body::Put { json, meaning: None, created: true }
 }
 
-/// The same body, told as an update.
+/// The same body, as an update.
 pub fn updated(body: Body) -> Body {
     match body {
         Body::Put { json, meaning, .. } => Body::Put { json, meaning, created: false },
@@ -277,7 +277,7 @@ pub fn v1_identity(did: &str, handle: Option<&str>, time_us: i64) -> Vec<u8> {
     json!({"did": did, "time_us": time_us, "kind": "identity", "identity": identity}).to_string().into_bytes()
 }
 
-/// What is said of an account: whether it is active and why not; when it happened, and when the host tells of it.
+/// An `#account` event: whether the account is active and why not; when it happened, and when the host sends it.
 pub fn v1_account(did: &str, (active, status): (bool, Option<&str>), (at_us, time_us): (i64, i64)) -> Vec<u8> {
     let mut account = json!({"active": active, "did": did, "seq": time_us, "time": time_text(at_us)});
     if let Some(status) = status {

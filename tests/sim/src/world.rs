@@ -88,7 +88,7 @@ pub struct Shape {
     pub actors: usize,
     /// Tracks that there are in the beginning; each artist has a few.
     pub tracks: usize,
-    /// What has happened before anybody listens, besides the making of the tracks.
+    /// What has happened before the first connection, besides the making of the tracks.
     pub events: usize,
     /// What happens how often.
     pub mix: Mix,
@@ -227,10 +227,10 @@ impl World {
     /// inactive, and the new one that it is active, in one order or the other.
     pub fn move_to(&mut self, actor: u32, (pds, active_last): (u32, bool)) {
         self.actors[index(actor)].pds = pds;
-        let words = if active_last { [Some("deactivated"), None] } else { [None, Some("deactivated")] };
+        let statuses = if active_last { [Some("deactivated"), None] } else { [None, Some("deactivated")] };
         self.pass_time();
-        self.add(actor, What::Identity { told: false });
-        for status in words {
+        self.add(actor, What::Identity { names_handle: false });
+        for status in statuses {
             self.pass_time();
             self.add(actor, What::Account { status });
         }
@@ -301,13 +301,13 @@ impl World {
         (0..self.tracks.len()).map(|track| self.track_uri(u32::try_from(track).expect("few tracks")))
     }
 
-    /// All that happened in the repos, for the referee; also what nobody was told.
+    /// All that happened in the repos, for the referee; also what no host sends.
     pub fn writes(&self) -> impl Iterator<Item = Write> {
         self.events.iter().flat_map(|event| event.writes(self))
     }
 
-    /// Only what the upstreams tell.
-    pub fn told_writes(&self) -> impl Iterator<Item = Write> {
+    /// Only what the upstreams send.
+    pub fn sent_writes(&self) -> impl Iterator<Item = Write> {
         self.events.iter().filter(|event| event.is_commit()).flat_map(|event| event.writes(self))
     }
 }

@@ -47,7 +47,7 @@ fn o1_operations_of_one_commit_share_its_rev() {
     sent.push(Sent { operation: operation("delete", "fm.plyr.like/3l3qo2vuowo22", None), block: None });
     let frame = decode_frame(&commit(&sent));
     assert_eq!((frame.position, frame.time), (Some(77), Timestamp::parse("2024-09-09T19:46:02.102Z").ok()));
-    let told: Vec<_> = frame
+    let found: Vec<_> = frame
         .items
         .into_iter()
         .map(|item| match only_event(vec![item]).body {
@@ -62,7 +62,7 @@ fn o1_operations_of_one_commit_share_its_rev() {
         (rev, Collection::Track, false),
         (rev, Collection::Like, true),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -227,16 +227,16 @@ fn t17_a_broken_operation_hides_none_of_its_neighbours() {
     for at in 0..=keys.len() {
         let mut sent: Vec<Sent> = keys.iter().map(|key| put("fm.plyr.like", key, &block)).collect();
         sent.insert(at, put("fm.plyr.like", "..", &block));
-        let (mut told, mut refused) = (Vec::new(), Vec::new());
+        let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for item in decode_frame(&commit(&sent)).items {
             match item {
-                Item::Event(Event { body: EventBody::Commit(commit), .. }) => told.push(commit.rkey.to_string()),
+                Item::Event(Event { body: EventBody::Commit(commit), .. }) => accepted.push(commit.rkey.to_string()),
                 Item::Reject(reject) => refused.push(reject.reason),
                 other @ Item::Event(_) => panic!("no commit: {other:?}"),
             }
         }
         assert_eq!(
-            (told, refused),
+            (accepted, refused),
             (keys.map(str::to_owned).to_vec(), vec![RejectReason::Identifier]),
             "broken at {at}"
         );

@@ -190,8 +190,8 @@ fn accounts_and_identities_by_jetstream() {
         ("desynchronized", AccountStatus::Desynchronized),
         ("napping", AccountStatus::Other("napping".to_owned())),
     ] {
-        let told = of("account", json!({"active": false, "status": word, "time": time}));
-        assert_eq!(body(told), account(false, Some(status), at));
+        let event = of("account", json!({"active": false, "status": word, "time": time}));
+        assert_eq!(body(event), account(false, Some(status), at));
     }
     assert_eq!(body(of("account", json!({"active": true, "time": "soon"}))), account(true, None, seen));
     assert_eq!(body(of("account", json!({"active": true, "status": null}))), account(true, None, seen));
@@ -212,11 +212,11 @@ fn accounts_and_identities_by_jetstream() {
         (json!(null), None),
         (json!(7), None),
     ] {
-        let EventBody::Identity { handle, at: told } = body(of("identity", json!({"handle": handle, "time": time})))
+        let EventBody::Identity { handle, at: found } = body(of("identity", json!({"handle": handle, "time": time})))
         else {
             panic!("no identity")
         };
-        assert_eq!((handle.as_ref().map(Handle::as_str), told), (expected, at));
+        assert_eq!((handle.as_ref().map(Handle::as_str), found), (expected, at));
     }
     assert_eq!(only_reject(of("identity", json!([]))).field.as_deref(), Some("identity"));
 }

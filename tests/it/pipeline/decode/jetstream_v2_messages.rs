@@ -17,7 +17,7 @@ use super::{
 const TYPE: &str = "network.bsky.jetstream.subscribeEvents";
 const TIME: &str = "2024-09-09T19:46:02.329308Z";
 
-fn told(kind: &str, payload: Value) -> Value {
+fn envelope(kind: &str, payload: Value) -> Value {
     let Value::Object(rest) = payload else { panic!("a payload is an object") };
     let mut payload = json!({"$type": format!("{TYPE}#{kind}"), "seq": 12_345, "did": DID, "time": TIME});
     payload.as_object_mut().unwrap().extend(rest);
@@ -27,7 +27,7 @@ fn told(kind: &str, payload: Value) -> Value {
 fn created(collection: &str, record: &Value) -> Value {
     let commit =
         json!({"rev": REV, "operation": "create", "collection": collection, "rkey": KEY, "cid": CID, "record": record});
-    told("commit", commit)
+    envelope("commit", commit)
 }
 
 fn decode(message: &Value) -> Message {
@@ -55,7 +55,7 @@ fn a_commit_is_read() {
     let Operation::Put { cid, record: Record::Like(_) } = commit.operation else { panic!("no like") };
     assert_eq!(cid, Cid::parse(CID).unwrap());
 
-    let frame = decode_frame(&told(
+    let frame = decode_frame(&envelope(
         "commit",
         json!({"rev": REV, "operation": "delete", "collection": "fm.plyr.like", "rkey": KEY}),
     ));
@@ -88,7 +88,7 @@ fn outcome(item: Item) -> Result<Event, (RejectReason, Option<String>)> {
 }
 
 #[test]
-fn the_moment_of_witnessing_is_told_apart_from_an_import() {
+fn the_time_of_witnessing_is_distinguished_from_an_import() {
     let mut message = created("fm.plyr.like", &like());
     message["payload"]["time"] = "2001-01-01T00:00:00Z".into();
     message["payload"]["witnessedAt"] = TIME.into();
@@ -99,13 +99,13 @@ fn the_moment_of_witnessing_is_told_apart_from_an_import() {
 fn accounts_identities_and_syncs() {
     let at = Timestamp::parse("2026-05-25T14:23:29.950Z").unwrap();
     let part = json!({"did": DID, "seq": 1, "time": at.to_string(), "active": false, "status": "deactivated"});
-    let event = only_event(decode_frame(&told("account", json!({"account": part}))).items);
+    let event = only_event(decode_frame(&envelope("account", json!({"account": part}))).items);
     assert_eq!(event.did, Did::parse(DID).unwrap());
     assert_eq!(event.body, EventBody::Account { active: false, status: Some(AccountStatus::Deactivated), at });
 
     let part = json!({"did": DID, "handle": "Alice.Test"});
     let EventBody::Identity { handle, at } =
-        only_event(decode_frame(&told("identity", json!({"identity": part}))).items).body
+        only_event(decode_frame(&envelope("identity", json!({"identity": part}))).items).body
     else {
         panic!("no identity")
     };
@@ -113,7 +113,7 @@ fn accounts_identities_and_syncs() {
     assert_eq!(Some(at), Timestamp::parse(TIME).ok(), "where the relay's time is missing, the host's is taken");
 
     let part = json!({"did": DID, "rev": REV, "seq": 2, "time": TIME, "blocks": {"$bytes": "AAAA"}});
-    let frame = decode_frame(&told("sync", json!({"sync": part})));
+    let frame = decode_frame(&envelope("sync", json!({"sync": part})));
     assert_eq!(frame.position, Some(12_345));
     assert_eq!(only_event(frame.items).body, EventBody::Sync { rev: Tid::parse(REV).unwrap() });
 }
@@ -121,7 +121,7 @@ fn accounts_identities_and_syncs() {
 #[test]
 fn notices_and_errors() {
     let notice = json!({"name": "OutdatedCursor", "message": "starting at seq 7"});
-    let Message::Info { name, message } = decode(&told("info", notice)) else { panic!("no notice") };
+    let Message::Info { name, message } = decode(&envelope("info", notice)) else { panic!("no notice") };
     assert_eq!((name.as_str(), message.as_deref()), ("OutdatedCursor", Some("starting at seq 7")));
     let failure = json!({"$type": "error", "error": "ConsumerTooSlow", "message": "reconnect"});
     let Message::Error { error, message } = decode(&failure) else { panic!("no error") };
@@ -133,12 +133,12 @@ fn what_the_protocol_may_add_is_skipped() {
     for message in [
         json!({"$type": "greeting"}),
         json!({"$type": "greeting", "payload": 7}),
-        told("label", json!({"label": "new"})),
+        envelope("label", json!({"label": "new"})),
         json!({"$type": "message", "payload": {"$type": "com.example.other#commit", "seq": 7}}),
     ] {
         assert!(decode_frame(&message).items.is_empty(), "{message}");
     }
-    assert_eq!(decode_frame(&told("label", json!({}))).position, Some(12_345), "and passed");
+    assert_eq!(decode_frame(&envelope("label", json!({}))).position, Some(12_345), "and passed");
     let mut more = created("fm.plyr.like", &like());
     more["payload"]["extra"] = json!({"deep": [1, {"er": null}]});
     more["extra"] = json!([]);
@@ -199,7 +199,7 @@ fn t17_payloads_with_a_field_amiss() {
             assert_eq!((reject.reason, reject.field), (RejectReason::Envelope, Some(expected)), "{amiss:?}");
         }
     }
-    let told_of = |kind: &str, part: Value| only_reject(decode_frame(&told(kind, json!({kind: part}))).items);
+    let reject_of = |kind: &str, part: Value| only_reject(decode_frame(&envelope(kind, json!({kind: part}))).items);
     for (kind, part, reason, field) in [
         ("account", json!({}), RejectReason::Envelope, "payload.account.active"),
         ("account", json!({"active": false, "status": 7}), RejectReason::Envelope, "payload.account.status"),
@@ -210,11 +210,11 @@ fn t17_payloads_with_a_field_amiss() {
         ("sync", json!({"rev": "7"}), RejectReason::Identifier, "payload.sync.rev"),
         ("sync", json!(null), RejectReason::Envelope, "payload.sync"),
     ] {
-        let reject = told_of(kind, part);
+        let reject = reject_of(kind, part);
         assert_eq!((reject.reason, reject.field.as_deref()), (reason, Some(field)));
     }
     for kind in ["account", "identity", "sync"] {
-        let mut message = told(kind, json!({kind: {"active": true, "rev": REV}}));
+        let mut message = envelope(kind, json!({kind: {"active": true, "rev": REV}}));
         drop(message["payload"].as_object_mut().unwrap().remove("seq"));
         let reject = only_reject(decode_frame(&message).items);
         assert_eq!((reject.reason, reject.field.as_deref()), (RejectReason::Envelope, Some("payload.seq")), "{kind}");

@@ -160,7 +160,7 @@ proptest! {
 
     #[test]
     fn no_damage_makes_a_record_panic(bytes in damaged(serde_ipld_dagcbor::to_vec(&ipld(&list(2))).unwrap())) {
-        // Hashed anew, so that the record itself is looked at.
+        // Hashed again, so that the record itself is looked at.
         let items = decode_frame(&commit(&[put("fm.plyr.list", KEY, &bytes)])).items;
         sound(&only_item(items));
     }

@@ -1,4 +1,4 @@
-//! What a commit proves: real ones hold, and nothing else can be made to.
+//! Verification of commits: real ones pass, and no altered one does.
 
 use std::collections::BTreeMap;
 
@@ -56,7 +56,7 @@ fn ours(cid: IpldCid) -> Cid {
     Cid::from(cid)
 }
 
-/// All that a commit says of records, and all that proves it.
+/// All that a commit says of records, and all that verifies it.
 fn said(commit: RawCommit<'_>) -> impl PartialEq + std::fmt::Debug {
     let operation = |operation: plyr_likes::decode::firehose::RawOperation<'_>| {
         format!("{:?} {:?} {:?} {:?}", operation.action, operation.path, operation.cid, operation.prev)
@@ -102,7 +102,7 @@ fn a_flipped_byte_of_a_real_commit_is_refused_or_changes_nothing_that_is_said() 
             other[at] ^= 1 << (at % 8);
             flipped += 1;
             if let Some(Ok(_)) = verify_frame(&other, &key) {
-                assert!(!(slice_at..slice_at + slice.len()).contains(&at), "byte {at} of the slice is not proven");
+                assert!(!(slice_at..slice_at + slice.len()).contains(&at), "byte {at} of the slice is not verified");
                 let other = read_message(&other).unwrap();
                 assert_eq!(said(other.commit().unwrap()), said(commit), "byte {at} changes what is said");
             }
@@ -155,7 +155,7 @@ fn some_repo(records: usize) -> (Repo, i64) {
 }
 
 #[test]
-fn an_operation_that_is_left_out_or_told_wrong_is_refused() {
+fn an_operation_that_is_left_out_or_misstated_is_refused() {
     let (mut repo, rev) = some_repo(300);
     let key = key_of(&repo);
     let (created, deleted, updated) =
@@ -171,7 +171,8 @@ fn an_operation_that_is_left_out_or_told_wrong_is_refused() {
         verify(&other, &key).unwrap_err()
     };
     for left_out in 0..3 {
-        let others = operations.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, told)| told.clone());
+        let others =
+            operations.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, operation)| operation.clone());
         assert_eq!(with(others.collect()), VerifyError::Before, "operation {left_out} left out");
     }
     let twice = operations.iter().chain(&operations[..1]).cloned().collect();
@@ -412,7 +413,7 @@ fn play(repo: &mut Repo, rev: i64, commit: &[(u16, bool)]) -> Option<Ipld> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// The least slice proves a commit, and with fewer blocks it is proven alike or not at all.
+    /// The least slice verifies a commit, and with fewer blocks it verifies to the same or not at all.
     #[test]
     fn commits_of_any_history_hold_each_behind_the_one_before(history in history(), missing in any::<prop::sample::Index>()) {
         let mut repo = Repo::new(DID, 7);
@@ -423,8 +424,8 @@ proptest! {
             let verified = verify(&payload, &key);
             prop_assert_eq!(verified, Ok(Verified { data: ours(repo.data()), prev_data: data }));
             let fewer = without_a_block(&payload, missing);
-            let proven = verify(&fewer, &key);
-            prop_assert!(proven == verified || proven.is_err(), "{:?}", proven);
+            let outcome = verify(&fewer, &key);
+            prop_assert!(outcome == verified || outcome.is_err(), "{:?}", outcome);
             data = ours(repo.data());
         }
     }

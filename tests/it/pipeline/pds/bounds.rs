@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use plyr_likes::pds::{ClientOptions, HostError};
 
-use super::{Hands, client, names, open_client, options, request};
+use super::{ManualClock, client, names, open_client, options, request};
 use crate::support::host::{Host, Reply};
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn an_answer_that_is_too_large() {
         _ => Reply::Flood,
     })
     .await;
-    let client = open_client(&Hands::new());
+    let client = open_client(&ManualClock::new());
     let mut asked = request(&host.url());
     asked.bytes_max = 1000;
     assert_eq!(client.fetch(asked.clone()).await.map(|bytes| bytes.len()), Ok(1000));
@@ -28,7 +28,7 @@ async fn an_answer_that_is_too_large() {
 #[tokio::test]
 async fn b3_an_answer_that_never_comes_or_never_ends() {
     let host = Host::start(|asked| if asked.number == 0 { Reply::Hang } else { Reply::Drip }).await;
-    let client = open_client(&Hands::new());
+    let client = open_client(&ManualClock::new());
     let mut asked = request(&host.url());
     asked.time_max = Duration::from_millis(300);
     for what in ["hangs", "drips"] {
@@ -42,7 +42,7 @@ async fn b3_an_answer_that_never_comes_or_never_ends() {
 #[tokio::test]
 async fn b3_an_answer_that_is_cut() {
     let host = Host::start(|_| Reply::Cut).await;
-    let answer = open_client(&Hands::new()).fetch(request(&host.url())).await;
+    let answer = open_client(&ManualClock::new()).fetch(request(&host.url())).await;
     assert!(matches!(answer, Err(HostError::Unreachable(_))), "{answer:?}");
     assert_eq!(host.asked().len(), 1);
 }
@@ -50,7 +50,7 @@ async fn b3_an_answer_that_is_cut() {
 #[tokio::test]
 async fn what_is_no_json() {
     let host = Host::start(|_| Reply::ok("<html>")).await;
-    let answer = open_client(&Hands::new()).fetch_json::<serde_json::Value>(request(&host.url())).await;
+    let answer = open_client(&ManualClock::new()).fetch_json::<serde_json::Value>(request(&host.url())).await;
     assert!(matches!(answer, Err(HostError::NotAsExpected(_))), "{answer:?}");
 }
 
@@ -61,7 +61,7 @@ async fn a_few_redirects_and_no_more() {
         left => Reply::redirect(format!("/{}", left - 1)),
     })
     .await;
-    let client = open_client(&Hands::new());
+    let client = open_client(&ManualClock::new());
     assert_eq!(client.fetch(request(&format!("{}/3", host.url()))).await, Ok(b"there".to_vec()));
     let answer = client.fetch(request(&format!("{}/4", host.url()))).await;
     assert_eq!((answer, host.asked().len()), (Err(HostError::TooManyRedirects), 8));
@@ -73,7 +73,7 @@ async fn a_few_redirects_and_no_more() {
 #[tokio::test]
 async fn a_user_in_an_address() {
     let host = Host::start(|_| Reply::ok("{}")).await;
-    let answer = open_client(&Hands::new()).fetch(request(&host.url().replace("http://", "http://me:me@"))).await;
+    let answer = open_client(&ManualClock::new()).fetch(request(&host.url().replace("http://", "http://me:me@"))).await;
     assert!(matches!(answer, Err(HostError::BadUrl(_))), "{answer:?}");
     assert_eq!(host.connections(), 0);
 }
@@ -85,7 +85,7 @@ async fn few_requests_at_once() {
         let slow = |_: &_| Reply::Late(Duration::from_millis(30));
         let hosts = [Host::start(slow).await, Host::start(slow).await];
         let bounds = ClientOptions { per_host: 3, in_all, ..options(true) };
-        let client = client(bounds, &names(&[], &[]), &Hands::new());
+        let client = client(bounds, &names(&[], &[]), &ManualClock::new());
         // First one host alone, so that it could have all that there is.
         for host in &hosts {
             let answers = join_all((0..9).map(|_| client.fetch(request(&host.url())))).await;
@@ -103,7 +103,7 @@ async fn few_requests_at_once() {
 async fn b4_one_broken_host_does_not_hold_up_others() {
     let (broken, good) = (Host::start(|_| Reply::Hang).await, Host::start(|_| Reply::ok("{}")).await);
     let bounds = ClientOptions { per_host: 3, in_all: 4, ..options(true) };
-    let client = client(bounds, &names(&[], &[]), &Hands::new());
+    let client = client(bounds, &names(&[], &[]), &ManualClock::new());
     let waiting = join_all((0..20).map(|_| client.fetch(request(&broken.url()))));
     let other = async {
         while broken.asked().len() < 3 {

@@ -6,7 +6,7 @@ use plyr_likes::{
 };
 use serde_json::{Value, json};
 
-use super::{Hands, client, names, open_client, options};
+use super::{ManualClock, client, names, open_client, options};
 use crate::support::host::{Host, Reply};
 
 const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
@@ -89,7 +89,7 @@ fn documents_that_are_refused() {
 }
 
 fn directory_at(host: &Host, names: Names) -> Directory {
-    Directory::new(open_client(&Hands::new()), names, HostUrl::parse(&host.url()).unwrap())
+    Directory::new(open_client(&ManualClock::new()), names, HostUrl::parse(&host.url()).unwrap())
 }
 
 async fn fetched(reply: Reply) -> Result<DidDocument, DirectoryError> {
@@ -133,7 +133,7 @@ async fn dids_that_no_host_is_asked_about() {
     assert_eq!(host.connections(), 0);
     // A port is for developers.
     let guarded = Directory::new(
-        client(options(false), &names(&[], &[]), &Hands::new()),
+        client(options(false), &names(&[], &[]), &ManualClock::new()),
         names(&[], &[]),
         HostUrl::parse(&host.url()).unwrap(),
     );
@@ -163,7 +163,7 @@ async fn a8_whose_a_handle_is() {
         ("_atproto.twice.example.com", &[&this, &this]),
         ("_atproto.two.example.com", &[&this, &that]),
         ("_atproto.other.example.com", &[&that]),
-        ("_atproto.broken.example.com", &["did=nobody"]),
+        ("_atproto.broken.example.com", &["did=absent"]),
         ("_atproto.failing.example.com", &["SERVFAIL"]),
     ];
     let host = Host::start(|_| Reply::status(500)).await;
@@ -209,6 +209,7 @@ async fn a8_what_a_domain_serves() {
     assert!(matches!(failing, HandleAnswer::Unknown(_)), "{failing:?}");
     assert_eq!(host.asked().len(), 5);
     // Only a developer's PDS is believed about `.test`.
-    let guarded = Directory::new(client(options(false), &names(&[], &[]), &Hands::new()), names(&[], &[]), pds.clone());
+    let guarded =
+        Directory::new(client(options(false), &names(&[], &[]), &ManualClock::new()), names(&[], &[]), pds.clone());
     assert_eq!(guarded.fetch_handle_owner(&handle("alice.test"), Some(&pds)).await, HandleAnswer::NoAccount);
 }

@@ -13,7 +13,7 @@ use plyr_likes::{
     pds::{DidDocument, HostError, HostUrl, Names, Request, Server, Trust, XrpcError, is_public},
 };
 
-use super::{Hands, client, names, options, request};
+use super::{ManualClock, client, names, options, request};
 use crate::support::host::{Host, Reply};
 
 #[test]
@@ -99,8 +99,8 @@ fn b9_addresses_that_are_not_public() {
 async fn b9_an_address_in_place_of_a_name() {
     let host = Host::start(|_| Reply::ok("{}")).await;
     let port = host.address.port();
-    let hands = Hands::new();
-    let guarded = client(options(false), &names(&[], &[]), &hands);
+    let manual_clock = ManualClock::new();
+    let guarded = client(options(false), &names(&[], &[]), &manual_clock);
     let hosts = [
         "127.0.0.1",
         "127.1",
@@ -126,7 +126,7 @@ async fn b9_an_address_in_place_of_a_name() {
     assert!(matches!(plain, Err(HostError::BadUrl(_))), "{plain:?}");
     assert_eq!(host.connections(), 0);
     // The same door, opened by a developer: the host was there all the time.
-    let open = client(options(true), &names(&[], &[]), &hands);
+    let open = client(options(true), &names(&[], &[]), &manual_clock);
     assert_eq!(open.fetch(request(&host.url())).await, Ok(b"{}".to_vec()));
 }
 
@@ -143,7 +143,7 @@ async fn b9_a_name_that_leads_inside() {
         ],
         &[],
     );
-    let guarded = client(options(false), &inside, &Hands::new());
+    let guarded = client(options(false), &inside, &ManualClock::new());
     for name in ["loopback.example", "metadata.example", "six.example", "localhost"] {
         let answer = guarded.fetch(request(&format!("https://{name}:{port}/"))).await;
         assert_eq!(answer, Err(HostError::AddressRefused), "{name}");
@@ -166,7 +166,7 @@ async fn b9_a_name_that_changes_its_mind() {
         },
         |_| Box::pin(async { Ok(Vec::new()) }),
     );
-    let guarded = client(options(false), &fickle, &Hands::new());
+    let guarded = client(options(false), &fickle, &ManualClock::new());
     let url = format!("https://rebinding.example:{port}/");
     let first = guarded.fetch(request(&url)).await;
     assert!(matches!(first, Err(HostError::Unreachable(_) | HostError::TimedOut)), "{first:?}");
@@ -191,7 +191,7 @@ async fn b9_a_redirect_inside() {
     ];
     let places = targets.clone();
     let outside = Host::start(move |asked| Reply::redirect(&places[asked.number])).await;
-    let guarded = client(options(false), &names(&[("inside.example", &["127.0.0.1"])], &[]), &Hands::new());
+    let guarded = client(options(false), &names(&[("inside.example", &["127.0.0.1"])], &[]), &ManualClock::new());
     for target in &targets {
         let answer = guarded.fetch(Request::new(outside.url().parse().unwrap(), Trust::Operator)).await;
         assert!(matches!(answer, Err(HostError::AddressRefused | HostError::BadUrl(_))), "{target}: {answer:?}");
@@ -203,7 +203,7 @@ async fn b9_a_redirect_inside() {
 async fn b9_a_document_that_names_a_private_pds() {
     let host = Host::start(|_| Reply::ok("{}")).await;
     let did = Did::parse("did:plc:ewvi7nxzyoun6zhxrhs64oiz").unwrap();
-    let guarded = client(options(false), &names(&[("inside.example", &["10.0.0.8"])], &[]), &Hands::new());
+    let guarded = client(options(false), &names(&[("inside.example", &["10.0.0.8"])], &[]), &ManualClock::new());
     for name in ["127.0.0.1", "169.254.169.254", "[::1]", "inside.example"] {
         let url = format!("https://{name}:{}", host.address.port());
         let document = serde_json::json!({

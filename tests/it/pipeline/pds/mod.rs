@@ -1,4 +1,4 @@
-//! Untrusted hosts, through the one client: what it refuses to reach, what it refuses to read, which it does not ask for a while.
+//! Untrusted hosts, through the one client: what it refuses to reach, what it refuses to read, and which it backs off from.
 
 mod bounds;
 mod documents;
@@ -29,16 +29,16 @@ const START_US: i64 = 1_767_225_600_000_000;
 
 /// A clock that stands until it is moved.
 #[derive(Clone)]
-pub struct Hands(Arc<AtomicI64>);
+pub struct ManualClock(Arc<AtomicI64>);
 
-impl Hands {
+impl ManualClock {
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(START_US)))
     }
 
     pub fn clock(&self) -> Clock {
-        let hands = self.0.clone();
-        Clock::of(move || Timestamp::from_micros(hands.load(Ordering::SeqCst)).unwrap())
+        let manual_clock = self.0.clone();
+        Clock::of(move || Timestamp::from_micros(manual_clock.load(Ordering::SeqCst)).unwrap())
     }
 
     pub fn now(&self) -> Timestamp {
@@ -85,13 +85,13 @@ pub fn options(allow_private_hosts: bool) -> ClientOptions {
 }
 
 /// A client without jitter.
-pub fn client(options: ClientOptions, names: &Names, hands: &Hands) -> Client {
-    Client::new(options, names, hands.clock(), || 1.0).unwrap()
+pub fn client(options: ClientOptions, names: &Names, manual_clock: &ManualClock) -> Client {
+    Client::new(options, names, manual_clock.clock(), || 1.0).unwrap()
 }
 
 /// As a developer has it: hosts of this machine, no names.
-pub fn open_client(hands: &Hands) -> Client {
-    client(options(true), &names(&[], &[]), hands)
+pub fn open_client(manual_clock: &ManualClock) -> Client {
+    client(options(true), &names(&[], &[]), manual_clock)
 }
 
 /// A request to an untrusted host.

@@ -6,7 +6,7 @@ use plyr_likes::{
     pds::{Cursors, Directory, HandleAnswer, HostUrl, RecordQuery, RepoBounds, Server, XrpcError},
 };
 
-use super::{Hands, client, names, options};
+use super::{ManualClock, client, names, options};
 use crate::support::network::{Network, Operation, like, track};
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn a_real_account() {
     alice.apply_writes(&operations).await;
 
     // The PDS calls itself localhost.
-    let client = client(options(true), &names(&[("localhost", &["127.0.0.1"])], &[]), &Hands::new());
+    let client = client(options(true), &names(&[("localhost", &["127.0.0.1"])], &[]), &ManualClock::new());
     let directory = Directory::new(client.clone(), names(&[], &[]), HostUrl::parse(&network.plc_url).unwrap());
     let did = Did::parse(&alice.did).unwrap();
     let document = directory.fetch_document(&did).await.unwrap();
@@ -44,12 +44,12 @@ async fn a_real_account() {
         .collect();
     assert_eq!(expected.len(), 120);
     for reverse in [false, true] {
-        let (mut told, mut cursors, mut cursor) = (Vec::new(), Cursors::default(), None);
+        let (mut listed, mut cursors, mut cursor) = (Vec::new(), Cursors::default(), None);
         loop {
             let query = RecordQuery { did: &did, collection: &likes, limit: 50, reverse };
             let page = server.fetch_records(query, cursor.as_deref()).await.unwrap();
             assert_eq!(page.malformed, 0);
-            told.extend(page.records.iter().map(|one| (one.rkey.as_str().to_owned(), one.cid.to_string())));
+            listed.extend(page.records.iter().map(|one| (one.rkey.as_str().to_owned(), one.cid.to_string())));
             cursors.advance(page.cursor.as_deref()).unwrap();
             cursor = page.cursor;
             if cursor.is_none() {
@@ -57,9 +57,9 @@ async fn a_real_account() {
             }
         }
         if reverse {
-            told.reverse();
+            listed.reverse();
         }
-        assert_eq!(told, expected, "reverse: {reverse}");
+        assert_eq!(listed, expected, "reverse: {reverse}");
     }
     let one = server.fetch_record(&AtUri::parse(&song.uri).unwrap()).await.unwrap();
     assert_eq!(one.cid.to_string(), song.cid);

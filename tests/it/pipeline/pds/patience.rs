@@ -1,10 +1,10 @@
-//! A host that throttles, or that fails, is not asked for a while; and asked again when its time has come.
+//! A host that throttles, or that fails, is not asked until its backoff ends; then it is asked again.
 
 use std::time::Duration;
 
 use plyr_likes::pds::HostError;
 
-use super::{Hands, open_client, request};
+use super::{ManualClock, open_client, request};
 use crate::support::host::{Host, Reply};
 
 /// What a client makes of a 429 (or 503) with these headers: how long it leaves the host alone.
@@ -16,15 +16,15 @@ async fn patience(status: u16, headers: &[(&'static str, &str)]) -> Option<Durat
         _ => Reply::ok("{}"),
     })
     .await;
-    let hands = Hands::new();
-    let client = open_client(&hands);
+    let manual_clock = ManualClock::new();
+    let client = open_client(&manual_clock);
     let Err(HostError::Throttled { until }) = client.fetch(request(&host.url())).await else { return None };
-    let wait = (until.utc() - hands.now().utc()).to_std().unwrap();
+    let wait = (until.utc() - manual_clock.now().utc()).to_std().unwrap();
     // Before its time nothing is asked; then it is.
-    hands.advance(wait.checked_sub(Duration::from_millis(1)).unwrap());
+    manual_clock.advance(wait.checked_sub(Duration::from_millis(1)).unwrap());
     assert_eq!(client.fetch(request(&host.url())).await, Err(HostError::Throttled { until }));
     assert_eq!(host.connections(), 1);
-    hands.advance(Duration::from_millis(1));
+    manual_clock.advance(Duration::from_millis(1));
     assert_eq!(client.fetch(request(&host.url())).await, Ok(b"{}".to_vec()));
     Some(wait)
 }
@@ -35,7 +35,7 @@ async fn b3_retry_after_in_each_form() {
     assert_eq!(patience(429, &[("Retry-After", "7")]).await, seconds(7));
     assert_eq!(patience(503, &[("Retry-After", "7")]).await, seconds(7));
     assert_eq!(patience(503, &[]).await, None, "a 503 that asks for nothing is a failure");
-    // The hands stand at 2026-01-01T00:00:00Z.
+    // The manual clock stands at 2026-01-01T00:00:00Z.
     assert_eq!(patience(429, &[("Retry-After", "Thu, 01 Jan 2026 00:01:30 GMT")]).await, seconds(90));
     assert_eq!(patience(429, &[("RateLimit-Reset", "20")]).await, seconds(20));
     assert_eq!(patience(429, &[("RateLimit-Reset", "1767225640")]).await, seconds(40), "as a PDS says it");
@@ -63,12 +63,12 @@ async fn b3_a_host_that_throttles_without_retry_after() {
 #[tokio::test]
 async fn b3_throttling_again_and_again_pauses_longer() {
     let host = Host::start(|asked| Reply::status(if asked.number < 12 { 429 } else { 200 })).await;
-    let hands = Hands::new();
-    let client = open_client(&hands);
+    let manual_clock = ManualClock::new();
+    let client = open_client(&manual_clock);
     let mut waits = Vec::new();
     while let Err(HostError::Throttled { until }) = client.fetch(request(&host.url())).await {
-        waits.push((until.utc() - hands.now().utc()).num_seconds());
-        hands.advance((until.utc() - hands.now().utc()).to_std().unwrap());
+        waits.push((until.utc() - manual_clock.now().utc()).num_seconds());
+        manual_clock.advance((until.utc() - manual_clock.now().utc()).to_std().unwrap());
     }
     assert_eq!(waits, [5, 10, 20, 40, 80, 160, 320, 640, 900, 900, 900, 900]);
 }
@@ -76,8 +76,8 @@ async fn b3_throttling_again_and_again_pauses_longer() {
 #[tokio::test]
 async fn b3_a_host_that_fails_is_not_asked_for_a_while() {
     let host = Host::start(|asked| Reply::status(if asked.number < 7 { 500 } else { 200 })).await;
-    let hands = Hands::new();
-    let client = open_client(&hands);
+    let manual_clock = ManualClock::new();
+    let client = open_client(&manual_clock);
     let ask = || client.fetch(request(&host.url()));
     for _ in 0..5 {
         assert!(matches!(ask().await, Err(HostError::Status { status: 500, .. })));
@@ -95,8 +95,8 @@ async fn b3_a_host_that_fails_is_not_asked_for_a_while() {
         let asked = host.asked().len();
         assert_eq!(ask().await, Err(HostError::BrokenCircuit { until }), "and nothing was asked");
         assert_eq!(host.asked().len(), asked);
-        waits.push((until.utc() - hands.now().utc()).num_seconds());
-        hands.advance((until.utc() - hands.now().utc()).to_std().unwrap());
+        waits.push((until.utc() - manual_clock.now().utc()).num_seconds());
+        manual_clock.advance((until.utc() - manual_clock.now().utc()).to_std().unwrap());
     }
     assert_eq!((waits.as_slice(), host.asked().len()), ([10, 20, 40].as_slice(), 8));
     // It is whole again: one failure more does not break it.
@@ -112,12 +112,12 @@ async fn b3_one_attempt_at_a_time() {
         _ => Reply::ok("{}"),
     })
     .await;
-    let hands = Hands::new();
-    let client = open_client(&hands);
+    let manual_clock = ManualClock::new();
+    let client = open_client(&manual_clock);
     for _ in 0..5 {
         client.fetch(request(&host.url())).await.unwrap_err();
     }
-    hands.advance(Duration::from_secs(10));
+    manual_clock.advance(Duration::from_secs(10));
     {
         let attempt = client.fetch(request(&host.url()));
         tokio::pin!(attempt);
@@ -141,11 +141,11 @@ async fn b3_one_attempt_at_a_time() {
 #[tokio::test]
 async fn a_clock_set_back() {
     let host = Host::start(|asked| Reply::status(if asked.number == 0 { 429 } else { 200 })).await;
-    let hands = Hands::new();
-    hands.advance(Duration::from_hours(24 * 365));
-    let client = open_client(&hands);
+    let manual_clock = ManualClock::new();
+    manual_clock.advance(Duration::from_hours(24 * 365));
+    let client = open_client(&manual_clock);
     client.fetch(request(&host.url())).await.unwrap_err();
-    let year_before = Hands::new().now();
-    hands.set(year_before);
+    let year_before = ManualClock::new().now();
+    manual_clock.set(year_before);
     assert_eq!(client.fetch(request(&host.url())).await, Ok(Vec::new()));
 }

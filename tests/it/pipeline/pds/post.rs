@@ -5,7 +5,7 @@ use std::time::Duration;
 use plyr_likes::pds::{Client, HostError, Request, Trust};
 use reqwest::header::{AUTHORIZATION, HOST, HeaderValue};
 
-use super::{Hands, client, names, open_client, options};
+use super::{ManualClock, client, names, open_client, options};
 use crate::support::host::{Host, Reply};
 
 /// A POST with a secret.
@@ -16,7 +16,7 @@ fn post(url: &str, body: impl Into<Vec<u8>>) -> Request {
 }
 
 fn guarded() -> Client {
-    client(options(false), &names(&[("inside.example", &["127.0.0.1", "10.0.0.8"])], &[]), &Hands::new())
+    client(options(false), &names(&[("inside.example", &["127.0.0.1", "10.0.0.8"])], &[]), &ManualClock::new())
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn body_and_headers_go_there_and_status_headers_and_body_come_back() {
         _ => Reply::status(500),
     })
     .await;
-    let client = open_client(&Hands::new());
+    let client = open_client(&ManualClock::new());
     let url = format!("{}/xrpc/com.atproto.repo.createRecord", host.url());
     let done = client.send(post(&url, "a record")).await.unwrap();
     assert_eq!((done.status, &*done.body, done.headers["dpop-nonce"].as_bytes()), (200, &b"done"[..], &b"one"[..]));
@@ -61,7 +61,7 @@ async fn b9_a_post_follows_no_redirect() {
     for status in [301, 302, 303, 307, 308] {
         let location = location.clone();
         let host = Host::start(move |_| Reply::Answer(status, vec![("Location", location.clone())], Vec::new())).await;
-        let answer = open_client(&Hands::new()).send(post(&host.url(), "secret")).await;
+        let answer = open_client(&ManualClock::new()).send(post(&host.url(), "secret")).await;
         assert_eq!((answer, host.asked().len()), (Err(HostError::RedirectedPost), 1), "{status}");
     }
     assert_eq!(elsewhere.connections(), 0);
@@ -76,7 +76,7 @@ async fn headers_are_not_sent_on_to_another_host() {
     let mut request = Request::new(host.url().parse().unwrap(), Trust::Untrusted);
     request.headers.insert(AUTHORIZATION, HeaderValue::from_static("DPoP secret"));
     request.headers.insert(HOST, HeaderValue::from_static("alice.test"));
-    let answer = open_client(&Hands::new()).send(request).await.unwrap();
+    let answer = open_client(&ManualClock::new()).send(request).await.unwrap();
     assert_eq!(answer.body, b"there");
     assert_eq!(host.asked()[0].header("authorization"), Some("DPoP secret"));
     let asked = &elsewhere.asked()[0];
@@ -91,7 +91,7 @@ async fn bytes_and_time_are_bounded_both_ways() {
         _ => Reply::Hang,
     })
     .await;
-    let client = open_client(&Hands::new());
+    let client = open_client(&ManualClock::new());
     let mut request = post(&host.url(), "a record");
     request.bytes_max = 999;
     for what in ["a success", "an error"] {
@@ -112,14 +112,14 @@ async fn b3_a_host_that_throttles_writes_is_not_asked_before_its_time() {
         _ => Reply::ok("done"),
     })
     .await;
-    let hands = Hands::new();
-    let client = open_client(&hands);
-    let until = hands.now().plus(Duration::from_mins(1));
+    let manual_clock = ManualClock::new();
+    let client = open_client(&manual_clock);
+    let until = manual_clock.now().plus(Duration::from_mins(1));
     for _ in 0..2 {
         assert_eq!(client.send(post(&host.url(), "a record")).await, Err(HostError::Throttled { until }));
     }
     assert_eq!(host.asked().len(), 1);
-    hands.advance(Duration::from_mins(1));
+    manual_clock.advance(Duration::from_mins(1));
     assert_eq!(client.send(post(&host.url(), "a record")).await.map(|answer| answer.status), Ok(200));
 }
 

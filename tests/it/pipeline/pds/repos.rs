@@ -7,7 +7,7 @@ use plyr_likes::{
 };
 use serde_json::{Value, json};
 
-use super::{Hands, open_client};
+use super::{ManualClock, open_client};
 use crate::support::host::{Host, Reply};
 
 const DID: &str = "did:plc:ewvi7nxzyoun6zhxrhs64oiz";
@@ -24,7 +24,7 @@ fn likes() -> Nsid {
 /// A server that answers everything with this.
 async fn answering(reply: Reply) -> (Host, Server) {
     let host = Host::start(move |_| reply.clone()).await;
-    let server = Server::untrusted(open_client(&Hands::new()), HostUrl::parse(&host.url()).unwrap());
+    let server = Server::untrusted(open_client(&ManualClock::new()), HostUrl::parse(&host.url()).unwrap());
     (host, server)
 }
 
@@ -48,7 +48,7 @@ async fn list(page: Value, cursor: Option<&str>) -> Result<(Vec<String>, usize, 
 #[tokio::test]
 async fn a_page_of_records() {
     let uri = |key: &str| format!("at://{DID}/fm.plyr.like/{key}");
-    let page = json!({"cursor": "next", "records": [record(&uri("a")), record("at://nobody"), record(&uri("b"))]});
+    let page = json!({"cursor": "next", "records": [record(&uri("a")), record("at://absent"), record(&uri("b"))]});
     let read = list(page.clone(), None).await.unwrap();
     assert_eq!(read, (vec!["a".to_owned(), "b".to_owned()], 1, Some("next".to_owned())));
     let same = list(page, Some("next")).await;
@@ -121,7 +121,7 @@ async fn answers_about_another_repo() {
 
 #[tokio::test]
 async fn the_relays_list() {
-    let page = json!({"cursor": "next", "repos": [{"did": DID}, {"did": "nobody"}, {"did": "did:web:example.com"}]});
+    let page = json!({"cursor": "next", "repos": [{"did": DID}, {"did": "absent"}, {"did": "did:web:example.com"}]});
     let (host, server) = answering(Reply::ok(page.to_string())).await;
     let read = server.fetch_repos_by_collection(&likes(), 2000, None).await.unwrap();
     assert_eq!((read.dids.len(), read.malformed, read.cursor.as_deref()), (2, 1, Some("next")));

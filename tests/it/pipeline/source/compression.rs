@@ -83,7 +83,7 @@ async fn a_jetstream_v2_hands_out_its_dictionary_once_and_compresses() {
 }
 
 #[tokio::test]
-async fn a_dictionary_that_was_replaced_is_fetched_anew() {
+async fn a_dictionary_that_was_replaced_is_fetched_again() {
     let (old, new) = (dictionary(77), dictionary(78));
     let upstream = Upstream::start(move |request| {
         let id = request.all("zstdDictionary").first().and_then(|id| id.parse::<u32>().ok());
@@ -180,7 +180,7 @@ async fn t17_a_compressed_message_that_cannot_be_read_comes_again_plain() {
 async fn t17_a_zstd_bomb_is_one_message_and_the_connection_lives() {
     let bytes = dictionary(77);
     let said = zstd::bulk::compress(&vec![b' '; 1 << 30], 1).expect("it can be compressed");
-    // The same without its size in the header: nobody can know before it is read.
+    // The same without its size in the header: it is unknown before it is read.
     let unsaid =
         zstd::stream::encode_all(std::io::Read::take(std::io::repeat(b' '), 1 << 30), 1).expect("it can be compressed");
     assert!(said.len() < 200_000 && unsaid.len() < 200_000);

@@ -146,7 +146,7 @@ fn once(then: impl FnOnce(std::net::TcpStream) + Send + 'static) -> std::net::Tc
 }
 
 #[tokio::test]
-async fn a_host_without_tls_is_told_by_one_sentence() {
+async fn a_host_without_tls_is_reported_in_one_sentence() {
     let plain = once(|mut stream| {
         use std::io::{Read as _, Write as _};
         let mut hello = [0; 64];
@@ -158,7 +158,7 @@ async fn a_host_without_tls_is_told_by_one_sentence() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_nobody_vouches_for_is_told_by_one_sentence() {
+async fn an_untrusted_certificate_is_reported_in_one_sentence() {
     // Signed by itself, for localhost.
     let certificate = CertificateDer::from_slice(include_bytes!("tls/cert.der"));
     let key = PrivatePkcs8KeyDer::from(include_bytes!("tls/key.der").as_slice()).clone_key();
@@ -251,7 +251,7 @@ async fn t9_firehose_closing_after_every_message_still_makes_progress() {
 }
 
 #[tokio::test]
-async fn t9_backoff_begins_anew_once_messages_flow() {
+async fn t9_backoff_begins_again_once_messages_flow() {
     // Without that the fifteenth wait would already be half a minute.
     let upstream = Upstream::start(|_| vec![text("one"), text("two"), Act::Close(1011)]).await;
     let tuning = Tuning { backoff_max: Duration::from_mins(1), ..quick() };

@@ -133,7 +133,7 @@ async fn cancelling_is_prompt_wherever_it_waits() {
 }
 
 #[tokio::test]
-async fn it_ends_when_nobody_takes_the_deliveries() {
+async fn it_ends_when_the_receiver_is_dropped() {
     let upstream = Upstream::start(|_| vec![Act::Text("unwanted".into()), Act::Stay]).await;
     let followed = Setting::of(Dialect::JetstreamV1).follow(&upstream);
     drop(followed.deliveries);

@@ -49,7 +49,7 @@ async fn opening(followed: &mut Followed) -> Opening {
     followed.delivery().await.opening.expect("the first delivery of a connection")
 }
 
-/// A host that keeps the numbers from a floor on and says so, or not; gives one event to whoever may begin.
+/// A host that keeps the numbers from a floor on and says so, or not; sends one event to each client that may begin.
 async fn host_with_floor(floor: i64, says_so: bool, knows_moments: bool) -> Upstream {
     Upstream::start(move |request| {
         let Some(cursor) = request.cursor() else { return vec![event(floor + 500), Act::Stay] };
@@ -113,7 +113,7 @@ async fn a_first_start_takes_all_that_the_host_keeps() {
 }
 
 #[tokio::test]
-async fn t6_too_old_is_told_and_what_is_left_is_taken() {
+async fn t6_too_old_is_reported_and_what_is_left_is_read() {
     let cases = [
         // The host keeps what follows the position, only not the whole margin: nothing is lost.
         (50_000, 45_000, true, vec![Some(40_000), Some(45_000)], Asked::From(45_000), None),
@@ -132,9 +132,9 @@ async fn t6_too_old_is_told_and_what_is_left_is_taken() {
     for (committed, floor, says_so, cursors, asked, lost) in cases {
         let upstream = host_with_floor(floor, says_so, true).await;
         let mut followed = setting(Some(committed)).follow(&upstream);
-        let told = opening(&mut followed).await;
-        assert_eq!((told.asked, &told.lost), (asked, &lost), "floor {floor}, says so: {says_so}");
-        assert_eq!(told.committed, Some(followed.spec.position(committed)));
+        let opened = opening(&mut followed).await;
+        assert_eq!((opened.asked, &opened.lost), (asked, &lost), "floor {floor}, says so: {says_so}");
+        assert_eq!(opened.committed, Some(followed.spec.position(committed)));
         assert_eq!(upstream.cursors(), cursors);
         followed.stop().await;
     }
@@ -154,7 +154,7 @@ async fn t6_of_several_numbers_the_floor_is_found() {
 }
 
 #[tokio::test]
-async fn t6_a_loss_is_told_before_any_message() {
+async fn t6_a_loss_is_reported_before_any_message() {
     let upstream = Upstream::start(|request| match request.cursor() {
         Some(900) => vec![Act::Stay],
         _ => refusal("CursorTooOld", "cursor below lookback floor 900"),
@@ -175,8 +175,8 @@ async fn t6_a_host_that_always_says_too_old_is_not_asked_for_ever() {
     })
     .await;
     let mut followed = setting(Some(5)).follow(&upstream);
-    let told = opening(&mut followed).await;
-    assert_eq!((told.asked, told.lost), (Asked::Live, Some(Lost::TooOld)));
+    let opened = opening(&mut followed).await;
+    assert_eq!((opened.asked, opened.lost), (Asked::Live, Some(Lost::TooOld)));
     assert_eq!(upstream.cursors(), [Some(0), Some(7), Some(14), Some(21), Some(LONG_AGO), None]);
     followed.stop().await;
 }
@@ -193,8 +193,8 @@ async fn t6_after_progress_the_position_is_asked_for_again() {
     assert_eq!(opening(&mut followed).await.lost, Some(Lost::TooOld));
     followed.commit(95_000);
     upstream.go();
-    let told = opening(&mut followed).await;
-    assert_eq!((told.asked, told.lost), (Asked::From(95_000), None));
+    let opened = opening(&mut followed).await;
+    assert_eq!((opened.asked, opened.lost), (Asked::From(95_000), None));
     followed.stop().await;
 }
 
@@ -211,9 +211,9 @@ async fn t7_future_position_of_a_jetstream() {
         .await;
         let mut followed = setting(Some(50_000)).follow(&upstream);
         let delivery = followed.delivery().await;
-        let told = delivery.opening.as_ref().expect("how it began");
-        assert_eq!((told.asked, told.lost.as_ref()), (Asked::Oldest, Some(&lost)));
-        assert_eq!(told.committed, Some(followed.spec.position(50_000)));
+        let opened = delivery.opening.as_ref().expect("how it began");
+        assert_eq!((opened.asked, opened.lost.as_ref()), (Asked::Oldest, Some(&lost)));
+        assert_eq!(opened.committed, Some(followed.spec.position(50_000)));
         let mut seen = seqs(&delivery);
         while seen.len() < 2 {
             seen.extend(seqs(&followed.delivery().await));
@@ -268,7 +268,7 @@ async fn t8_after_a_crash_the_margin_is_read_again_and_after_an_orderly_end_it_i
 
 #[tokio::test]
 async fn t8_numbers_given_again_are_read_again() {
-    // Before its crash the host gave numbers up to 20,000; after it, it knows of 15,000 and gives the others anew.
+    // Before its crash the host gave numbers up to 20,000; after it, it knows of 15,000 and gives the others again.
     let upstream = Upstream::start(|request| match request.connection {
         0 => vec![event(20_000), Act::WaitForGo, Act::Drop],
         _ => (15_000..15_003).map(event).chain([Act::Stay]).collect(),
@@ -339,7 +339,7 @@ async fn t10_consumer_too_slow_resumes_from_the_committed_position() {
     // Of two that came, one is in the database.
     followed.commit(60_000);
     upstream.go();
-    assert!(followed.texts(1).await[0].contains("ConsumerTooSlow"), "the decoder tells it");
+    assert!(followed.texts(1).await[0].contains("ConsumerTooSlow"), "the decoder reports it");
     assert_eq!(seqs(&followed.delivery().await), [60_001]);
     assert_eq!(upstream.cursors(), [Some(40_000), Some(50_000)]);
     followed.stop().await;

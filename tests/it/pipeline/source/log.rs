@@ -161,21 +161,21 @@ fn an_endless_line_takes_bounded_memory() {
 fn progress_counts_the_bytes_of_the_input() {
     let input = compress("{\"a\":1}\n".repeat(100_000).as_bytes());
     let (sender, mut deliveries) = mpsc::channel(1000);
-    let told = Cell::new(0);
+    let reported = Cell::new(0);
     read_log(&input[..], sender, |bytes| {
-        assert!(bytes >= told.get());
-        told.set(bytes);
+        assert!(bytes >= reported.get());
+        reported.set(bytes);
     })
     .expect("read");
-    assert_eq!(told.get(), input.len() as u64);
+    assert_eq!(reported.get(), input.len() as u64);
     deliveries.close();
 }
 
 #[test]
-fn it_stops_when_nobody_takes_the_deliveries() {
+fn it_stops_when_the_receiver_is_dropped() {
     let (sender, deliveries) = mpsc::channel(1);
     drop(deliveries);
-    let error = read_log(&b"{1}\n"[..], sender, |_| {}).expect_err("nobody is there");
+    let error = read_log(&b"{1}\n"[..], sender, |_| {}).expect_err("the receiver is gone");
     assert!(matches!(error, LogError::Stopped { .. }));
 }
 

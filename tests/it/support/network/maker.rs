@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 /// The modules load slowly on a machine that compiles at the same time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The process that makes networks. Commands go to its stdin; a thread takes the answers to whoever waits, on any runtime.
+/// The process that makes networks. Commands go to its stdin; a thread takes each answer to the test that waits for it, on any runtime.
 pub(super) struct Maker {
     stdin: Mutex<ChildStdin>,
     waiting: Arc<Mutex<Waiting>>,
@@ -26,7 +26,7 @@ struct Waiting {
 }
 
 impl Maker {
-    /// The one of this process, started by whoever asks first.
+    /// The one of this process, started by the first test that needs it.
     pub(super) fn shared() -> &'static Self {
         static MAKER: OnceLock<Maker> = OnceLock::new();
         MAKER.get_or_init(Self::start)
@@ -95,6 +95,6 @@ fn deliver_answers(stdout: ChildStdout, waiting: &Mutex<Waiting>) {
         // The test that asked may have failed meanwhile.
         let _ = sender.send(result);
     }
-    // Whoever still waits learns from the dropped senders that no answer will come.
+    // A test that still waits learns from the dropped senders that no answer will come.
     waiting.lock().unwrap_or_else(PoisonError::into_inner).answers.clear();
 }

@@ -69,7 +69,7 @@ pub fn track(title: &str) -> Value {
     json!({
         "$type": "fm.plyr.track",
         "title": title,
-        "artist": "Somebody",
+        "artist": "Some Artist",
         "fileType": "mp3",
         "audioUrl": "https://audio.example/track.mp3",
         "duration": 180,

@@ -32,7 +32,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/store/actors/rows.rs",
         find: "(a.status_at IS NULL OR a.status_at < h.at)",
         replace: "(a.status_at IS NULL OR a.status_at <> h.at)",
-        models: "a deletion that is told again after the account came back hides it",
+        models: "a deletion that is delivered again after the account came back hides it",
         tests: &["cases::accounts::a4_an_old_deletion_that_comes_again_changes_nothing"],
     },
     Edit {
@@ -64,7 +64,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/apply/remembered_hints.rs",
         find: "(held, _)| held == word)",
         replace: "(held, _)| held.is_some() == word.is_some())",
-        models: "of an account that nobody has met only the last hint is kept, and a lagging host is believed",
+        models: "of an account that is not indexed yet only the last hint is kept, and a lagging host is believed",
         tests: &["cases::accounts::a5_words_that_contradict_each_other_are_asked_about_whenever_they_come"],
     },
     Edit {
@@ -128,7 +128,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/crawl/identity.rs",
         find: "HandleAnswer::Of(owner) if owner == *did => (Some(now.utc()), options.age_max),",
         replace: "HandleAnswer::Of(_) => (Some(now.utc()), options.age_max),",
-        models: "whoever claims a handle in their own document has it",
+        models: "a handle that a document claims is shown although its domain names another DID",
         tests: &[
             "pipeline::identities::a8_a_handle_is_shown_when_both_sides_agree",
             "pipeline::identities::a8_a_handle_belongs_to_one_at_a_time",

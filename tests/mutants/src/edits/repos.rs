@@ -67,8 +67,8 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/decode/repo/slice.rs",
         find: "if before != stated_before(commit)? {",
         replace: "if before != stated_before(commit)? && commit.since().is_none() {",
-        models: "a host leaves an operation out, and the commit counts as proven",
-        tests: &["pipeline::decode::verify::an_operation_that_is_left_out_or_told_wrong_is_refused"],
+        models: "a host leaves an operation out, and the commit counts as verified",
+        tests: &["pipeline::decode::verify::an_operation_that_is_left_out_or_misstated_is_refused"],
     },
     Edit {
         name: "incomplete_listing_believed",

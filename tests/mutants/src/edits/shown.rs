@@ -40,7 +40,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/serve/http/cursor.rs",
         find: "self.code_of(query, place).verify_truncated_left(code).ok()?;",
         replace: "self.code_of(query, place).verify_truncated_left(code).err();",
-        models: "anybody's cursor of another query is taken",
+        models: "a cursor of another query is accepted",
         tests: &["api::pages::r3_cursors_are_closed"],
     },
     Edit {

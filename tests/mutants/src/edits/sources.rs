@@ -69,7 +69,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/store/rejects/expired.rs",
         find: "SET count = e.count + EXCLUDED.count,",
         replace: "SET count = e.count,",
-        models: "rejects that were let go are not counted",
+        models: "rejects that have expired are not counted",
         tests: &["pipeline::rejects::old_rejects_go_and_stay_counted"],
     },
 ];

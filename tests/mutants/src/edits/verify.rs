@@ -1,39 +1,45 @@
-//! Commits that must be proven before they are applied.
+//! Commits that must be verified before they are applied.
 
 use super::Edit;
 
 pub(super) const EDITS: &[Edit] = &[
     Edit {
-        name: "verdict_ignored",
+        name: "outcome_ignored",
         file: "src/ingest/verify/blocking.rs",
         find: "let Some((reason, detail)) = outcome.refusal() else { continue };",
         replace: "let unknown = |(reason, _): &(RejectReason, String)| *reason == RejectReason::KeyUnknown;\n            let Some((reason, detail)) = outcome.refusal().filter(unknown) else { continue };",
         models: "a commit that its owner has not signed is applied",
-        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &[
+            "pipeline::verification::reject_mode::a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied",
+        ],
     },
     Edit {
         name: "refused_is_dropped_without_a_reject",
         file: "src/ingest/verify/blocking.rs",
         find: "(frame.items, frame.link) = (vec![Item::Reject(Box::new(reject))], None);",
         replace: "drop(reject);\n            (frame.items, frame.link) = (Vec::new(), None);",
-        models: "a commit that could not be proven today is gone tomorrow",
-        tests: &["pipeline::proofs::refusing::a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again"],
+        models: "a commit that could not be verified for lack of a key is lost",
+        tests: &[
+            "pipeline::verification::reject_mode::a_commit_whose_key_was_unavailable_is_applied_when_it_is_retried",
+        ],
     },
     Edit {
         name: "refresh_skipped",
         file: "src/ingest/verify/outcome.rs",
         find: "        VerifyOutcome::Failed(VerifyError::Signature) => {",
         replace: "        VerifyOutcome::Failed(VerifyError::Signature) if message.is_empty() => {",
-        models: "whoever has a new key is refused until the old one is a day old",
-        tests: &["pipeline::proofs::refusing::a_key_that_was_rotated_is_read_anew_once"],
+        models: "after a key rotation, commits are refused until the cached key is a day old",
+        tests: &["pipeline::verification::reject_mode::a_rotated_key_is_fetched_again_once"],
     },
     Edit {
-        name: "unreadable_records_need_no_proof",
+        name: "unreadable_records_are_not_verified",
         file: "src/ingest/verify/outcome.rs",
         find: "Item::Reject(reject) => reject.path.as_ref().map(|path| (path.did.clone(), path.rev)),",
         replace: "Item::Reject(_) => None,",
         models: "a forged commit with a record that cannot be read hides the true one at its path",
-        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &[
+            "pipeline::verification::reject_mode::a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied",
+        ],
     },
     Edit {
         name: "refused_repo_unmarked",
@@ -41,7 +47,9 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.batch.gaps.push(Gap { source, change: GapChange::Unproven { did, rev } });",
         replace: "drop((source, did, rev));",
         models: "a repo of which a true commit was damaged on its way is never read again",
-        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &[
+            "pipeline::verification::reject_mode::a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied",
+        ],
     },
     Edit {
         name: "stop_refuses_what_waits",
@@ -49,7 +57,9 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Ok(Ok(None) | Err(_)) => return pending().await,",
         replace: "Ok(Ok(None) | Err(_)) => return None,",
         models: "each restart refuses the commits whose keys were being looked up",
-        tests: &["pipeline::proofs::refusing::s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing"],
+        tests: &[
+            "pipeline::verification::reject_mode::s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing",
+        ],
     },
     Edit {
         name: "database_away_is_no_key",
@@ -57,14 +67,16 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Ok(Ok(Some(Err(IdentityError::Database(error))))) => {",
         replace: "Ok(Ok(Some(Err(IdentityError::Database(error))))) if did.as_str().is_empty() => {",
         models: "while Postgres restarts, true commits are refused by the thousand",
-        tests: &["pipeline::proofs::refusing::s1_a_database_that_is_away_makes_no_key_unknown"],
+        tests: &["pipeline::verification::reject_mode::s1_a_database_that_is_away_makes_no_key_unknown"],
     },
     Edit {
-        name: "retry_asks_for_no_proof",
+        name: "retry_does_not_verify",
         file: "src/ingest/retry.rs",
         find: "if self.verify(&did, &reject.raw).await != VerifyOutcome::Verified {",
         replace: "if self.verify(&did, &reject.raw).await == VerifyOutcome::NoKey {",
         models: "`rejects retry --all` applies what was forged",
-        tests: &["pipeline::proofs::refusing::what_is_not_proven_is_never_shown_and_what_is_around_it_lands"],
+        tests: &[
+            "pipeline::verification::reject_mode::a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied",
+        ],
     },
 ];

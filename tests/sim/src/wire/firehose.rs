@@ -87,7 +87,7 @@ pub(crate) fn firehose_message_since(commit: &Commit, since: Option<i64>, (seq, 
     commit_message(commit, &slice, seq, time_us)
 }
 
-/// What a commit of a firehose proves: its blocks, and what it stands on.
+/// What verifies a commit of a firehose: its blocks, and what it stands on.
 #[derive(Debug, Clone)]
 pub struct Slice {
     /// The CID of the signed commit.
@@ -102,7 +102,7 @@ pub struct Slice {
     pub before: Vec<Option<Cid>>,
 }
 
-/// The commit as a firehose sends it, with the proof that it brings.
+/// The commit as a firehose sends it, with the blocks that verify it.
 pub(crate) fn commit_message(commit: &Commit, slice: &Slice, seq: i64, time_us: i64) -> Vec<u8> {
     let operations = commit.operations.iter().enumerate().map(|(at, operation)| {
         let path = text(&format!("{}/{}", operation.collection, operation.rkey));

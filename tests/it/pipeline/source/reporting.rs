@@ -1,4 +1,4 @@
-//! What a source tells: state, log lines, metrics.
+//! What a source reports: state, log lines, metrics.
 
 use std::{
     io,

@@ -1,11 +1,11 @@
-//! `PLYR_VERIFY=reject`: what is not proven is not applied, whatever it is, and nothing of it is lost.
+//! `PLYR_VERIFY=reject`: a commit that fails verification is not applied, whatever it holds, and its bytes are kept.
 
 use std::collections::BTreeSet;
 
 use ipld_core::{cid::Cid, ipld::Ipld};
 use sqlx::PgPool;
 
-use super::{Directory, REV, Scene, count_likes, did, like, outcomes, serve, stage};
+use super::{Directory, Fixture, REV, count_likes, did, like, outcomes, serve, stage};
 use crate::{
     pipeline::{decode::verify::blocks_of, wire::set},
     support::{
@@ -81,7 +81,7 @@ fn with_an_operation_more(mut payload: Ipld) -> Ipld {
     payload
 }
 
-/// What somebody without the key, or with an old past, might send in the name of an owner who has one like.
+/// Commits that an attacker without the key, or with an old repo, might send in the name of an owner who has one like.
 fn forgeries(owner: &str, first: i64) -> Vec<Ipld> {
     let path = format!("fm.plyr.like/{}", tid_text(first));
     let no_like = encode(&map([("$type", "fm.plyr.like".into()), ("createdAt", "never".into())]));
@@ -97,15 +97,15 @@ fn forgeries(owner: &str, first: i64) -> Vec<Ipld> {
 }
 
 #[tokio::test]
-async fn what_is_not_proven_is_never_shown_and_what_is_around_it_lands() {
+async fn a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied() {
     let directory = Directory::start().await;
     let letters = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
     let mut repos = letters.map(|letter| Repo::new(&did(letter), u8::try_from(u32::from(letter)).unwrap()));
-    let [good, forged, flipped_record, flipped_commit, missing, told, before, unsigned] = &mut repos;
-    for repo in [&*good, flipped_record, flipped_commit, missing, told, before, unsigned] {
-        directory.tell(repo);
+    let [good, forged, flipped_record, flipped_commit, missing, misstated, before, unsigned] = &mut repos;
+    for repo in [&*good, flipped_record, flipped_commit, missing, misstated, before, unsigned] {
+        directory.add(repo);
     }
-    directory.tell(&Repo::new(&did('b'), 30));
+    directory.add(&Repo::new(&did('b'), 30));
     let mut payloads = vec![like(good, REV, "fm.plyr.like"), like(forged, REV, "fm.plyr.like")];
     let another_past = Ipld::Link(forged.data());
     payloads.extend(forgeries(&did('a'), REV));
@@ -113,17 +113,17 @@ async fn what_is_not_proven_is_never_shown_and_what_is_around_it_lands() {
     payloads.push(like(good, REV + 20, "fm.plyr.like"));
     payloads.push(flipped(like(flipped_commit, REV, "fm.plyr.like"), 400));
     payloads.push(blocks_changed(like(missing, REV, "fm.plyr.like"), |blocks| drop(blocks.remove(1))));
-    payloads.push(with_an_operation_more(like(told, REV, "fm.plyr.like")));
+    payloads.push(with_an_operation_more(like(misstated, REV, "fm.plyr.like")));
     let mut of_another_past = like(before, REV, "fm.plyr.like");
     set(&mut of_another_past, "prevData", another_past);
     payloads.push(of_another_past);
     payloads.push(blocks_changed(like(unsigned, REV, "fm.plyr.like"), |blocks| drop(blocks.remove(0))));
     payloads.push(like(good, REV + 21, "fm.plyr.like"));
-    // Nobody is asked about what is not ours.
+    // No key is looked up for a collection that is not ours.
     payloads.push(like(&mut Repo::new(&did('z'), 26), REV, "app.example.like"));
     let count = i64::try_from(payloads.len()).unwrap();
 
-    let (program, pool, scene) = serve(payloads, &directory, &[], "reject").await;
+    let (program, pool, fixture) = serve(payloads, &directory, &[], "reject").await;
     until_position(&program, &pool, count).await;
     assert_eq!(live(&pool).await, [0, 20, 21].map(|rev| (did('a'), rev)));
     let words = ["signature", "signature", "signature"].into_iter().chain(["unproven"; 6]);
@@ -142,18 +142,18 @@ async fn what_is_not_proven_is_never_shown_and_what_is_around_it_lands() {
     let answer = program.get("/xrpc/fm.plyr.feed.getTrackLikes", &[("uri", TRACK)]).await.unwrap();
     assert_eq!(answer["count"], 1);
 
-    // Tried again they are as little proven, whatever the setting says by now.
+    // Retried, they fail verification again, whatever the setting says by now.
     for verify in ["reject", "on", "off"] {
-        assert_eq!(retry(&scene, &directory, verify).await, "applied=0 ignored=0 refused=9 cut=0\n", "{verify}");
+        assert_eq!(retry(&fixture, &directory, verify).await, "applied=0 ignored=0 refused=9 cut=0\n", "{verify}");
     }
     assert_eq!(live(&pool).await.len(), 3);
     program.terminate();
 }
 
-/// What the operator's command says that tries everything again.
-async fn retry(scene: &Scene, directory: &Directory, verify: &str) -> String {
+/// What the operator's command prints that retries everything.
+async fn retry(fixture: &Fixture, directory: &Directory, verify: &str) -> String {
     let settings = Settings::new()
-        .with("DATABASE_URL", &scene.database.url)
+        .with("DATABASE_URL", &fixture.database.url)
         .with("PLYR_PLC_URL", &directory.url)
         .with("PLYR_ALLOW_PRIVATE_HOSTS", "true")
         .with("PLYR_VERIFY", verify);
@@ -162,24 +162,24 @@ async fn retry(scene: &Scene, directory: &Directory, verify: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_key_that_was_rotated_is_read_anew_once() {
+async fn a_rotated_key_is_fetched_again_once() {
     let directory = Directory::start().await;
     let (old, mut rotated) = (Repo::new(&did('b'), 20), Repo::new(&did('b'), 2));
-    directory.tell(&rotated);
+    directory.add(&rotated);
     let payloads = (0..3).map(|at| like(&mut rotated, REV + at, "fm.plyr.like")).collect();
-    let (program, pool, _scene) = serve(payloads, &directory, &[(&old, "1 hour")], "reject").await;
+    let (program, pool, _fixture) = serve(payloads, &directory, &[(&old, "1 hour")], "reject").await;
     until_position(&program, &pool, 3).await;
     assert_eq!((count_likes(&pool).await, rejects(&pool).await, marked(&pool).await), (3, vec![], BTreeSet::new()));
-    assert!(directory.asked(&did('b')) >= 1, "the old key was doubted");
+    assert!(directory.asked(&did('b')) >= 1, "the old key was not fetched again");
     program.terminate();
 }
 
 #[tokio::test]
-async fn a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again() {
+async fn a_commit_whose_key_was_unavailable_is_applied_when_it_is_retried() {
     let directory = Directory::start().await;
     let (mut known, mut late, mut forged) = (Repo::new(&did('a'), 1), Repo::new(&did('b'), 2), Repo::new(&did('c'), 3));
-    directory.tell(&late);
-    directory.tell(&Repo::new(&did('c'), 30));
+    directory.add(&late);
+    directory.add(&Repo::new(&did('c'), 30));
     directory.go_away(true);
     // Two likes, and something that is none: it becomes a reject of its own.
     let paths = [1, 2, 3].map(|at| format!("fm.plyr.like/{}", tid_text(REV + at)));
@@ -199,17 +199,17 @@ async fn a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again() {
         like(&mut known, REV, "fm.plyr.like"),
         like(&mut forged, REV, "fm.plyr.like"),
     ];
-    let (program, pool, scene) = serve(payloads, &directory, &[(&known, "1 minute")], "reject").await;
+    let (program, pool, fixture) = serve(payloads, &directory, &[(&known, "1 minute")], "reject").await;
     until_position(&program, &pool, 3).await;
     assert_eq!(live(&pool).await, [(did('a'), 0)]);
     let key_unknown = || ("key_unknown".to_owned(), false);
     assert_eq!(rejects(&pool).await, [key_unknown(), key_unknown()]);
     assert_eq!(marked(&pool).await, BTreeSet::from([did('b'), did('c')]));
 
-    assert_eq!(retry(&scene, &directory, "on").await, "applied=0 ignored=0 refused=2 cut=0\n", "it is away still");
+    assert_eq!(retry(&fixture, &directory, "on").await, "applied=0 ignored=0 refused=2 cut=0\n", "it is away still");
     directory.go_away(false);
     assert_eq!(
-        retry(&scene, &directory, "on").await,
+        retry(&fixture, &directory, "on").await,
         "applied=1 ignored=0 refused=2 cut=0\n",
         "the forged one, and what is no like"
     );
@@ -218,16 +218,16 @@ async fn a_commit_whose_key_was_not_to_be_had_lands_when_it_is_tried_again() {
     program.terminate();
 }
 
-/// The one who is not told of is asked about in vain for longer than the stream waits.
+/// The directory does not answer for one DID, for longer than the stream waits for a key.
 #[tokio::test]
 async fn a_host_that_does_not_answer_keeps_the_stream_for_seconds_and_its_order_for_ever() {
     let directory = Directory::start().await;
     let (mut known, mut slow) = (Repo::new(&did('a'), 1), Repo::new(&did('b'), 2));
-    directory.tell(&slow);
+    directory.add(&slow);
     directory.keep_silent(&did('b'), true);
     let mut payloads = vec![like(&mut slow, REV, "fm.plyr.like")];
     payloads.extend((0..5).map(|at| like(&mut known, REV + at, "fm.plyr.like")));
-    let (program, pool, scene) = serve(payloads, &directory, &[(&known, "1 minute")], "reject").await;
+    let (program, pool, fixture) = serve(payloads, &directory, &[(&known, "1 minute")], "reject").await;
     program
         .wait_until(
             "the host is asked",
@@ -236,14 +236,18 @@ async fn a_host_that_does_not_answer_keeps_the_stream_for_seconds_and_its_order_
             },
         )
         .await;
-    assert_eq!((position(&pool).await, count_likes(&pool).await), (0, 0), "what is not judged is passed by nobody");
+    assert_eq!(
+        (position(&pool).await, count_likes(&pool).await),
+        (0, 0),
+        "a commit that is not verified yet was passed"
+    );
     until_position(&program, &pool, 6).await;
     assert_eq!(directory.waiting(), 1, "the stream goes on before the host is given up");
     assert_eq!(count_likes(&pool).await, 5);
     assert_eq!(rejects(&pool).await, [("key_unknown".to_owned(), false)]);
 
     directory.keep_silent(&did('b'), false);
-    assert_eq!(retry(&scene, &directory, "reject").await, "applied=1 ignored=0 refused=0 cut=0\n");
+    assert_eq!(retry(&fixture, &directory, "reject").await, "applied=1 ignored=0 refused=0 cut=0\n");
     assert_eq!(count_likes(&pool).await, 6);
     program.terminate();
 }
@@ -260,14 +264,14 @@ async fn s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing()
     for is_crash in [false, true] {
         let directory = Directory::start().await;
         let (mut known, mut slow) = (Repo::new(&did('a'), 1), Repo::new(&did('b'), 2));
-        directory.tell(&slow);
+        directory.add(&slow);
         directory.keep_silent(&did('b'), true);
         let payloads = in_turns(&mut known, &mut slow);
-        let scene = stage(payloads, &directory, &[(&known, "1 minute")], "reject").await;
-        let pool = &scene.database.pool;
-        let program = Program::serve(&scene.settings).await;
+        let fixture = stage(payloads, &directory, &[(&known, "1 minute")], "reject").await;
+        let pool = &fixture.database.pool;
+        let program = Program::serve(&fixture.settings).await;
         until_position(&program, pool, 10).await;
-        scene.upstream.go();
+        fixture.upstream.go();
         program
             .wait_until(
                 "the host is asked",
@@ -285,24 +289,24 @@ async fn s5_a_stop_or_a_crash_while_a_key_is_awaited_loses_and_refuses_nothing()
         assert_eq!((rejects(pool).await, marked(pool).await), (vec![], BTreeSet::new()));
 
         directory.keep_silent(&did('b'), false);
-        let program = Program::serve(&scene.settings).await;
+        let program = Program::serve(&fixture.settings).await;
         until_position(&program, pool, 30).await;
         assert_eq!((count_likes(pool).await, rejects(pool).await), (30, vec![]));
         program.terminate();
     }
 }
 
-/// It is the database that has the keys that are known.
+/// The known keys are in the database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s1_a_database_that_is_away_makes_no_key_unknown() {
     let directory = Directory::start().await;
     let mut known = Repo::new(&did('a'), 1);
     let payloads = (0..2).map(|at| vec![like(&mut known, REV + at, "fm.plyr.like")]).collect();
-    let scene = stage(payloads, &directory, &[(&known, "1 minute")], "reject").await;
-    let pool = &scene.database.pool;
-    let (server, name) = scene.database.url.split_once("plyr_test_").unwrap();
+    let fixture = stage(payloads, &directory, &[(&known, "1 minute")], "reject").await;
+    let pool = &fixture.database.pool;
+    let (server, name) = fixture.database.url.split_once("plyr_test_").unwrap();
     let name = format!("plyr_test_{}", name.split('?').next().unwrap());
-    let server = format!("{server}postgres?{}", scene.database.url.split_once('?').unwrap().1);
+    let server = format!("{server}postgres?{}", fixture.database.url.split_once('?').unwrap().1);
     let server = PgPool::connect(&server).await.unwrap();
     let allow = async |is_there: bool| {
         let statement = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {is_there}");
@@ -310,7 +314,7 @@ async fn s1_a_database_that_is_away_makes_no_key_unknown() {
     };
 
     let mut command = child::program();
-    command.arg("serve").envs(scene.settings.variables()).env("PLYR_LOG", "info,plyr_likes::ingest=debug");
+    command.arg("serve").envs(fixture.settings.variables()).env("PLYR_LOG", "info,plyr_likes::ingest=debug");
     let mut process = Process::start(command);
     process.wait_for("serving");
     run::until(pool, "SELECT count(*) = 1 FROM likes").await;
@@ -321,11 +325,11 @@ async fn s1_a_database_that_is_away_makes_no_key_unknown() {
         .execute(&server)
         .await
         .unwrap();
-    scene.upstream.go();
+    fixture.upstream.go();
     process.wait_for("a key waits for the database");
     process.wait_for("a key waits for the database");
     allow(true).await;
-    let pool = PgPool::connect(&scene.database.url).await.unwrap();
+    let pool = PgPool::connect(&fixture.database.url).await.unwrap();
     run::until(&pool, "SELECT count(*) = 2 FROM likes").await;
     assert_eq!((rejects(&pool).await, marked(&pool).await), (vec![], BTreeSet::new()));
     assert!(process.terminate().0.success());
@@ -333,7 +337,7 @@ async fn s1_a_database_that_is_away_makes_no_key_unknown() {
 }
 
 #[test]
-fn sources_without_proofs_stop_the_start() {
+fn sources_that_cannot_be_verified_stop_the_start() {
     let settings = |sources: &str, standbys: &str| {
         let settings = Settings::new().with("PLYR_VERIFY", "reject").with("PLYR_SOURCES", sources);
         settings.with("PLYR_STANDBY_SOURCES", standbys)
@@ -353,7 +357,7 @@ fn sources_without_proofs_stop_the_start() {
 }
 
 #[tokio::test]
-async fn many_commits_are_judged_and_none_is_lost_between_them() {
+async fn many_commits_are_verified_and_none_is_lost_between_them() {
     let directory = Directory::start().await;
     let mut repos: Vec<Repo> = (0..20_u8).map(|at| Repo::new(&did(char::from(b'a' + at)), at + 1)).collect();
     let mut expected = Vec::new();
@@ -371,11 +375,11 @@ async fn many_commits_are_judged_and_none_is_lost_between_them() {
         }
     }
     for repo in &repos {
-        directory.tell(repo);
+        directory.add(repo);
     }
     expected.sort();
     let count = payloads.len();
-    let (program, pool, _scene) = serve(payloads, &directory, &[], "reject").await;
+    let (program, pool, _fixture) = serve(payloads, &directory, &[], "reject").await;
     until_position(&program, &pool, i64::try_from(count).unwrap()).await;
     assert_eq!(live(&pool).await, expected);
     assert_eq!(rejects(&pool).await.len(), count - expected.len());

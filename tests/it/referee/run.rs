@@ -1,4 +1,4 @@
-//! One run: a world, a database, the program, and the blows that fall.
+//! One run: a world, a database, the program, and what disrupts it.
 
 use std::{
     collections::BTreeMap,
@@ -12,14 +12,14 @@ use plyr_likes_sim::{
 };
 use sqlx::{PgPool, Postgres, Transaction};
 
-use super::script::{Blow, LIVE, Moment};
+use super::script::{Disruption, LIVE, Moment};
 use crate::support::program::{Program, Settings};
 
-/// How long is waited for what a blow needs; one that is not in place by then falls in vain and is not counted.
+/// How long is waited for what a disruption needs; one whose moment has not come by then is applied without effect and not counted.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-const SOMEBODY_WAITS: &str = "SELECT count(*) > 0 FROM pg_stat_activity
+const ONE_WAITS_FOR_LOCK: &str = "SELECT count(*) > 0 FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock' AND xact_start IS NOT NULL";
 const POSITIONS: &str = "SELECT coalesce(string_agg(source || value::text, ' ' ORDER BY source), '') FROM positions";
 /// The lock under which batches are written.
@@ -35,24 +35,24 @@ pub struct Store {
 }
 
 /// A run.
-pub struct Scene {
+pub struct Run {
     pub sim: Arc<Sim>,
     pub store: Store,
-    /// How often each blow has fallen.
-    pub fallen: BTreeMap<String, u64>,
+    /// How often each disruption took effect.
+    pub counts: BTreeMap<String, u64>,
     program: Option<Program>,
     dialects: Vec<&'static str>,
     sources: String,
 }
 
-impl Scene {
+impl Run {
     /// The world as it is in the beginning, and the program before it.
     pub async fn start(options: Options, dialects: Vec<&'static str>, store: Store) -> Self {
         let sim = Arc::new(Sim::start(options).await.expect("free ports"));
-        let mut scene = Self { sim, store, fallen: BTreeMap::new(), program: None, dialects, sources: String::new() };
-        scene.follow(&(0..scene.sim.host_count()).collect::<Vec<_>>());
-        scene.program = Some(scene.serve().await);
-        scene
+        let mut run = Self { sim, store, counts: BTreeMap::new(), program: None, dialects, sources: String::new() };
+        run.follow(&(0..run.sim.host_count()).collect::<Vec<_>>());
+        run.program = Some(run.serve().await);
+        run
     }
 
     /// The program that works now.
@@ -77,30 +77,30 @@ impl Scene {
         self.program = Some(self.serve().await);
     }
 
-    /// Lets a blow fall while things happen, and notes whether it met what it was meant for.
-    pub async fn strike(&mut self, blow: &Blow) {
-        self.strike_at(0, blow).await;
+    /// Applies a disruption while things happen, and notes whether it took effect.
+    pub async fn strike(&mut self, disruption: &Disruption) {
+        self.strike_at(0, disruption).await;
     }
 
-    /// Likewise, where what is meant for the first host befalls this one.
-    pub async fn strike_at(&mut self, host: usize, blow: &Blow) {
-        let has_met = match blow {
-            Blow::Kill(moment) => self.kill_at(*moment).await,
-            Blow::Terminate => {
+    /// Likewise, with this host in place of the first.
+    pub async fn strike_at(&mut self, host: usize, disruption: &Disruption) {
+        let took_effect = match disruption {
+            Disruption::Kill(moment) => self.kill_at(*moment).await,
+            Disruption::Terminate => {
                 self.sim.advance(LIVE);
                 let mut ended_well = false;
                 self.restart(|program| ended_well = program.terminate().success()).await;
                 assert!(ended_well, "SIGTERM ends it badly");
                 true
             }
-            Blow::TakeOver => {
+            Disruption::TakeOver => {
                 let second = self.serve().await;
                 self.sim.advance(LIVE);
                 let first = self.program.replace(second).expect("there is one between two starts");
                 first.kill9();
                 true
             }
-            Blow::Switch => {
+            Disruption::Switch => {
                 self.sim.advance(LIVE);
                 let last = self.sim.host_count() - 1;
                 // The last host alone, and asked in another way: no position of before is of use.
@@ -112,11 +112,13 @@ impl Scene {
                 .await;
                 true
             }
-            Blow::DatabaseCut => self.cut_database().await,
-            Blow::AtFirst(fault) => self.befall(host, fault).await,
-            Blow::Cut | Blow::Down | Blow::Dictionary | Blow::Shrink => self.strike_host(blow),
+            Disruption::DatabaseCut => self.cut_database().await,
+            Disruption::AtFirst(fault) => self.inject(host, fault).await,
+            Disruption::Cut | Disruption::Down | Disruption::Dictionary | Disruption::Shrink => {
+                self.strike_host(disruption)
+            }
         };
-        *self.fallen.entry(blow.name()).or_default() += u64::from(has_met);
+        *self.counts.entry(disruption.name()).or_default() += u64::from(took_effect);
     }
 
     /// Leads the program to this moment, and kills it there. Answers whether it was seen to be there.
@@ -127,18 +129,18 @@ impl Scene {
             Moment::AfterCommit => {
                 let before = self.positions().await;
                 self.sim.advance(LIVE);
-                let moved = self.until(async |scene| scene.positions().await != before).await;
+                let moved = self.until(async |run| run.positions().await != before).await;
                 self.restart(Program::kill9).await;
                 return moved;
             }
         };
         let holder = self.hold(lock).await;
         self.sim.advance(LIVE);
-        let mut reached = self.until(async |scene| scene.ask(SOMEBODY_WAITS).await).await;
+        let mut reached = self.until(async |run| run.ask(ONE_WAITS_FOR_LOCK).await).await;
         if moment == Moment::AfterReceive {
             let before = self.received().await;
             self.sim.advance(LIVE);
-            reached &= self.until(async |scene| scene.received().await > before).await;
+            reached &= self.until(async |run| run.received().await > before).await;
         }
         let program = self.program.take().expect("there is one between two starts");
         program.kill9();
@@ -152,28 +154,28 @@ impl Scene {
         let end = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
             AND application_name <> 'tests'";
-        let mut met = true;
+        let mut has_cut = true;
         for _ in 0..2 {
             self.sim.advance(LIVE / 2);
-            met &= self.until(async |scene| scene.ask(end).await).await;
+            has_cut &= self.until(async |run| run.ask(end).await).await;
         }
-        met
+        has_cut
     }
 
-    fn strike_host(&self, blow: &Blow) -> bool {
+    fn strike_host(&self, disruption: &Disruption) -> bool {
         let last = self.sim.host_count() - 1;
-        match blow {
-            Blow::Down => {
+        match disruption {
+            Disruption::Down => {
                 self.sim.set_down(last, true);
                 self.sim.advance(LIVE);
                 self.sim.set_down(last, false);
             }
-            Blow::Dictionary => {
+            Disruption::Dictionary => {
                 self.sim.rotate_dictionary();
                 self.sim.cut(0);
                 self.sim.advance(LIVE);
             }
-            Blow::Shrink => {
+            Disruption::Shrink => {
                 self.sim.cut(0);
                 self.sim.advance(LIVE);
                 self.sim.shrink(0, 5);
@@ -187,8 +189,8 @@ impl Scene {
         true
     }
 
-    /// Something befalls a host, which is made to be asked again if it must be. Answers whether it has struck.
-    async fn befall(&self, host: usize, fault: &Fault) -> bool {
+    /// Injects a fault into a host, which is connected to again if the fault needs it. Returns whether it has struck.
+    async fn inject(&self, host: usize, fault: &Fault) -> bool {
         let (before, name) = (self.sim.fired(), fault.name());
         let at_request = fault.at_request();
         self.sim.inject(host, fault.clone());
@@ -197,9 +199,9 @@ impl Scene {
         }
         self.sim.advance(LIVE / 2);
         // Some strike when something happens after the host was asked.
-        self.until(async |scene| {
-            scene.sim.advance(1);
-            scene.sim.fired().get(&name) > before.get(&name)
+        self.until(async |run| {
+            run.sim.advance(1);
+            run.sim.fired().get(&name) > before.get(&name)
         })
         .await
     }

@@ -1,6 +1,6 @@
-//! Commits of the raw firehose, held against keys that a directory tells: by the real program.
+//! Commits of the raw firehose, verified against the keys in a PLC directory, by the real program.
 
-mod refusing;
+mod reject_mode;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +25,7 @@ use crate::{
 
 const REV: i64 = 0x6_0000_0000_0000;
 
-/// A PLC directory that knows some keys, and counts how often it is asked about whom.
+/// A PLC directory that knows some keys, and counts its requests by DID.
 struct Directory {
     url: String,
     known: Arc<Mutex<Known>>,
@@ -35,18 +35,18 @@ struct Directory {
 struct Known {
     keys: BTreeMap<String, String>,
     asked: BTreeMap<String, usize>,
-    /// About whom it gives no answer, good or bad.
+    /// The DIDs whose requests stay unanswered.
     silent: BTreeSet<String>,
-    /// How many questions wait for an answer that does not come.
+    /// How many requests wait for an answer that does not come.
     waiting: usize,
     /// It answers 503 to everything.
     is_away: bool,
 }
 
-/// A question that waits as long as its sender does.
-struct Question(Arc<Mutex<Known>>);
+/// A request that stays open as long as its sender waits.
+struct OpenRequest(Arc<Mutex<Known>>);
 
-impl Drop for Question {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.lock().unwrap().waiting -= 1;
     }
@@ -65,7 +65,7 @@ impl Directory {
                 (known.keys.get(&did).cloned(), is_silent, known.is_away)
             };
             if is_silent {
-                let _question = Question(asked.clone());
+                let _request = OpenRequest(asked.clone());
                 std::future::pending::<()>().await;
             }
             if is_away {
@@ -80,7 +80,7 @@ impl Directory {
         Self { url, known }
     }
 
-    fn tell(&self, repo: &Repo) {
+    fn add(&self, repo: &Repo) {
         self.known.lock().unwrap().keys.insert(repo.did.clone(), repo.multikey());
     }
 
@@ -88,7 +88,7 @@ impl Directory {
         self.known.lock().unwrap().asked.get(did).copied().unwrap_or(0)
     }
 
-    /// Leaves questions about somebody unanswered, or no longer so.
+    /// Leaves requests for a DID unanswered, or no longer so.
     fn keep_silent(&self, did: &str, is_silent: bool) {
         let mut known = self.known.lock().unwrap();
         if is_silent {
@@ -130,7 +130,7 @@ fn like(repo: &mut Repo, rev: i64, collection: &str) -> Ipld {
 }
 
 /// What the program runs on.
-struct Scene {
+struct Fixture {
     database: TestDatabase,
     upstream: Upstream,
     settings: Settings,
@@ -142,14 +142,14 @@ async fn serve(
     directory: &Directory,
     known: &[(&Repo, &str)],
     verify: &str,
-) -> (Program, sqlx::PgPool, Scene) {
-    let scene = stage(vec![payloads], directory, known, verify).await;
-    (Program::serve(&scene.settings).await, scene.database.pool.clone(), scene)
+) -> (Program, sqlx::PgPool, Fixture) {
+    let fixture = stage(vec![payloads], directory, known, verify).await;
+    (Program::serve(&fixture.settings).await, fixture.database.pool.clone(), fixture)
 }
 
-/// A database that knows some keys, each read so long ago, and an upstream that sends these payloads: the first of them at once,
-/// and more when it is told to.
-async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo, &str)], verify: &str) -> Scene {
+/// A database that knows some keys, each read so long ago, and an upstream that sends these payloads: the first part
+/// at once, and each other part after a call of `go`.
+async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo, &str)], verify: &str) -> Fixture {
     let database = fresh().await;
     for (repo, age) in known {
         sqlx::query(
@@ -192,10 +192,10 @@ async fn stage(payloads: Vec<Vec<Ipld>>, directory: &Directory, known: &[(&Repo,
         .with("PLYR_PLC_URL", &directory.url)
         .with("PLYR_ALLOW_PRIVATE_HOSTS", "true")
         .with("PLYR_VERIFY", verify);
-    Scene { database, upstream, settings }
+    Fixture { database, upstream, settings }
 }
 
-/// The counters of proofs that are not zero.
+/// The verification counters that are not zero.
 async fn outcomes(program: &Program) -> BTreeMap<String, u64> {
     let metrics = program.metrics().await;
     let lines = metrics.lines().filter_map(|line| line.strip_prefix("plyr_commits_verified_total{outcome=\""));
@@ -215,14 +215,14 @@ fn did(letter: char) -> String {
 }
 
 #[tokio::test]
-async fn commits_are_applied_and_those_that_are_not_proven_mark_their_repo() {
+async fn commits_are_applied_and_those_that_fail_verification_mark_their_repo() {
     let directory = Directory::start().await;
-    let [mut good, mut rotated, mut forged, mut amiss, mut nobody] =
+    let [mut good, mut rotated, mut forged, mut amiss, mut without_key] =
         [('a', 1), ('b', 2), ('c', 3), ('d', 4), ('e', 5)].map(|(letter, seed)| Repo::new(&did(letter), seed));
     let old = Repo::new(&did('b'), 20);
-    let stranger = Repo::new(&did('c'), 30);
-    for repo in [&good, &rotated, &stranger, &amiss] {
-        directory.tell(repo);
+    let owner = Repo::new(&did('c'), 30);
+    for repo in [&good, &rotated, &owner, &amiss] {
+        directory.add(repo);
     }
     let mut payloads: Vec<Ipld> = (0..3).map(|at| like(&mut good, REV + at, "fm.plyr.like")).collect();
     payloads.push(like(&mut good, REV + 3, "app.example.like"));
@@ -231,14 +231,14 @@ async fn commits_are_applied_and_those_that_are_not_proven_mark_their_repo() {
     let mut of_another_past = like(&mut amiss, REV, "fm.plyr.like");
     set(&mut of_another_past, "prevData", Ipld::Link(good.data()));
     payloads.push(of_another_past);
-    payloads.push(like(&mut nobody, REV, "fm.plyr.like"));
+    payloads.push(like(&mut without_key, REV, "fm.plyr.like"));
 
     let (program, pool, _held) = serve(payloads, &directory, &[(&old, "1 hour")], "on").await;
     let expected: BTreeMap<String, u64> = [("verified", 4), ("signature", 1), ("before", 1), ("no_key", 1)]
         .map(|(word, count)| (word.to_owned(), count))
         .into();
     program
-        .wait_until("all commits of ours are judged", async |program| {
+        .wait_until("all commits of ours are verified", async |program| {
             let outcomes = outcomes(program).await;
             if outcomes == expected { Ok(()) } else { Err(format!("{outcomes:?}")) }
         })
@@ -261,15 +261,15 @@ async fn commits_are_applied_and_those_that_are_not_proven_mark_their_repo() {
             if marked == [(did('c'), 0), (did('d'), 0)] { Ok(()) } else { Err(format!("{marked:?}")) }
         })
         .await;
-    assert!(directory.asked(&did('b')) >= 1, "the old key was doubted");
+    assert!(directory.asked(&did('b')) >= 1, "the old key was not fetched again");
     program.terminate();
 }
 
 #[tokio::test]
-async fn nothing_is_proven_when_it_is_off() {
+async fn nothing_is_verified_when_it_is_off() {
     let directory = Directory::start().await;
     let mut forged = Repo::new(&did('c'), 3);
-    directory.tell(&Repo::new(&did('c'), 30));
+    directory.add(&Repo::new(&did('c'), 30));
     let payload = like(&mut forged, REV, "fm.plyr.like");
     let (program, pool, _held) = serve(vec![payload], &directory, &[], "off").await;
     program
