@@ -195,6 +195,11 @@ fn describe() {
     );
     describe_counter!("plyr_http_requests_total", "Requests, by route, method and status.");
     describe_histogram!("plyr_http_seconds", "Time of a request, by route.");
+    describe_gauge!("plyr_http_connections", "Open connections of clients, by listener.");
+    describe_counter!(
+        "plyr_http_connections_closed_total",
+        "Connections of clients that were closed before their clients did, by reason."
+    );
     describe_counter!("plyr_hosts_requests_total", "Requests to untrusted hosts and to PLC, by outcome.");
     describe_gauge!("plyr_hosts_broken", "Hosts that are left alone because they fail.");
     describe_gauge!("plyr_identities", "DIDs whose document and handle we keep, by state.");

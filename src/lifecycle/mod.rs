@@ -10,6 +10,7 @@
 
 mod database;
 mod deps;
+mod descriptors;
 mod hosts;
 mod index;
 mod leader;
@@ -33,7 +34,7 @@ use stages::{Stage, Stages};
 
 use crate::{
     clock::Clock,
-    serve::{self, ServeSettings},
+    serve::{self, Limits, ServeSettings},
     store::schema,
     telemetry::{Telemetry, sentence},
 };
@@ -87,6 +88,7 @@ pub struct Plan {
 
 /// Runs the plan until a signal comes or a part of it ends. `Ok` only after a signal and a clean stop.
 pub async fn run(plan: Plan, telemetry: &Telemetry) -> anyhow::Result<()> {
+    descriptors::raise();
     let mut signals = Signals::new()?;
     let mut stages = Stages::default();
     let outcome = tokio::select! {
@@ -135,7 +137,10 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     spawn_admin(&stages.listeners, admin, telemetry, samples);
     if let Some((listener, settings, pool)) = api {
         let router = serve::router(pool, settings, clock);
-        stages.listeners.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
+        let limits = Limits::api();
+        stages
+            .listeners
+            .spawn("the API", |cancel| async move { Ok(serve::run(listener, router, limits, cancel).await?) });
     }
     if migrates {
         tokio::select! {
@@ -152,7 +157,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
 
 fn spawn_admin(stage: &Stage, listener: TcpListener, telemetry: &Telemetry, pools: Vec<(&'static str, PgPool)>) {
     let router = telemetry.admin_router();
-    stage.spawn("the admin listener", |cancel| async move { Ok(serve::run(listener, router, cancel).await?) });
+    let limits = Limits::admin();
+    stage.spawn("the admin listener", |cancel| async move { Ok(serve::run(listener, router, limits, cancel).await?) });
     stage.spawn("sampling", |cancel| {
         let sampling = telemetry.sample(pools, cancel);
         async move {

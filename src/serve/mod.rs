@@ -7,6 +7,7 @@ mod document;
 mod http;
 mod operation;
 mod pages;
+mod pool;
 mod record_uris;
 mod rest;
 mod router;
@@ -15,5 +16,6 @@ mod xrpc;
 
 pub use document::openapi;
 pub use http::{settings::ServeSettings, token};
+pub use pool::connect;
 pub use router::router;
-pub use server::{connect, run};
+pub use server::{Limits, run};

@@ -1,5 +1,6 @@
 //! What a client sees: routes, pages, bounds, errors.
 
+mod connections;
 mod hidden_views;
 mod odd_input;
 mod operation;

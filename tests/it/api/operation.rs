@@ -10,7 +10,7 @@ use std::{
 
 use plyr_likes::{
     clock::Clock,
-    serve::{ServeSettings, connect, router, run},
+    serve::{Limits, ServeSettings, connect, router, run},
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -245,7 +245,7 @@ async fn s6_a_stop_ends_what_has_begun() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let running = tokio::spawn(run(listener, router(pool, settings(), Clock::of(now)), stop.clone()));
+    let running = tokio::spawn(run(listener, router(pool, settings(), Clock::of(now)), Limits::api(), stop.clone()));
     let mut lock = database.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE tracks").execute(&mut *lock).await.unwrap();
     let client = http::client(REQUEST_TIMEOUT);

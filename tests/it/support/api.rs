@@ -7,7 +7,7 @@ use plyr_likes::{
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
     model::{Collections, SessionId},
-    serve::{ServeSettings, connect, router, run, token},
+    serve::{Limits, ServeSettings, connect, router, run, token},
     store::sessions::{NewSession, create_session},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -56,7 +56,7 @@ pub async fn start(pool: PgPool, settings: ServeSettings) -> (String, Cancellati
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let stop = CancellationToken::new();
-    tokio::spawn(run(listener, router(pool, settings, Clock::of(now)), stop.clone()));
+    tokio::spawn(run(listener, router(pool, settings, Clock::of(now)), Limits::api(), stop.clone()));
     (format!("http://{address}"), stop)
 }
 

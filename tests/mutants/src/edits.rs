@@ -9,6 +9,7 @@ mod profiles;
 mod repos;
 mod shown;
 mod sources;
+mod strangers;
 mod verify;
 
 /// One edit.
@@ -41,6 +42,7 @@ pub fn all() -> Vec<&'static Edit> {
         shown::EDITS,
         verify::EDITS,
         profiles::EDITS,
+        strangers::EDITS,
     ];
     rooms.into_iter().flatten().collect()
 }
