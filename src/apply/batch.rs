@@ -14,6 +14,8 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// What was refused, and where it came from.
     pub rejects: Vec<(Origin, Reject)>,
+    /// What is held at revs that the repo has not reached; written first.
+    pub lowered: Vec<Lowered>,
     /// What is known by now of gaps, in the order of finding: written before the positions, so that none stands past a gap
     /// that is not recorded.
     pub gaps: Vec<Gap>,
@@ -23,6 +25,17 @@ pub struct Batch {
     pub positions: Vec<Reached>,
     /// Sources that were quiet.
     pub quiet: Vec<Quiet>,
+}
+
+/// Revs above a repo's head, at which the index holds rows: what wrote them was not the repo as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lowered {
+    /// Whose repo.
+    pub did: Did,
+    /// The revs.
+    pub revs: Vec<Tid>,
+    /// What the rows get in their place.
+    pub to: Tid,
 }
 
 /// Until when a source was quiet: its upstream answered, and nothing more had come.
@@ -89,12 +102,16 @@ pub enum GapChange {
         /// When, by the upstream.
         at: Option<Timestamp>,
     },
-    /// A commit failed verification: the repo is to be read.
-    Unproven {
+    /// Something of a commit was not applied: the repo is to be read.
+    Repo {
+        /// Why.
+        reason: GapReason,
         /// Whose repo.
         did: Did,
-        /// Of the commit.
-        rev: Tid,
+        /// Of the commit, where that is known.
+        rev: Option<Tid>,
+        /// Whether our collections are concerned. Otherwise the repo is read only if it is known to hold records of ours.
+        is_ours: bool,
     },
 }
 

@@ -31,7 +31,7 @@ pub async fn follow(
         let (Some((source, link)), Some(before)) = (sent.get(broken.place), Tid::from_number(broken.before)) else {
             continue;
         };
-        let found = NewBreak { source, did: &link.did, from: Some(before), to: link.rev };
+        let found = NewBreak { source, did: &link.did, from: Some(before), to: Some(link.rev), is_ours: true };
         let widest = breaks.entry(link.did.as_str()).or_insert(found);
         (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));
     }

@@ -52,13 +52,15 @@ impl<'a> Fold<'a> {
         fold
     }
 
-    /// Folds what refused records leave behind: their path no longer holds what it held.
+    /// Folds what refused records leave behind: their path no longer holds what it held. What was not delivered as its owner wrote
+    /// it says nothing of the record.
     ///
     /// The tombstone's rev is the one directly before the record's: it hides everything older, and leaves room for the
     /// record itself when we have learnt to read it. No commit of the repo can lie between the two.
     pub fn of_rejects(rejects: impl Iterator<Item = &'a Reject>) -> Self {
         let mut fold = Self::default();
-        for path in rejects.filter_map(|reject| reject.path.as_ref()) {
+        let refused = rejects.filter(|reject| !reject.reason.is_of_delivery());
+        for path in refused.filter_map(|reject| reject.path.as_ref()) {
             if path.collection.key_form().fits(&path.rkey) {
                 let rev = path.rev.before();
                 fold.add(path.collection, PathState { did: &path.did, rkey: &path.rkey, rev, record: None });

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -8,7 +8,7 @@ use super::{
     batch::{Gap, GapChange},
 };
 use crate::{
-    model::GapReason,
+    model::{GapReason, UntrustedText},
     store::gaps::{self, NewBreak, NewGap, NewSync},
 };
 
@@ -22,8 +22,7 @@ pub async fn write(
     for Gap { source, change } in found {
         match change {
             GapChange::Opens { reason, kind, from, to, detail } => {
-                // Postgres keeps no U+0000 in a text, and an upstream may have chosen words of this one.
-                let detail = if detail.contains('\0') { detail.replace('\0', "").into() } else { Cow::from(detail) };
+                let detail = UntrustedText::of(detail);
                 let gap = NewGap { source, reason: *reason, kind: *kind, from: *from, to: *to, detail: &detail };
                 let is_new = gaps::open(connection, gap, now).await?;
                 applied.add_gaps(*reason, is_new.into());
@@ -37,13 +36,15 @@ pub async fn write(
             GapChange::ProvesAll { reason, note } => {
                 gaps::close_by_source(connection, None, *reason, note, now).await?;
             }
-            GapChange::Syncs { .. } | GapChange::Unproven { .. } => {}
+            GapChange::Syncs { .. } | GapChange::Repo { .. } => {}
         }
     }
     let opened = gaps::open_syncs(connection, &latest_syncs(found), now).await?;
     applied.add_gaps(GapReason::Sync, opened);
-    let opened = gaps::open_repos(connection, GapReason::Proof, &latest_unverified(found), now).await?;
-    applied.add_gaps(GapReason::Proof, opened);
+    for (reason, breaks) in latest_breaks(found) {
+        let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
+        applied.add_gaps(reason, gaps::open_repos(connection, reason, &breaks, now).await?);
+    }
     Ok(())
 }
 
@@ -60,15 +61,15 @@ fn latest_syncs(found: &[Gap]) -> Vec<NewSync<'_>> {
     latest.into_values().collect()
 }
 
-/// The last commit of each repo that failed verification.
-fn latest_unverified(found: &[Gap]) -> Vec<NewBreak<'_>> {
-    let mut latest: HashMap<&str, NewBreak<'_>> = HashMap::new();
+/// The last commit of each repo of which something was not applied, by the reason.
+fn latest_breaks(found: &[Gap]) -> BTreeMap<GapReason, HashMap<&str, NewBreak<'_>>> {
+    let mut latest: BTreeMap<GapReason, HashMap<&str, NewBreak<'_>>> = BTreeMap::new();
     for Gap { source, change } in found {
-        if let GapChange::Unproven { did, rev } = change
-            && latest.get(did.as_str()).is_none_or(|held| held.to < *rev)
-        {
-            latest.insert(did.as_str(), NewBreak { source, did, from: None, to: *rev });
-        }
+        let GapChange::Repo { reason, did, rev, is_ours } = change else { continue };
+        let new = NewBreak { source, did, from: None, to: *rev, is_ours: *is_ours };
+        let held = latest.entry(*reason).or_default().entry(did.as_str()).or_insert(new);
+        held.to = held.to.max(new.to);
+        held.is_ours |= new.is_ours;
     }
-    latest.into_values().collect()
+    latest
 }

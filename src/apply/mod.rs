@@ -23,7 +23,7 @@ mod rows;
 
 pub use account_answers::{Answer, Answered, Decision, act_on_answer, decide};
 pub use applied::{Applied, Counts};
-pub use batch::{Batch, Delivered, Gap, GapChange, Origin, Quiet, Reached};
+pub use batch::{Batch, Delivered, Gap, GapChange, Lowered, Origin, Quiet, Reached};
 pub use error::ApplyError;
 
 use sqlx::PgConnection;
@@ -88,6 +88,9 @@ impl Applier {
         let refused = Fold::of_rejects(batch.rejects.iter().map(|(_, reject)| reject));
         let mut folds = [Fold::of_events(&batch.events), refused];
         let mut transaction = store::begin_apply(connection, self.token).await?;
+        for Lowered { did, revs, to } in &batch.lowered {
+            store::records::lower_revs(&mut transaction, did, revs, *to).await?;
+        }
         let mut ids = self.ids.begin(&folds);
         ids.resolve_actors(&mut transaction).await?;
         self.accounts.refresh(&mut transaction).await?;

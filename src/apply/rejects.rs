@@ -1,12 +1,10 @@
-use std::borrow::Cow;
-
 use sha2::{Digest, Sha256};
 
 use super::batch::Origin;
 use crate::{
     atproto::Cid,
     decode::Reject,
-    model::{Collections, PositionKind},
+    model::{Collections, PositionKind, UntrustedText},
     store::rejects::NewReject,
 };
 
@@ -31,8 +29,8 @@ pub fn row<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Rej
         kind: origin.kind.map(PositionKind::as_str),
         position: origin.position,
         reason: reject.reason.as_str(),
-        field: reject.field.as_deref().map(without_nul),
-        detail: without_nul(&reject.detail),
+        field: reject.field.as_ref().map(UntrustedText::of),
+        detail: UntrustedText::of(&reject.detail),
         did: path.map(|path| path.did.as_str()),
         collection: path.map(|path| collections.nsid(path.collection).as_str()),
         rkey: path.map(|path| path.rkey.as_str()),
@@ -42,9 +40,4 @@ pub fn row<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Rej
         raw: &reject.raw,
         raw_length: i64::try_from(reject.raw_length).unwrap_or(i64::MAX),
     }
-}
-
-/// Postgres keeps no U+0000 in a text, and a reject quotes what it refuses.
-fn without_nul(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

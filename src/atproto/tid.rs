@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use chrono::DateTime;
 
 use super::{SyntaxError, Timestamp};
@@ -11,6 +13,8 @@ pub struct Tid(i64);
 
 const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 const LENGTH: usize = 13;
+/// How far a clock that writes revs may be ahead of ours.
+const AHEAD_MAX: Duration = Duration::from_mins(5);
 /// Values of the alphabet by byte, 255 where a byte is not of it.
 const VALUES: [u8; 256] = {
     let mut values = [255; 256];
@@ -58,6 +62,17 @@ impl Tid {
     pub fn time(self) -> Timestamp {
         // 53 bits of microseconds end in the year 2255, well inside chrono's range.
         Timestamp::from_utc(DateTime::from_timestamp_micros(self.0 >> 10).unwrap_or_default())
+    }
+
+    /// Whether a clock that wrote it was more than five minutes ahead of ours. Such a rev is never taken: none that its repo has
+    /// later would be greater.
+    pub fn is_from_future(self, now: Timestamp) -> bool {
+        self > Self::newest_possible(now)
+    }
+
+    /// The greatest that is not from the future.
+    pub fn newest_possible(now: Timestamp) -> Self {
+        Self::last_at(now.plus(AHEAD_MAX))
     }
 
     /// The last identifier of a moment; of moments before 1970 the first of all.

@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     crawl::{
         Context,
-        resync::{self, Drift, load_ours, plan, read_listed},
+        resync::{self, Both, Drift, load_ours, plan, read_listed},
     },
     identity::Identity,
     lifecycle,
@@ -93,7 +93,7 @@ async fn differences(context: &Context, collections: &Collections, did: &Did) ->
     };
     let server = Server::untrusted(context.identities.client(), url);
     let theirs = read_listed(&server, collections, did, &ours).await?;
-    let repair = plan(collections, did, &theirs, &ours);
+    let repair = plan(collections, did, Both { theirs: &theirs, ours: &ours, earlier: &ours });
     let name = |(collection, rkey)| format!("{}/{rkey}", collections.nsid(collection));
     Ok(repair.paths.into_iter().map(|(path, drift)| (name(path), drift)).collect())
 }

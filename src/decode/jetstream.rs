@@ -10,19 +10,26 @@ use serde_json::value::RawValue;
 
 use super::{
     firehose_message::MESSAGE_MAX,
-    operation::{account_status, decode_delete, decode_put},
+    operation::{decode_delete, decode_put},
     record::RawRecord,
     refusal::{Fault, Refusal},
     reject::{Item, RawFormat},
 };
 use crate::{
     atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp},
-    model::{Collection, Collections, Event, EventBody, RecordPath, RejectReason},
+    model::{AccountStatus, Collection, Collections, Event, EventBody, RecordPath, RejectReason},
 };
 
 /// A text that is copied only where it holds escapes.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+impl Text<'_> {
+    /// The text of a field that may be absent.
+    pub(super) fn of<'t>(field: Option<&'t Text<'_>>) -> Option<&'t str> {
+        field.map(|text| text.0.as_ref())
+    }
+}
 
 /// One operation, as far as it is there and of the right type.
 #[derive(Debug, Deserialize)]
@@ -226,13 +233,9 @@ impl Head<'_, '_> {
         let account = account.ok_or_else(|| self.missing("account"))?;
         let did = self.read_did()?;
         let active = account.active.ok_or_else(|| self.missing("account.active"))?;
-        let status = match account.status {
-            None => None,
-            Some(raw) => {
-                let Text(word) = serde_json::from_str(raw.get()).map_err(|_| self.missing("account.status"))?;
-                Some(account_status(&word, &self.field("account.status"))?)
-            }
-        };
+        // `active` governs; a status that is no text is as good as none.
+        let word = account.status.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
+        let status = word.map(|word| AccountStatus::parse(&word.0));
         let at = self.read_time(account.time.as_ref())?;
         Ok(Item::Event(Event { did, body: EventBody::Account { active, status, at } }))
     }
@@ -253,7 +256,7 @@ impl Head<'_, '_> {
     }
 
     fn in_commit<'t>(&self, text: Option<&'t Text<'_>>, name: &str) -> Result<&'t str, Refusal> {
-        text.map(|text| text.0.as_ref()).ok_or_else(|| Refusal::missing(&self.commit_field(name)))
+        Text::of(text).ok_or_else(|| Refusal::missing(&self.commit_field(name)))
     }
 
     /// The refusal of a message in which something is missing or of the wrong type.

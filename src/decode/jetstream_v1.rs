@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    frame::Frame,
+    frame::{Frame, Undelivered},
     jetstream::{AccountPart, CommitPart, FieldNames, Head, IdentityPart, Parts, Text, read_message},
     refusal::{Fault, Refusal},
     reject::{Item, RawFormat},
@@ -25,7 +25,11 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Frame {
         Ok(item) => item.into_iter().collect(),
         Err(fault) => vec![reject(fault)],
     };
-    Frame { position: envelope.time_us, time, items, link: None }
+    let is_commit = envelope.kind.as_ref().is_none_or(|kind| kind.0 == "commit");
+    let rev = envelope.commit.as_ref().and_then(|commit| commit.rev.as_ref());
+    let undelivered = || Undelivered::of(&items, Text::of(envelope.did.as_ref()), Text::of(rev));
+    let undelivered = is_commit.then(undelivered).flatten();
+    Frame { position: envelope.time_us, time, items, link: None, undelivered }
 }
 
 const NAMES: FieldNames = FieldNames { top: "", commit: "commit.", number: "time_us", time: "time_us" };

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    frame::{Frame, Message},
+    frame::{Frame, Message, Undelivered},
     jetstream::{AccountPart, CommitPart, FieldNames, Head, IdentityPart, Parts, Text, read_message},
     refusal::{Fault, Refusal},
     reject::{Item, RawFormat},
@@ -22,26 +22,31 @@ const NAMES: FieldNames = FieldNames { top: "payload.", commit: "payload.", numb
 
 /// Reads one message. Never fails as a whole: what cannot be read is a reject among the items.
 pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
-    let frame = |position, time, items| Message::Frame(Frame { position, time, items, link: None });
+    let frame = |items| Message::Frame(Frame { items, ..Frame::default() });
     let broken = |fault: Fault| vec![fault.into_item(RawFormat::JetstreamV2, message)];
     let envelope = match read_message(message, Envelope::of_parts) {
         Ok(envelope) => envelope,
-        Err(refusal) => return frame(None, None, broken(refusal.into())),
+        Err(refusal) => return frame(broken(refusal.into())),
     };
     let payload = match envelope.unwrap_payload() {
         Ok(Some(payload)) => payload,
-        Ok(None) => return frame(None, None, Vec::new()),
+        Ok(None) => return frame(Vec::new()),
         Err(Unusable::Error { error, message }) => return Message::Error { error, message },
-        Err(Unusable::Broken(refusal)) => return frame(None, None, broken(refusal.into())),
+        Err(Unusable::Broken(refusal)) => return frame(broken(refusal.into())),
     };
     if payload.kind() == Some("info") {
         return Message::Info { name: owned(payload.name).unwrap_or_default(), message: owned(payload.message) };
     }
     let (position, time) = (payload.seq, payload.time());
-    match decode_payload(collections, payload, time) {
-        Ok(item) => frame(position, time, item.into_iter().collect()),
-        Err(fault) => frame(position, time, broken(fault)),
-    }
+    let is_commit = payload.kind().is_none_or(|kind| kind == "commit");
+    let (did, rev) = (payload.did.clone(), payload.rev.clone());
+    let items = match decode_payload(collections, payload, time) {
+        Ok(item) => item.into_iter().collect(),
+        Err(fault) => broken(fault),
+    };
+    let undelivered = || Undelivered::of(&items, Text::of(did.as_ref()), Text::of(rev.as_ref()));
+    let undelivered = is_commit.then(undelivered).flatten();
+    Message::Frame(Frame { position, time, items, link: None, undelivered })
 }
 
 /// What a message holds, as far as it is there and of the right type.

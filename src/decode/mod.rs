@@ -25,7 +25,7 @@ mod value;
 
 pub use again::decode_reject;
 pub use firehose_message::MESSAGE_MAX;
-pub use frame::{Frame, Message};
+pub use frame::{Frame, Message, Undelivered};
 pub use operation::decode_read;
 pub use record::{BLUESKY_PROFILE, BlueskyProfile, decode_bluesky_profile};
 pub use reject::{Item, RawFormat, Reject};

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     atproto::Cid,
-    model::{AccountStatus, Collections, Commit, Event, EventBody, Operation, Record, RecordPath, RejectReason},
+    model::{Collections, Commit, Event, EventBody, Operation, Record, RecordPath, RejectReason},
 };
 
 /// A create or an update. `path.cid` must be there.
@@ -49,12 +49,4 @@ pub(super) fn decode_delete(path: RecordPath) -> Option<Item> {
 /// be there.
 pub fn decode_read(collections: &Collections, path: RecordPath, format: RawFormat, bytes: &[u8]) -> Item {
     decode_put(collections, path, RawRecord { format, bytes })
-}
-
-/// The status in an account event, if the database can hold it.
-pub(super) fn account_status(word: &str, field: &str) -> Result<AccountStatus, Refusal> {
-    if word.contains('\0') {
-        return Err(Refusal::of(RejectReason::NulCharacter, field, format!("`{field}` holds U+0000")));
-    }
-    Ok(AccountStatus::parse(word))
 }

@@ -44,8 +44,7 @@ impl Refusal {
         Reject {
             reason: self.reason,
             field: self.field,
-            // The detail may quote the input, and goes to the same database as the texts of records.
-            detail: self.detail.chars().filter(|c| *c != '\0').take(300).collect(),
+            detail: self.detail,
             path,
             raw_format,
             raw: raw[..raw.len().min(Reject::RAW_MAX)].to_vec(),

@@ -1,4 +1,7 @@
-use crate::model::{Event, RecordPath, RejectReason};
+use crate::{
+    atproto::{Did, Tid},
+    model::{Event, EventBody, RecordPath, RejectReason},
+};
 
 /// What comes out of a frame.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ pub struct Reject {
     pub reason: RejectReason,
     /// The field at fault, as a path such as `subject.uri` or `items[3].subject.cid`, where one is.
     pub field: Option<String>,
-    /// Why, in one sentence. Cut to 300 characters.
+    /// Why, in one sentence. May quote what is refused.
     pub detail: String,
     /// Which record, when the frame could be read that far. The index then knows that whatever it held at this path before
     /// this rev is no longer there.
@@ -33,6 +36,37 @@ pub struct Reject {
 impl Reject {
     /// Bytes kept at most. A record that its PDS accepted is smaller.
     pub const RAW_MAX: usize = 1 << 20;
+
+    /// Of a whole message, and of no record in particular.
+    pub fn of_message(reason: RejectReason, detail: String, raw_format: RawFormat, message: &[u8]) -> Self {
+        Self {
+            reason,
+            field: None,
+            detail,
+            path: None,
+            raw_format,
+            raw: message[..message.len().min(Self::RAW_MAX)].to_vec(),
+            raw_length: message.len(),
+        }
+    }
+}
+
+impl Item {
+    /// The repo and rev that it tells of.
+    pub fn rev(&self) -> Option<(&Did, Tid)> {
+        match self {
+            Self::Event(event) => event.rev().map(|rev| (&event.did, rev)),
+            Self::Reject(reject) => reject.path.as_ref().map(|path| (&path.did, path.rev)),
+        }
+    }
+
+    /// Whether it tells of a record of ours.
+    pub fn is_about_record(&self) -> bool {
+        match self {
+            Self::Event(event) => matches!(event.body, EventBody::Commit(_)),
+            Self::Reject(reject) => reject.path.is_some(),
+        }
+    }
 }
 
 /// How the raw bytes of a reject are to be read.

@@ -15,6 +15,7 @@ use super::Failure;
 use crate::{
     atproto::{Did, Handle, PublicKey, Timestamp},
     clock::Clock,
+    model::UntrustedText,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
     retry::{Backoff, spread},
     store::actors::identities::{self, IdentityFailure, NewDocument, StoredIdentity},
@@ -237,7 +238,7 @@ impl Identities {
             let retry_at = now.plus(self.retry_after(stored.map_or(0, |stored| stored.tries)));
             let failed = IdentityFailure {
                 failure: failure.as_str(),
-                detail: &detail,
+                detail: &UntrustedText::of(&detail),
                 failed_at: now.utc(),
                 due_at: retry_at.utc(),
             };

@@ -5,6 +5,7 @@ use tokio::{sync::watch, time::timeout};
 use super::{GRACE, IngestError};
 use crate::{
     atproto::Timestamp,
+    model::UntrustedText,
     retry::Retry,
     source::Connection,
     store::{
@@ -68,7 +69,7 @@ impl ConnectionStateWriter {
         let new = ConnectionState {
             source: &self.name,
             state: word,
-            reason,
+            reason: reason.map(UntrustedText::of),
             changed_at: changed_at.utc(),
             alive_at: self.leader.clock.now().utc(),
         };

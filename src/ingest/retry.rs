@@ -98,7 +98,9 @@ impl Retry {
         }
         let path = path(&self.collections, reject);
         let items = decode::decode_reject(&self.collections, format, path.as_ref(), &reject.raw);
+        let now = self.clock.now();
         let events = items.into_iter().map(|item| match item {
+            Item::Event(event) if event.rev().is_some_and(|rev| rev.is_from_future(now)) => None,
             Item::Event(event) => Some(event),
             Item::Reject(_) => None,
         });

@@ -1,3 +1,5 @@
+use super::UntrustedText;
+
 /// Why an account is not active, by <https://atproto.com/specs/account>.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountStatus {
@@ -14,7 +16,7 @@ pub enum AccountStatus {
     /// The relay lost track of it.
     Desynchronized,
     /// A word that the specification does not know.
-    Other(String),
+    Other(UntrustedText),
 }
 
 impl AccountStatus {
@@ -27,7 +29,7 @@ impl AccountStatus {
             "takendown" => Self::Takendown,
             "throttled" => Self::Throttled,
             "desynchronized" => Self::Desynchronized,
-            other => Self::Other(other.chars().take(64).collect()),
+            other => Self::Other(UntrustedText::up_to(other, 64)),
         }
     }
 
@@ -45,7 +47,7 @@ impl AccountStatus {
             Self::Takendown => "takendown",
             Self::Throttled => "throttled",
             Self::Desynchronized => "desynchronized",
-            Self::Other(word) => word,
+            Self::Other(word) => word.as_str(),
         }
     }
 }

@@ -20,6 +20,15 @@ impl Event {
             EventBody::Sync { .. } => EventKind::Sync,
         }
     }
+
+    /// The rev that it tells of, if it is a commit's or a repo's.
+    pub fn rev(&self) -> Option<Tid> {
+        match &self.body {
+            EventBody::Commit(commit) => Some(commit.rev),
+            EventBody::Sync { rev } => Some(*rev),
+            EventBody::Identity { .. } | EventBody::Account { .. } => None,
+        }
+    }
 }
 
 /// What happened.

@@ -21,6 +21,8 @@ words! {
         Chain = "chain",
         /// A commit of a repo failed verification.
         Proof = "proof",
+        /// What a commit of a repo says of our collections did not come as its owner wrote it.
+        Undelivered = "undelivered",
         /// The upstream delivered, but not what others delivered of our collections.
         Incomplete = "incomplete",
     }

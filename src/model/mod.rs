@@ -15,6 +15,7 @@ mod position;
 mod record;
 mod reject;
 mod resync;
+mod untrusted_text;
 mod words;
 
 pub use account::AccountStatus;
@@ -29,3 +30,4 @@ pub use position::{Position, PositionKind};
 pub use record::{Like, List, ListItem, Profile, Record, RecordPath, Subject, Track};
 pub use reject::RejectReason;
 pub use resync::ResyncCause;
+pub use untrusted_text::UntrustedText;

@@ -37,6 +37,8 @@ words! {
         Unproven = "unproven",
         /// The key by which the commit must be signed is not known.
         KeyUnknown = "key_unknown",
+        /// The rev is more than five minutes ahead of our clock.
+        FutureRev = "future_rev",
     }
 }
 
@@ -44,5 +46,35 @@ impl RejectReason {
     /// Whether the message itself is in order, and only its verification failed: it may be applied as soon as it is verified.
     pub fn is_about_proof(self) -> bool {
         matches!(self, Self::Signature | Self::Unproven | Self::KeyUnknown)
+    }
+
+    /// Whether a whole commit was refused whose message could be read to its end.
+    pub fn is_about_whole_commit(self) -> bool {
+        self.is_about_proof() || self == Self::FutureRev
+    }
+
+    /// Whether what was delivered is at fault, and nothing is known of the owner's record: what the index holds of it stays, and
+    /// the repo is to be read. Otherwise the record is at fault, and what it replaces is gone.
+    pub fn is_of_delivery(self) -> bool {
+        match self {
+            Self::FrameEncoding
+            | Self::FrameBound
+            | Self::Envelope
+            | Self::UnknownKind
+            | Self::Identifier
+            | Self::BlockMissing
+            | Self::CidMismatch
+            | Self::TooBig
+            | Self::Signature
+            | Self::Unproven
+            | Self::KeyUnknown
+            | Self::FutureRev => true,
+            Self::RecordEncoding
+            | Self::RecordType
+            | Self::Lexicon
+            | Self::RecordKey
+            | Self::NulCharacter
+            | Self::NotStorable => false,
+        }
     }
 }

@@ -15,6 +15,8 @@ words! {
         Sync = "sync",
         /// Its commits do not follow one another.
         Chain = "chain",
+        /// A commit of it did not come as its owner wrote it.
+        Undelivered = "undelivered",
         /// Its account came back, or moved.
         Account = "account",
         /// It was its turn.

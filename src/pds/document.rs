@@ -38,12 +38,14 @@ pub enum DocumentError {
 #[serde(rename_all = "camelCase")]
 struct Raw {
     id: String,
-    #[serde(default)]
-    also_known_as: Vec<Value>,
-    #[serde(default)]
-    verification_method: Vec<Entry>,
-    #[serde(default)]
-    service: Vec<Entry>,
+    also_known_as: Option<Vec<Value>>,
+    verification_method: Option<Vec<Value>>,
+    service: Option<Vec<Value>>,
+}
+
+/// What an entry of a list says of itself. One that is no object is of no use to us, and does not cost the others.
+fn entries(list: Option<Vec<Value>>) -> impl Iterator<Item = Entry> {
+    list.unwrap_or_default().into_iter().filter_map(|entry| serde_json::from_value(entry).ok())
 }
 
 /// A service or a key. Of others than ours nothing is asked.
@@ -85,26 +87,27 @@ fn text(value: Option<&Value>) -> Option<&str> {
 
 impl DidDocument {
     /// Reads the document of `did`. Of several services or keys of one name the first counts. A handle that is none, or
-    /// `handle.invalid`, is as if there was none; a PDS or a key that is none refuses the document.
+    /// `handle.invalid`, is as if it was not there, and so is a list that is null; a PDS or a key that is none refuses the document.
     pub fn parse(did: &Did, bytes: &[u8]) -> Result<Self, DocumentError> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(|_| DocumentError::NoDocument)?;
         if raw.id != did.as_str() {
             return Err(DocumentError::OfAnother);
         }
-        let service = raw.service.iter().find(|entry| entry.is_named(did, "#atproto_pds"));
+        let service = entries(raw.service).find(|entry| entry.is_named(did, "#atproto_pds"));
         let pds = service.map(|entry| {
             let endpoint = text(entry.service_endpoint.as_ref()).filter(|_| entry.is("AtprotoPersonalDataServer"));
             endpoint.and_then(|endpoint| HostUrl::parse(endpoint).ok()).ok_or(DocumentError::BadPds)
         });
-        let method = raw.verification_method.iter().find(|entry| entry.is_named(did, "#atproto"));
+        let method = entries(raw.verification_method).find(|entry| entry.is_named(did, "#atproto"));
         let signing_key = method.map(|entry| entry.signing_key().ok_or(DocumentError::BadKey));
-        let claimed = raw.also_known_as.iter().filter_map(Value::as_str).find_map(|uri| uri.strip_prefix("at://"));
-        let handle = claimed.and_then(|handle| Handle::parse_any_case(handle).ok());
+        let known_as = raw.also_known_as.unwrap_or_default();
+        let claimed = known_as.iter().filter_map(Value::as_str).filter_map(|uri| uri.strip_prefix("at://"));
+        let mut handles = claimed.filter_map(|handle| Handle::parse_any_case(handle).ok());
         Ok(Self {
             did: did.clone(),
             pds: pds.transpose()?,
             signing_key: signing_key.transpose()?,
-            handle: handle.filter(|handle| handle.as_str() != "handle.invalid"),
+            handle: handles.find(|handle| handle.as_str() != "handle.invalid"),
         })
     }
 }

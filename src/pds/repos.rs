@@ -1,4 +1,8 @@
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -14,6 +18,8 @@ const PAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a page of DIDs at most.
 const DIDS_BYTES_MAX: usize = 4 << 20;
 const PAGE_TIME_MAX: Duration = Duration::from_secs(30);
+/// Bytes of a cursor at most: each request carries it.
+const CURSOR_BYTES_MAX: usize = 1 << 10;
 /// Pages of one listing at most: ten million records.
 const PAGES_MAX: usize = 100_000;
 
@@ -59,9 +65,9 @@ pub struct ListedRecord {
 /// A page of records.
 #[derive(Debug, Default)]
 pub struct RecordPage {
-    /// Those that have a key and a CID.
+    /// Those that have a key, a CID and a value.
     pub records: Vec<ListedRecord>,
-    /// How many were left out because they have none: a server's mistake, which costs these alone.
+    /// How many were left out because they lack something: a server's mistake, which costs these alone.
     pub malformed: usize,
     /// Asks for the next page; none on the last.
     pub cursor: Option<String>,
@@ -91,18 +97,21 @@ pub struct DidPage {
     pub cursor: Option<String>,
 }
 
-/// Notices a listing that goes in a circle: every cursor may come once.
+/// Notices a listing that goes in a circle: every cursor may come once. Of a cursor only a hash is kept.
 #[derive(Debug, Default)]
-pub struct Cursors(HashSet<String>);
+pub struct Cursors {
+    seen: HashSet<u64>,
+    hasher: RandomState,
+}
 
 impl Cursors {
     /// Takes the cursor of a page; refuses one that has been there before, and a listing without end.
     pub fn advance(&mut self, cursor: Option<&str>) -> Result<(), XrpcError> {
         let Some(cursor) = cursor else { return Ok(()) };
-        if self.0.len() >= PAGES_MAX {
+        if self.seen.len() >= PAGES_MAX {
             return Err(XrpcError::BadAnswer("its pages have no end"));
         }
-        let is_new = self.0.insert(cursor.to_owned());
+        let is_new = self.seen.insert(self.hasher.hash_one(cursor));
         if is_new { Ok(()) } else { Err(XrpcError::BadAnswer("it gives the same page for ever")) }
     }
 }
@@ -125,12 +134,12 @@ struct RawStatus {
 struct RawRecord {
     uri: String,
     cid: Option<String>,
-    value: Box<RawValue>,
+    value: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
 struct RawRecords {
-    records: Vec<RawRecord>,
+    records: Option<Vec<Box<RawValue>>>,
     cursor: Option<String>,
 }
 
@@ -141,8 +150,26 @@ struct RawRepo {
 
 #[derive(Deserialize)]
 struct RawRepos {
-    repos: Vec<RawRepo>,
+    repos: Option<Vec<Box<RawValue>>>,
     cursor: Option<String>,
+}
+
+/// The items of a page, each read for itself, since an odd one must not cost the others; `None` where it is not what it should be. A
+/// list that is null is an empty one: so some languages write it.
+fn read_items<T: DeserializeOwned>(items: Option<Vec<Box<RawValue>>>) -> Vec<Option<T>> {
+    items.unwrap_or_default().iter().map(|item| serde_json::from_str(item.get()).ok()).collect()
+}
+
+/// The cursor of the next page. An empty one is none, and one that comes again, or is longer than any need be, is a mistake.
+fn next_cursor(found: Option<String>, asked: Option<&str>) -> Result<Option<String>, XrpcError> {
+    let found = found.filter(|cursor| !cursor.is_empty());
+    if found.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES_MAX) {
+        return Err(XrpcError::BadAnswer("its cursor is longer than 1 KiB"));
+    }
+    if found.is_some() && found.as_deref() == asked {
+        return Err(XrpcError::BadAnswer("it gives the same page for ever"));
+    }
+    Ok(found)
 }
 
 impl Server {
@@ -191,13 +218,11 @@ impl Server {
         parameters.extend(query.reverse.then_some(("reverse", "true")));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor)));
         let raw: RawRecords = self.ask("com.atproto.repo.listRecords", &parameters).await?;
-        if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
-            return Err(XrpcError::BadAnswer("it gives the same page for ever"));
-        }
+        let (next, items) = (next_cursor(raw.cursor, cursor)?, read_items::<RawRecord>(raw.records));
         // Some servers give a cursor with the last page too, and nothing for it.
-        let mut page = RecordPage { cursor: raw.cursor.filter(|_| !raw.records.is_empty()), ..RecordPage::default() };
-        for record in raw.records {
-            match read_record(record, query.did, query.collection)? {
+        let mut page = RecordPage { cursor: next.filter(|_| !items.is_empty()), ..RecordPage::default() };
+        for item in items {
+            match item.map(|record| read_record(record, query.did, query.collection)).transpose()?.flatten() {
                 Some(record) => page.records.push(record),
                 None => page.malformed += 1,
             }
@@ -254,12 +279,9 @@ impl Server {
         cursor: Option<&str>,
     ) -> Result<DidPage, XrpcError> {
         let raw: RawRepos = self.ask(nsid, parameters).await?;
-        if raw.cursor.is_some() && raw.cursor.as_deref() == cursor {
-            return Err(XrpcError::BadAnswer("it gives the same page for ever"));
-        }
-        let count = raw.repos.len();
-        let dids: Vec<Did> = raw.repos.iter().filter_map(|repo| Did::parse(&repo.did).ok()).collect();
-        Ok(DidPage { malformed: count - dids.len(), dids, cursor: raw.cursor })
+        let (next, items) = (next_cursor(raw.cursor, cursor)?, read_items::<RawRepo>(raw.repos));
+        let dids: Vec<Did> = items.iter().flatten().filter_map(|repo| Did::parse(&repo.did).ok()).collect();
+        Ok(DidPage { malformed: items.len() - dids.len(), dids, cursor: next })
     }
 
     async fn ask<T: DeserializeOwned>(&self, nsid: &str, parameters: &[(&str, &str)]) -> Result<T, XrpcError> {
@@ -295,13 +317,14 @@ impl Default for RepoBounds {
     }
 }
 
-/// None for a record without a key or a CID.
+/// None for a record without a key, a CID or a value.
 fn read_record(raw: RawRecord, did: &Did, collection: &Nsid) -> Result<Option<ListedRecord>, XrpcError> {
-    let (Ok(uri), Some(Ok(cid))) = (AtUri::parse(&raw.uri), raw.cid.as_deref().map(Cid::parse)) else {
+    let (Ok(uri), Some(Ok(cid)), Some(value)) = (AtUri::parse(&raw.uri), raw.cid.as_deref().map(Cid::parse), raw.value)
+    else {
         return Ok(None);
     };
     if uri.did != *did || uri.collection != *collection {
         return Err(XrpcError::BadAnswer("it answers with records of another repo or collection"));
     }
-    Ok(Some(ListedRecord { rkey: uri.rkey, cid, value: raw.value }))
+    Ok(Some(ListedRecord { rkey: uri.rkey, cid, value }))
 }

@@ -13,7 +13,7 @@ use crate::{
     apply::{Answer, Answered, Applier, Batch, Decision, Origin, act_on_answer},
     atproto::{Cid, Did, RecordKey, Tid, Timestamp},
     clock::Clock,
-    crawl::resync::{Drift, Record, Theirs, load_ours, plan},
+    crawl::resync::{Both, Drift, Record, Theirs, load_ours, plan},
     decode::{Item, RawFormat, jetstream_v1},
     maintenance::follow_accounts,
     model::{AccountStatus, ActorId, Collection, Collections, EventKind, RejectReason},
@@ -118,7 +118,7 @@ async fn a_fifth_collection_is_left_out_nowhere() {
     let path = |number| (Collection::Comment, RecordKey::parse(&tid(number).to_string()).unwrap());
     let theirs = Theirs { rev: tid(20), records: BTreeMap::from([(path(3), third)]) };
     let ours = load_ours(&mut index.connection, &index.collections, &author).await.unwrap();
-    let repair = plan(&index.collections, &author, &theirs, &ours);
+    let repair = plan(&index.collections, &author, Both { theirs: &theirs, ours: &ours, earlier: &ours });
     assert_eq!(repair.paths, [(path(1), Drift::Extra), (path(3), Drift::Missing)]);
     index.applier.apply(&mut index.connection, &repair.batch).await.unwrap();
     assert_eq!(index.texts().await, ["third"]);

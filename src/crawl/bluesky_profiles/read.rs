@@ -4,6 +4,7 @@ use crate::{
     crawl::Context,
     decode::{BLUESKY_PROFILE, BlueskyProfile, RawFormat, decode_bluesky_profile},
     identity::IdentityError,
+    model::UntrustedText,
     pds::{ListedRecord, Server, XrpcError},
     retry::spread,
     store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
@@ -82,7 +83,7 @@ impl ProfileReader {
     async fn fail(&self, due: &DueProfile, failure: &Failure) -> sqlx::Result<()> {
         let due_at = self.retry_at(due);
         let due_at = failure.retry_at().map_or(due_at, |until| until.max(due_at));
-        let failure = ProfileFailure { detail: failure.to_string(), due_at };
+        let failure = ProfileFailure { detail: UntrustedText::of(failure), due_at };
         let mut connection = self.context.pool.acquire().await?;
         bluesky_profiles::write_failure(&mut connection, due.actor_id, &failure).await
     }
@@ -105,8 +106,9 @@ impl Failure {
     }
 }
 
-fn decode(record: &ListedRecord) -> Result<BlueskyProfile, String> {
-    decode_bluesky_profile(RawFormat::RecordJson, record.value.get().as_bytes()).map_err(|error| error.detail)
+fn decode(record: &ListedRecord) -> Result<BlueskyProfile, UntrustedText> {
+    decode_bluesky_profile(RawFormat::RecordJson, record.value.get().as_bytes())
+        .map_err(|error| UntrustedText::of(&error))
 }
 
 fn profile_uri(due: &DueProfile) -> AtUri {

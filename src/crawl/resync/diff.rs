@@ -1,6 +1,6 @@
 //! What a repo holds and what the index holds of it, compared.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::{
     atproto::{Cid, RecordKey, Tid},
@@ -49,6 +49,29 @@ pub struct Ours {
     pub refused: HashSet<(Path, Cid)>,
 }
 
+/// What is compared, and what the index held before the repo was read: what it held then at a rev that the repo has not reached
+/// did not come from the repo as it is now.
+#[derive(Debug, Clone, Copy)]
+pub struct Both<'a> {
+    /// What the repo holds.
+    pub theirs: &'a Theirs,
+    /// What the index holds.
+    pub ours: &'a Ours,
+    /// What the index held before the repo's head was asked for.
+    pub earlier: &'a Ours,
+}
+
+impl Both<'_> {
+    /// Where the index holds a rev that the repo has not reached: one of a time that has not come, or of a state of the repo from which its
+    /// host went back.
+    pub fn above_head(&self) -> BTreeSet<&Path> {
+        let is_above = |path: &Path, held: &Held| {
+            held.rev > self.theirs.rev && self.earlier.paths.get(path).is_some_and(|earlier| earlier.rev == held.rev)
+        };
+        self.ours.paths.iter().filter(|(path, held)| is_above(path, held)).map(|(path, _)| path).collect()
+    }
+}
+
 /// How a path differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Drift {
@@ -75,10 +98,12 @@ impl Drift {
 }
 
 /// The paths that differ, in order. What the index received after the repo was read is no difference.
-pub fn compare(theirs: &Theirs, ours: &Ours) -> Vec<(Path, Drift)> {
+pub fn compare(both: Both<'_>) -> Vec<(Path, Drift)> {
+    let (Both { theirs, ours, .. }, above_head) = (both, both.above_head());
     let mut found = Vec::new();
     for (path, Record { cid, .. }) in &theirs.records {
         let drift = match ours.paths.get(path) {
+            Some(_) if above_head.contains(path) => Drift::Differing,
             Some(held) if held.rev > theirs.rev => continue,
             Some(Held { head: Some(head), .. }) if *head == cid.head() => continue,
             Some(Held { head: Some(_), .. }) => Drift::Differing,
@@ -88,7 +113,10 @@ pub fn compare(theirs: &Theirs, ours: &Ours) -> Vec<(Path, Drift)> {
         found.push((path.clone(), drift));
     }
     for (path, held) in &ours.paths {
-        if held.head.is_some() && held.rev <= theirs.rev && !theirs.records.contains_key(path) {
+        if theirs.records.contains_key(path) {
+            continue;
+        }
+        if above_head.contains(path) || (held.head.is_some() && held.rev <= theirs.rev) {
             found.push((path.clone(), Drift::Extra));
         }
     }

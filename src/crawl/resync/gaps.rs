@@ -64,7 +64,11 @@ impl GapRepair {
             let Some(did) = &gap.did else { continue };
             let now = self.context.clock.now().utc();
             if repairs::take_up(connection, gap.id, now).await? {
-                let cause = if gap.reason == GapReason::Sync { ResyncCause::Sync } else { ResyncCause::Chain };
+                let cause = match gap.reason {
+                    GapReason::Sync => ResyncCause::Sync,
+                    GapReason::Undelivered => ResyncCause::Undelivered,
+                    _ => ResyncCause::Chain,
+                };
                 repos::enqueue(connection, &[did.as_str()], cause, now).await?;
             }
         }

@@ -25,7 +25,7 @@ use std::panic::resume_unwind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-pub use diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
+pub use diff::{Both, Drift, Held, Ours, Path, Record, Theirs, compare};
 pub use discover::{Discovered, Relay, discover};
 pub use enroll::enroll;
 pub use error::ResyncError;

@@ -4,13 +4,13 @@ use serde_json::value::RawValue;
 
 use super::diff::{Ours, Path, Record, Theirs};
 use crate::{
-    atproto::{Cid, Did, Nsid, PublicKey, RecordKey},
+    atproto::{Cid, Did, Nsid, PublicKey, RecordKey, Tid},
     decode::{
         RawFormat,
         repo::{VerifyError, read_repo},
     },
     model::{Collection, Collections},
-    pds::{Cursors, RecordQuery, RepoBounds, Server, XrpcError},
+    pds::{Cursors, HostError, RecordQuery, RepoBounds, Server, XrpcError},
 };
 
 /// A repo was not read.
@@ -22,11 +22,14 @@ pub enum ReadError {
     /// It changed each time that it was read.
     #[error("the repo changed {LISTINGS_MAX} times while it was read")]
     Restless,
+    /// Its head is of a time that has not come, and would win over all that its owner writes later.
+    #[error("the repo's head {0} is in the future")]
+    FutureRev(Tid),
     /// It has more records of ours than are read.
     #[error("the repo has more than {RECORDS_MAX} records of ours, or {BYTES_MAX} bytes of them")]
     TooLarge,
-    /// The server listed something without a key or a CID, so that it is not known what else is there.
-    #[error("the server listed {0} records without a key or a CID")]
+    /// The server listed something without a key, a CID or a value, so that it is not known what is there.
+    #[error("the server listed {0} records without a key, a CID or a value")]
     Malformed(usize),
     /// The repo as a whole is not what its owner signed.
     #[error("the repo does not verify: {0}")]
@@ -37,6 +40,27 @@ pub enum ReadError {
     /// It was given up in the middle.
     #[error("the repo was not read to its end")]
     Cancelled,
+}
+
+impl ReadError {
+    /// Whether listing the repo does not work, and reading it as a whole may: the server refuses a method, or its answers cannot be
+    /// used, while it was there and gave an answer.
+    pub(super) fn is_of_listing(&self) -> bool {
+        match self {
+            Self::Restless | Self::Malformed(_) => true,
+            Self::Xrpc(error) => match error {
+                XrpcError::NotOffered | XrpcError::RecordNotFound | XrpcError::BadAnswer(_) => true,
+                XrpcError::Host(error) => {
+                    matches!(error, HostError::Status { .. } | HostError::NotAsExpected(_) | HostError::TooLarge { .. })
+                }
+                XrpcError::RepoNotFound
+                | XrpcError::RepoTakendown
+                | XrpcError::RepoSuspended
+                | XrpcError::RepoDeactivated => false,
+            },
+            Self::FutureRev(_) | Self::TooLarge | Self::Unproven(_) | Self::Panicked | Self::Cancelled => false,
+        }
+    }
 }
 
 /// Listings of one repo before it is left for later.

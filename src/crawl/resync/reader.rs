@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
-    diff::{Drift, Ours, Theirs},
+    diff::{Both, Drift, Ours, Theirs},
     read::{ReadError, read_archive, read_listed},
     repo::{load_ours, plan},
     write::Prepared,
@@ -12,7 +12,7 @@ use crate::{
     atproto::{Did, Timestamp},
     crawl::Context,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
-    model::{Collections, ResyncCause},
+    model::{Collections, ResyncCause, UntrustedText},
     pds::{Server, XrpcError},
     retry::Backoff,
     store::repos::{self, TakenRepo},
@@ -112,30 +112,34 @@ impl Reader {
         let began_at = self.context.clock.now();
         let (collections, did) = (&self.collections, &repo.did);
         let nothing = || Prepared::nothing(repo, Some(host.name()), began_at);
-        let mut ours = self.load(did).await?;
-        let theirs = match self.list(host, did, &ours).await? {
+        let earlier = self.load(did).await?;
+        let theirs = match self.list(host, did, &earlier).await? {
             Given::Holds(theirs) => theirs,
             // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
             Given::Nothing => return Ok(nothing()),
         };
-        let mut repair = plan(collections, did, &theirs, &ours);
+        let reloaded;
+        let mut both = Both { theirs: &theirs, ours: &earlier, earlier: &earlier };
+        let mut repair = plan(collections, did, both);
         if !repair.paths.is_empty() && !is_first(repo.cause) {
             // What the streams have brought meanwhile is no difference.
             self.await_stream(repo.cause, &theirs).await;
-            ours = self.load(did).await?;
-            repair = plan(collections, did, &theirs, &ours);
+            reloaded = self.load(did).await?;
+            both = Both { ours: &reloaded, ..both };
+            repair = plan(collections, did, both);
         }
         let mut rev = theirs.rev;
         let extra = repair.count(Drift::Extra);
-        if extra > 0 {
+        let is_above_head = !both.above_head().is_empty();
+        if extra > 0 || is_above_head {
             match self.refresh(host).await? {
-                Some(_) if extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
+                Some(_) if !is_above_head && extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
                     let Given::Holds(verified) = self.read_archive(host, &identity).await? else {
                         return Ok(nothing());
                     };
                     rev = verified.rev;
-                    repair = plan(collections, did, &verified, &ours);
+                    repair = plan(collections, did, Both { theirs: &verified, ..both });
                 }
                 None => return Ok(nothing()),
             }
@@ -151,8 +155,8 @@ impl Reader {
     /// Has the repo listed, and reads it as a whole where that does not do.
     async fn list(&self, host: &RepoHost, did: &Did, ours: &Ours) -> Result<Given, Failure> {
         match read_listed(&host.server, &self.collections, did, ours).await {
-            Ok(theirs) => Ok(Given::Holds(theirs)),
-            Err(ReadError::Restless | ReadError::Malformed(_)) => match self.refresh(host).await? {
+            Ok(theirs) => self.accept(theirs),
+            Err(error) if error.is_of_listing() => match self.refresh(host).await? {
                 Some(identity) => self.read_archive(host, &identity).await,
                 None => Ok(Given::Nothing),
             },
@@ -166,9 +170,17 @@ impl Reader {
         // The semaphore is never closed; should it be, nothing is lost but its bound.
         let _one_at_a_time = self.archives.acquire().await.ok();
         match read_archive(&host.server, &self.collections, &identity.did, key).await {
-            Ok(theirs) => Ok(Given::Holds(theirs)),
+            Ok(theirs) => self.accept(theirs),
             Err(error) => self.interpret(host, error).await,
         }
+    }
+
+    /// What would be written at a rev of a time that has not come would win over all that its owner writes later.
+    fn accept(&self, theirs: Theirs) -> Result<Given, Failure> {
+        if theirs.rev.is_from_future(self.context.clock.now()) {
+            return Err(ReadError::FutureRev(theirs.rev).into());
+        }
+        Ok(Given::Holds(theirs))
     }
 
     /// A host that no longer has the repo is believed when the document, as it is by now, still names it.
@@ -216,7 +228,7 @@ impl Reader {
         metrics::counter!("plyr_repos_failed_total").increment(1);
         let noted = async {
             let mut connection = self.context.pool.acquire().await?;
-            repos::fail(&mut connection, &repo.did, &failure.to_string(), due_at).await
+            repos::fail(&mut connection, &repo.did, &UntrustedText::of(failure), due_at).await
         };
         if let Err(error) = noted.await {
             tracing::warn!(%error, "that a repo could not be read is not stored: it is due again when its lease ends");

@@ -1,10 +1,10 @@
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 
-use super::diff::{Drift, Held, Ours, Path, Record, Theirs, compare};
+use super::diff::{Both, Drift, Held, Ours, Path, Record, compare};
 use crate::{
-    apply::{Batch, Origin},
+    apply::{Batch, Lowered, Origin},
     atproto::{Did, Tid},
     decode::{self, Item},
     model::{Collections, Commit, Event, EventBody, Operation, RecordPath},
@@ -49,19 +49,25 @@ pub async fn load_ours(connection: &mut PgConnection, collections: &Collections,
 }
 
 /// Compares, and says what is to be written: everything at the rev at which the repo was read, so that whatever the streams
-/// bring later wins, and whatever they brought before loses. What the index claims of that very rev, and wrongly, loses to the
-/// next number, which no commit has: the next is a microsecond later.
-pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) -> Repair {
-    let paths = compare(theirs, ours);
+/// bring later wins, and whatever they brought before loses. What the index holds wrongly at that very rev, or at one that the repo
+/// has not reached, is put below it first; so is a tombstone that a refused record leaves, which stands one lower.
+pub fn plan(collections: &Collections, did: &Did, both: Both<'_>) -> Repair {
+    let Both { theirs, ours, .. } = both;
+    let paths = compare(both);
     let mut batch = Batch::default();
+    let held = paths.iter().filter_map(|(path, _)| ours.paths.get(path)).map(|held| held.rev);
+    let unbeaten: BTreeSet<Tid> = held.filter(|rev| *rev >= theirs.rev).collect();
+    if !unbeaten.is_empty() {
+        let (did, revs) = (did.clone(), unbeaten.into_iter().collect());
+        batch.lowered.push(Lowered { did, revs, to: theirs.rev.before().before() });
+    }
     let mut drift = HashMap::new();
     for (path, kind) in &paths {
         // Left out while it was read because the index held it; what has purged it since knows better.
         if theirs.records.get(path).is_some_and(|record| record.bytes.is_empty()) {
             continue;
         }
-        let place = RecordPlace { did, path, rev: rev_against(ours.paths.get(path), theirs.rev) };
-        match place.item(collections, theirs.records.get(path)) {
+        match (RecordPlace { did, path, rev: theirs.rev }).item(collections, theirs.records.get(path)) {
             Item::Event(event) => {
                 *drift.entry(*kind).or_default() += 1;
                 batch.events.push(event);
@@ -73,12 +79,6 @@ pub fn plan(collections: &Collections, did: &Did, theirs: &Theirs, ours: &Ours) 
         }
     }
     Repair { batch, drift, compared: theirs.records.len() as u64, paths }
-}
-
-/// The rev at which a repair wins over what is held, and over nothing that comes after the reading.
-fn rev_against(held: Option<&Held>, read: Tid) -> Tid {
-    let next = held.filter(|held| held.rev == read).and_then(|held| Tid::from_number(held.rev.number() + 1));
-    next.unwrap_or(read)
 }
 
 /// A path of a repo, and the rev at which it is repaired.

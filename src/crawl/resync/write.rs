@@ -14,7 +14,7 @@ use crate::{
     store::{
         actors::account_checks,
         repos::{
-            self, Reading, TakenRepo,
+            self, Reading, TakenRepo, commit_chains,
             drift::{self, NewDrift},
         },
     },
@@ -150,6 +150,8 @@ impl Writer {
         drift::add(&mut transaction, &found(together), now.utc()).await?;
         let read: Vec<(&Did, bool)> = together.iter().map(|prepared| (&prepared.did, prepared.rev.is_some())).collect();
         account_checks::request_for_repos(&mut transaction, &read, now.utc()).await?;
+        let dids: Vec<&str> = together.iter().map(|prepared| prepared.did.as_str()).collect();
+        commit_chains::forget_above(&mut transaction, &dids, Tid::newest_possible(now).number()).await?;
         let readings: Vec<Reading<'_>> = together.iter().map(Prepared::reading).collect();
         repos::finish(&mut transaction, &readings).await?;
         Ok(transaction.commit().await?)
@@ -192,7 +194,8 @@ fn take_batches(together: &mut [Prepared]) -> Vec<Batch> {
     let mut batches = Vec::new();
     let mut batch = Batch::default();
     for prepared in together {
-        let Batch { events, rejects, .. } = std::mem::take(&mut prepared.repair.batch);
+        let Batch { events, rejects, lowered, .. } = std::mem::take(&mut prepared.repair.batch);
+        batch.lowered.extend(lowered);
         for event in events {
             if batch.events.len() >= EVENTS_MAX {
                 batches.push(std::mem::take(&mut batch));

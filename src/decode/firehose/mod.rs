@@ -12,15 +12,14 @@ pub use super::{
 };
 
 use super::{
-    frame::Frame,
-    operation::account_status,
+    frame::{Frame, Undelivered},
     refusal::{Fault, Refusal},
     reject::{Item, RawFormat},
     value::Value,
 };
 use crate::{
     atproto::{Did, Handle, Tid, Timestamp},
-    model::{Collections, Event, EventBody, RejectReason},
+    model::{AccountStatus, Collections, Event, EventBody, RejectReason},
 };
 use commit::Found;
 
@@ -59,7 +58,8 @@ pub fn decode_message(collections: &Collections, message: &[u8]) -> Message {
         Err(refusal) => vec![reject(refusal.into())],
     };
     let link = matches!(raw.kind(), Some("#commit" | "#sync")).then(|| Link::read(&raw)).flatten();
-    Message::Frame(Frame { position: raw.position(), time: raw.time(), items, link })
+    let undelivered = raw.commit().and_then(|commit| Undelivered::of(&items, commit.did(), commit.rev()));
+    Message::Frame(Frame { position: raw.position(), time: raw.time(), items, link, undelivered })
 }
 
 fn only(event: Event) -> Found {
@@ -76,11 +76,8 @@ fn decode_identity(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
 fn decode_account(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let did = read_did(raw)?;
     let active = raw.field("active").and_then(Value::as_boolean).ok_or_else(|| Refusal::missing("active"))?;
-    let status = match raw.field("status") {
-        None | Some(Value::Null) => None,
-        Some(Value::Text(word)) => Some(account_status(word, "status")?),
-        Some(_) => return Err(Refusal::missing("status")),
-    };
+    // `active` governs; a status that is no text is as good as none.
+    let status = raw.text("status").map(AccountStatus::parse);
     Ok(Event { did, body: EventBody::Account { active, status, at: read_time(raw)? } })
 }
 

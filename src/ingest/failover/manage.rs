@@ -12,7 +12,7 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     ingest::{IngestError, observe},
-    model::{Collection, GapReason},
+    model::{Collection, GapReason, UntrustedText},
     retry::Backoff,
     source::SourceSpec,
     store::{
@@ -195,6 +195,7 @@ impl Manager {
         let collections: Vec<&str> = score.incomplete().map(Collection::suffix).collect();
         let (names, misses) = (collections.join(", "), self.patience.misses);
         let detail = format!("it delivers, but for {misses} commits or more not what others deliver of: {names}");
+        let detail = UntrustedText::of(&detail);
         let open = async |connection: &mut PgConnection| {
             let last = last_delivered::find(connection, &source.name, &collections).await?;
             let from = last.map_or_else(End::default, |last| End {

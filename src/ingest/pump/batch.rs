@@ -9,7 +9,7 @@ use super::{
 use crate::{
     apply::{Batch, Delivered, Gap, GapChange, Origin, Quiet, Reached},
     atproto::Timestamp,
-    decode::{self, Frame, Item, RawFormat, Reject, firehose, jetstream_v1, jetstream_v2},
+    decode::{self, Frame, Item, RawFormat, Reject, Undelivered, firehose, jetstream_v1, jetstream_v2},
     ingest::{
         failover::Monitor,
         gaps::Continuities,
@@ -17,7 +17,7 @@ use crate::{
         received::{DecodedMessage, Received},
         verify::{VerifyJob, VerifyJobs},
     },
-    model::{CollectionMap, Collections, Commit, Event, EventBody, PositionKind},
+    model::{CollectionMap, Collections, Commit, Event, EventBody, GapReason, PositionKind, RejectReason},
     source::{Delivery, Dialect},
     store::gaps::End,
 };
@@ -149,7 +149,8 @@ impl BatchBuilder {
     fn take_verified(&mut self, source: usize, decoded: DecodedMessage) -> decode::Message {
         if let Some((did, rev)) = decoded.unverified {
             let source = self.sources[source].name.clone();
-            self.batch.gaps.push(Gap { source, change: GapChange::Unproven { did, rev } });
+            let change = GapChange::Repo { reason: GapReason::Proof, did, rev: Some(rev), is_ours: true };
+            self.batch.gaps.push(Gap { source, change });
         }
         decoded.message
     }
@@ -169,8 +170,13 @@ impl BatchBuilder {
         }
     }
 
-    fn add_frame(&mut self, frame: Frame, provenance: &Provenance) {
+    fn add_frame(&mut self, mut frame: Frame, provenance: &Provenance) {
         let source = self.sources[provenance.source].clone();
+        self.refuse_future(&mut frame, provenance);
+        self.batch.gaps.extend(frame.undelivered.take().map(|Undelivered { did, rev, is_ours }| {
+            let change = GapChange::Repo { reason: GapReason::Undelivered, did, rev, is_ours };
+            Gap { source: source.name.clone(), change }
+        }));
         let mut ours = Ours::default();
         let mut is_legible = true;
         self.batch.links.extend(frame.link.map(|link| (source.name.clone(), link)));
@@ -188,7 +194,7 @@ impl BatchBuilder {
                     self.provenance.push(Provenance { position: frame.position, ..provenance.clone() });
                 }
                 Item::Reject(reject) => {
-                    is_legible &= reject.path.is_some() || reject.reason.is_about_proof();
+                    is_legible &= reject.path.is_some() || reject.reason.is_about_whole_commit();
                     self.add_reject(*reject, frame.position, provenance);
                 }
             }
@@ -196,6 +202,19 @@ impl BatchBuilder {
         // A message that can't be read does not say where we are either: a number out of it may be any.
         if let (Some(kind), Some(value), true) = (source.kind, frame.position, is_legible) {
             self.advance(provenance.source, kind, Message { value, time: frame.time, ours });
+        }
+    }
+
+    /// A greater rev wins for ever, so that one from the future would pin what it names. Nothing of such a frame is taken.
+    fn refuse_future(&self, frame: &mut Frame, provenance: &Provenance) {
+        let Some((did, rev)) = frame.rev().filter(|(_, rev)| rev.is_from_future(self.now)) else { return };
+        let is_ours = frame.items.iter().any(Item::is_about_record);
+        let undelivered = Undelivered { did: did.clone(), rev: Some(rev), is_ours };
+        let detail = format!("the rev {rev} of {did} is of {}, which is in the future", rev.time());
+        (frame.link, frame.undelivered) = (None, Some(undelivered));
+        if !frame.items.is_empty() {
+            let reject = Reject::of_message(RejectReason::FutureRev, detail, provenance.format, &provenance.message);
+            frame.items = vec![Item::Reject(Box::new(reject))];
         }
     }
 

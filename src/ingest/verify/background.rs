@@ -102,7 +102,7 @@ impl VerifyContext {
     }
 
     async fn mark(&self, job: &VerifyJob) -> sqlx::Result<()> {
-        let broken = NewBreak { source: &job.source, did: &job.did, from: None, to: job.rev };
+        let broken = NewBreak { source: &job.source, did: &job.did, from: None, to: Some(job.rev), is_ours: true };
         let mut connection = self.pool.acquire().await?;
         let opened = gaps::open_repos(&mut connection, GapReason::Proof, &[broken], self.clock.now().utc()).await?;
         counter!("plyr_gaps_opened_total", "reason" => GapReason::Proof.as_str()).increment(opened.into());

@@ -18,7 +18,7 @@ use crate::{
         IngestError,
         received::{DecodedMessage, Received},
     },
-    model::{Collections, RejectReason},
+    model::Collections,
     retry,
     source::{Delivery, Dialect},
     store::is_unavailable,
@@ -101,7 +101,7 @@ impl CommitVerifier {
             let Some((reason, detail)) = outcome.refusal() else { continue };
             let (did, rev) = (&commit.0, commit.1);
             tracing::warn!(%did, %rev, reason = reason.as_str(), detail, "a commit is rejected: resync of its repo");
-            decoded[at].reject(whole_message(&delivery.messages[at], reason, detail));
+            decoded[at].reject(Reject::of_message(reason, detail, RawFormat::Firehose, &delivery.messages[at]));
             decoded[at].unverified = Some(commit);
         }
         Received { delivery, decoded }
@@ -166,20 +166,8 @@ impl DecodedMessage {
     /// Leaves of a frame only its position in the stream, and the reject.
     fn reject(&mut self, reject: Reject) {
         if let decode::Message::Frame(frame) = &mut self.message {
-            (frame.items, frame.link) = (vec![Item::Reject(Box::new(reject))], None);
+            // A reject of the whole message, and of no record: what is not verified hides nothing.
+            (frame.items, frame.link, frame.undelivered) = (vec![Item::Reject(Box::new(reject))], None, None);
         }
-    }
-}
-
-/// A reject of the whole message, and of no record: what is not verified hides nothing.
-fn whole_message(message: &Bytes, reason: RejectReason, detail: String) -> Reject {
-    Reject {
-        reason,
-        field: None,
-        detail,
-        path: None,
-        raw_format: RawFormat::Firehose,
-        raw: message[..message.len().min(Reject::RAW_MAX)].to_vec(),
-        raw_length: message.len(),
     }
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     atproto::{Cid, Did, Timestamp},
-    model::ActorId,
+    model::{ActorId, UntrustedText},
     store::LeaseTimes,
 };
 
@@ -39,7 +39,7 @@ pub struct Postponed {
 #[derive(Debug)]
 pub struct ProfileFailure {
     /// Why.
-    pub detail: String,
+    pub detail: UntrustedText,
     /// When to try again.
     pub due_at: Timestamp,
 }
@@ -78,7 +78,7 @@ pub struct ProfileAnswer<'a> {
     /// The server that has it.
     pub host: String,
     /// Why the record is not taken.
-    pub detail: Option<String>,
+    pub detail: Option<UntrustedText>,
     /// When it was asked for.
     pub asked_at: Timestamp,
     /// When to ask again.
@@ -186,7 +186,7 @@ pub async fn write_answer(
         answer.avatar.map(Cid::to_bytes),
         answer.host,
         answer.outcome.as_str(),
-        answer.detail,
+        answer.detail.as_ref().map(UntrustedText::as_str),
         answer.asked_at.utc(),
         answer.due_at.utc()
     )
@@ -204,7 +204,7 @@ pub async fn write_failure(
     sqlx::query!(
         "UPDATE bluesky_profiles SET tries = tries + 1, detail = $2, due_at = $3 WHERE actor_id = $1",
         actor_id.number(),
-        failure.detail,
+        failure.detail.as_str(),
         failure.due_at.utc()
     )
     .execute(connection)

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     atproto::{Did, Handle, Timestamp},
+    model::UntrustedText,
     store::LeaseTimes,
 };
 
@@ -236,7 +237,7 @@ pub struct IdentityFailure<'a> {
     /// In one word.
     pub failure: &'a str,
     /// In one sentence.
-    pub detail: &'a str,
+    pub detail: &'a UntrustedText,
     /// When it failed.
     pub failed_at: DateTime<Utc>,
     /// When to try again.
@@ -254,7 +255,7 @@ pub async fn write_failure(
         ON CONFLICT (did) DO UPDATE SET failure = $2, detail = $3, failed_at = $4, tries = i.tries + 1, due_at = $5",
         did.as_str(),
         failure.failure,
-        failure.detail,
+        failure.detail.as_str(),
         failure.failed_at,
         failure.due_at
     )

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use super::words::{By, End, State};
 use crate::{
     atproto::{Did, Tid, Timestamp},
-    model::{GapReason, PositionKind},
+    model::{GapReason, PositionKind, UntrustedText},
 };
 
 /// A gap in an upstream, to open or to widen.
@@ -22,8 +22,8 @@ pub struct NewGap<'a> {
     pub from: End,
     /// The first that came after; an unknown time while nothing has come.
     pub to: End,
-    /// For the operator, in one sentence; without U+0000.
-    pub detail: &'a str,
+    /// For the operator, in one sentence.
+    pub detail: &'a UntrustedText,
 }
 
 /// Opens a gap, or widens the one of this source and reason that is not closed. Answers whether it is a new one.
@@ -53,7 +53,7 @@ pub async fn open(connection: &mut PgConnection, gap: NewGap<'_>, now: DateTime<
         gap.to.value,
         gap.from.utc(),
         gap.to.utc(),
-        gap.detail,
+        gap.detail.as_str(),
         now
     )
     .fetch_one(connection)
@@ -150,8 +150,10 @@ pub struct NewBreak<'a> {
     pub did: &'a Did,
     /// The last commit before that is in order, where that is known.
     pub from: Option<Tid>,
-    /// The commit.
-    pub to: Tid,
+    /// The commit, where its rev is known.
+    pub to: Option<Tid>,
+    /// Whether our collections are known to be concerned; otherwise a repo of an actor that we do not know is left alone.
+    pub is_ours: bool,
 }
 
 /// Opens a gap for each repo, or widens the one that is not closed. Answers how many are new. Each repo is named once.
@@ -169,15 +171,19 @@ pub async fn open_repos(
     let from: Vec<Option<i64>> = breaks.iter().map(|it| it.from.map(Tid::number)).collect();
     let detail = match reason {
         GapReason::Proof => "a commit is not proven to be its owner's",
+        GapReason::Undelivered => "a commit did not come as its owner wrote it",
         _ => "a commit does not follow on the one before it",
     };
-    let to: Vec<i64> = breaks.iter().map(|it| it.to.number()).collect();
+    let to: Vec<Option<i64>> = breaks.iter().map(|it| it.to.map(Tid::number)).collect();
+    let are_ours: Vec<bool> = breaks.iter().map(|it| it.is_ours).collect();
     let opened = sqlx::query_scalar!(
         r#"WITH opened AS (
             INSERT INTO gaps AS g (source, reason, did, kind, from_value, to_value, detail, opened_at)
             SELECT b.*, $6, $5
             FROM (SELECT source, $7::text, did, 'rev', from_value, to_value
-                FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS u (source, did, from_value, to_value)) b
+                FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $8::boolean[])
+                    AS u (source, did, from_value, to_value, is_ours)
+                WHERE u.is_ours OR EXISTS (SELECT FROM actors a WHERE a.did = u.did)) b
             ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
                 source = EXCLUDED.source, to_value = EXCLUDED.to_value, state = 'open'
             RETURNING xmax::text = '0' AS is_new
@@ -185,10 +191,11 @@ pub async fn open_repos(
         &sources as &[&str],
         &dids as &[&str],
         &from as &[Option<i64>],
-        &to,
+        &to as &[Option<i64>],
         now,
         detail,
-        reason.as_str()
+        reason.as_str(),
+        &are_ours
     )
     .fetch_one(connection)
     .await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::held::RepoUpTo;
+use super::held::{ChangedRevs, RepoUpTo};
 use crate::{
     atproto::Tid,
     model::{ActorId, TrackId},
@@ -80,6 +80,17 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
         .bind(actor_id.number())
         .fetch_one(connection)
         .await
+}
+
+/// Puts rows to a lower rev.
+pub(super) async fn lower_revs(connection: &mut PgConnection, change: ChangedRevs<'_>) -> sqlx::Result<()> {
+    sqlx::query("UPDATE comments SET rev = $3 WHERE actor_id = $1 AND rev = ANY ($2)")
+        .bind(change.actor_id.number())
+        .bind(change.revs)
+        .bind(change.to.number())
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Removes at most `rows_max` rows of one repo. Answers how many there were.

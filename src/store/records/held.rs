@@ -60,3 +60,14 @@ pub struct RepoUpTo {
     /// The last rev that is meant.
     pub rev: Tid,
 }
+
+/// Rows of a repo that stand at some revs, and the one that they get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ChangedRevs<'a> {
+    /// Whose.
+    pub actor_id: ActorId,
+    /// Where they stand.
+    pub revs: &'a [i64],
+    /// Where they go.
+    pub to: Tid,
+}

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::held::RepoUpTo;
+use super::held::{ChangedRevs, RepoUpTo};
 use crate::{atproto::Tid, model::ActorId, store::Written};
 
 /// One path and what it comes to.
@@ -110,6 +110,19 @@ pub(super) const HELD: &str = "SELECT rkey, NULL::text, rev, NULL::bigint, cid F
 /// The greatest rev that the index holds of one repo.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!("SELECT max(rev) FROM lists WHERE actor_id = $1", actor_id.number()).fetch_one(connection).await
+}
+
+/// Puts rows to a lower rev.
+pub(super) async fn lower_revs(connection: &mut PgConnection, change: ChangedRevs<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE lists SET rev = $3 WHERE actor_id = $1 AND rev = ANY ($2)",
+        change.actor_id.number(),
+        change.revs,
+        change.to.number()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Removes at most `rows_max` rows of one repo. Answers how many there were.

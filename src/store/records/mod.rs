@@ -23,7 +23,7 @@ use crate::{
     atproto::{Did, Tid},
     model::{ActorId, Collection, CollectionMap},
 };
-use held::HeldRow;
+use held::{ChangedRevs, HeldRow};
 
 /// All that the index holds of one repo, live or tombstone, in one statement: an audit asks it of every repo. It is put together, so
 /// that it is checked by the tests alone.
@@ -65,6 +65,25 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
         });
     }
     Ok(newest.and_then(Tid::from_number))
+}
+
+/// Puts the rows of one repo that stand at these revs to a lower one, so that what the repo holds can be written over them.
+pub async fn lower_revs(connection: &mut PgConnection, did: &Did, revs: &[Tid], to: Tid) -> sqlx::Result<()> {
+    let actor_id = sqlx::query_scalar!("SELECT id FROM actors WHERE did = $1", did.as_str());
+    let Some(actor_id) = actor_id.fetch_optional(&mut *connection).await? else { return Ok(()) };
+    let revs: Vec<i64> = revs.iter().map(|rev| rev.number()).collect();
+    for collection in Collection::ALL {
+        let change = ChangedRevs { actor_id: actor_id.into(), revs: &revs, to };
+        match collection {
+            Collection::Like => likes::lower_revs(connection, change).await?,
+            Collection::List => lists::lower_revs(connection, change).await?,
+            Collection::Track => tracks::lower_revs(connection, change).await?,
+            Collection::Profile => profiles::lower_revs(connection, change).await?,
+            #[cfg(feature = "fifth-collection")]
+            Collection::Comment => comments::lower_revs(connection, change).await?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes at most `rows_max` rows of one repo up to a rev. Answers whether there may be more of them.

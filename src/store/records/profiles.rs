@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 
-use super::held::RepoUpTo;
+use super::held::{ChangedRevs, RepoUpTo};
 use crate::{model::ActorId, store::Written};
 
 /// A profile's record, or, where `cid` is none, the news that it is gone. Fields as in the table.
@@ -77,6 +77,19 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
     sqlx::query_scalar!("SELECT max(rev) FROM profiles WHERE actor_id = $1", actor_id.number())
         .fetch_one(connection)
         .await
+}
+
+/// Puts rows to a lower rev.
+pub(super) async fn lower_revs(connection: &mut PgConnection, change: ChangedRevs<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE profiles SET rev = $3 WHERE actor_id = $1 AND rev = ANY ($2)",
+        change.actor_id.number(),
+        change.revs,
+        change.to.number()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Removes the row of one repo. Answers how many there were.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, types::Json};
 
-use super::held::RepoUpTo;
+use super::held::{ChangedRevs, RepoUpTo};
 use crate::{
     atproto::Tid,
     model::{ActorId, TrackId},
@@ -183,6 +183,19 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
     sqlx::query_scalar!("SELECT max(rev) FROM tracks WHERE artist_id = $1", actor_id.number())
         .fetch_one(connection)
         .await
+}
+
+/// Puts rows to a lower rev.
+pub(super) async fn lower_revs(connection: &mut PgConnection, change: ChangedRevs<'_>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "UPDATE tracks SET rev = $3 WHERE artist_id = $1 AND rev = ANY ($2)",
+        change.actor_id.number(),
+        change.revs,
+        change.to.number()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Removes the records of at most `rows_max` tracks of one repo. Answers how many there were.

@@ -1,11 +1,12 @@
 //! Rejects: what was refused, why, and the bytes to try again with.
 
-use std::borrow::Cow;
-
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::atproto::{Cid, Did};
+use crate::{
+    atproto::{Cid, Did},
+    model::{RejectReason, UntrustedText},
+};
 
 /// A reject to store. Fields as in the table.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ pub struct NewReject<'a> {
     pub kind: Option<&'a str>,
     pub position: Option<i64>,
     pub reason: &'a str,
-    pub field: Option<Cow<'a, str>>,
-    pub detail: Cow<'a, str>,
+    pub field: Option<UntrustedText>,
+    pub detail: UntrustedText,
     pub did: Option<&'a str>,
     pub collection: Option<&'a str>,
     pub rkey: Option<&'a str>,
@@ -41,8 +42,8 @@ pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: D
         reject.kind,
         reject.position,
         reject.reason,
-        reject.field.as_deref(),
-        &reject.detail,
+        reject.field.as_ref().map(UntrustedText::as_str),
+        reject.detail.as_str(),
         reject.did,
         reject.collection,
         reject.rkey,
@@ -113,12 +114,15 @@ pub struct RefusedRecord {
     pub cid: Cid,
 }
 
-/// The records of one repo that were refused.
+/// The records of one repo that were refused because of what they hold: their versions need not be read again.
 pub async fn list_refused(connection: &mut PgConnection, did: &Did) -> sqlx::Result<Vec<RefusedRecord>> {
+    let reasons = RejectReason::ALL.iter().filter(|reason| !reason.is_of_delivery()).map(|reason| reason.as_str());
+    let reasons: Vec<&str> = reasons.collect();
     let rows = sqlx::query!(
         r#"SELECT collection AS "collection!", rkey AS "rkey!", cid AS "cid!" FROM rejects
-        WHERE did = $1 AND collection IS NOT NULL AND rkey IS NOT NULL AND cid IS NOT NULL"#,
-        did.as_str()
+        WHERE did = $1 AND reason = ANY ($2) AND collection IS NOT NULL AND rkey IS NOT NULL AND cid IS NOT NULL"#,
+        did.as_str(),
+        &reasons as &[&str]
     )
     .fetch_all(connection)
     .await?;

@@ -70,3 +70,15 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
     .await?;
     Ok(breaks.into_iter().map(|row| Break { place: crate::store::place(row.place), before: row.before }).collect())
 }
+
+/// Forgets the newest commit of repos where it is above a rev that none has yet: no later one would follow on it.
+pub async fn forget_above(connection: &mut PgConnection, dids: &[&str], rev: i64) -> sqlx::Result<()> {
+    sqlx::query!(
+        "DELETE FROM commit_chains c USING actors a WHERE a.did = ANY ($1) AND c.actor_id = a.id AND c.rev > $2",
+        dids as &[&str],
+        rev
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     atproto::{Did, Tid},
-    model::ResyncCause,
+    model::{ResyncCause, UntrustedText},
     store::{LeaseTimes, stored::stored_did},
 };
 
@@ -231,12 +231,17 @@ pub async fn finish(connection: &mut PgConnection, readings: &[Reading<'_>]) -> 
 }
 
 /// Notes that a repo could not be read, why, and when to try again. The index keeps what it has.
-pub async fn fail(connection: &mut PgConnection, did: &Did, error: &str, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+pub async fn fail(
+    connection: &mut PgConnection,
+    did: &Did,
+    error: &UntrustedText,
+    due_at: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "UPDATE repos SET state = 'failed', leased_until = NULL, tries = tries + 1, error = $2, due_at = $3
         WHERE did = $1",
         did.as_str(),
-        error,
+        error.as_str(),
         due_at
     )
     .execute(connection)

@@ -4,16 +4,17 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::lease::Token;
+use crate::model::UntrustedText;
 
 /// The state of a source's connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionState<'a> {
     /// The source's name.
     pub source: &'a str,
     /// `starting`, `paused`, `connected`, `waiting` or `refused`.
     pub state: &'a str,
     /// Why it waits or was refused.
-    pub reason: Option<&'a str>,
+    pub reason: Option<UntrustedText>,
     /// Since when it is in this state.
     pub changed_at: DateTime<Utc>,
     /// The heartbeat of the index that follows it.
@@ -29,7 +30,7 @@ pub async fn write(connection: &mut PgConnection, token: Token, new: ConnectionS
             changed_at = EXCLUDED.changed_at, alive_at = EXCLUDED.alive_at",
         new.source,
         new.state,
-        new.reason,
+        new.reason.as_ref().map(UntrustedText::as_str),
         new.changed_at,
         new.alive_at,
         token.0

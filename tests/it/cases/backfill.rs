@@ -101,6 +101,16 @@ async fn b7_a_real_network_is_found_read_and_read_again() {
     Truth::read(&accounts, &BTreeSet::new()).await.assert_shown_by(&program).await;
 }
 
+/// What a stream that lost a delete, a create and an update has left.
+const LOST: [&str; 3] = [
+    "UPDATE likes SET subject_id = NULL, subject_cid_id = NULL, sort_at = NULL, created_at = NULL, cid = NULL, rev = rev - 5
+        WHERE (actor_id, rkey) = (SELECT actor_id, rkey FROM likes ORDER BY 1, 2 LIMIT 1)",
+    "INSERT INTO likes SELECT actor_id, rkey - 999, rev - 5, indexed_at, subject_id, subject_cid_id, sort_at, created_at, cid
+        FROM likes WHERE subject_id IS NOT NULL ORDER BY actor_id DESC, rkey LIMIT 1",
+    "UPDATE tracks SET title = 'An old title', cid = decode('01711220' || repeat('ab', 32), 'hex'), rev = rev - 5
+        WHERE id = (SELECT min(id) FROM tracks WHERE title IS NOT NULL)",
+];
+
 #[tokio::test]
 async fn b5_missing_extra_and_differing_are_found_and_mended() {
     let (network, database) = (Network::start().await, fresh().await);
@@ -109,16 +119,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
     said(&settings, &["backfill", "--discover"]);
     let whole = dump::state(&database.pool).await;
 
-    // A stream that lost a delete, a create and an update has left the index like this.
-    let lost = [
-        "UPDATE likes SET subject_id = NULL, subject_cid_id = NULL, sort_at = NULL, created_at = NULL, cid = NULL, rev = rev - 5
-            WHERE (actor_id, rkey) = (SELECT actor_id, rkey FROM likes ORDER BY 1, 2 LIMIT 1)",
-        "INSERT INTO likes SELECT actor_id, rkey - 999, rev - 5, indexed_at, subject_id, subject_cid_id, sort_at, created_at, cid
-            FROM likes WHERE subject_id IS NOT NULL ORDER BY actor_id DESC, rkey LIMIT 1",
-        "UPDATE tracks SET title = 'An old title', cid = decode('01711220' || repeat('ab', 32), 'hex'), rev = rev - 5
-            WHERE id = (SELECT min(id) FROM tracks WHERE title IS NOT NULL)",
-    ];
-    for statement in lost {
+    for statement in LOST {
         let done = sqlx::query(statement).execute(&database.pool).await.expect("a statement");
         assert_eq!(done.rows_affected(), 1, "{statement}");
     }
@@ -148,7 +149,7 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
     let (silent, code) = said(&settings, &["reconcile", "--dry-run"]);
     assert_eq!(code, 0, "{silent}");
     // The same once more, claimed of the very rev at which the repos still are.
-    for statement in lost {
+    for statement in LOST {
         let statement = statement.replace("rev - 5", "rev").replace("999", "998");
         let done = sqlx::query(AssertSqlSafe(statement)).execute(&database.pool).await.expect("a statement");
         assert_eq!(done.rows_affected(), 1);
@@ -158,6 +159,51 @@ async fn b5_missing_extra_and_differing_are_found_and_mended() {
     let (silent, code) = said(&settings, &["reconcile"]);
     assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&silent, kind)), [0, 0, 0], "{silent}");
     assert_eq!((code, dump::miscounted(&database.pool).await), (0, Vec::new()));
+    drop(accounts);
+}
+
+/// A rev that the repo has not reached is none of the repo as it is: its host was restored from a backup (F6), or the rev is one of the future that was
+/// stored before such revs were refused (H5). What stands at one would win over all that the owner writes.
+#[tokio::test]
+async fn h5_f6_what_stands_above_the_head_of_its_repo_is_mended() {
+    let (network, database) = (Network::start().await, fresh().await);
+    let accounts = make_accounts(&network, 2).await;
+    let settings = of_network(&database, &network);
+    said(&settings, &["backfill", "--discover"]);
+    let whole = dump::state(&database.pool).await;
+    for (above, shift) in [("rev + 40000000000", "997"), ("5120000000000000000", "996")] {
+        for statement in LOST {
+            let done = sqlx::query(AssertSqlSafe(statement.replace("rev - 5", above).replace("999", shift)))
+                .execute(&database.pool)
+                .await;
+            assert_eq!(done.expect("a statement").rows_affected(), 1, "{statement}");
+        }
+        let agreeing = "UPDATE likes SET rev = ABOVE WHERE (actor_id, rkey) =
+            (SELECT actor_id, rkey FROM likes WHERE subject_id IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1)";
+        sqlx::query(AssertSqlSafe(agreeing.replace("ABOVE", above)))
+            .execute(&database.pool)
+            .await
+            .expect("a statement");
+        sqlx::query("INSERT INTO commit_chains (actor_id, rev) SELECT id, 5120000000000000000 FROM actors ON CONFLICT DO NOTHING")
+            .execute(&database.pool)
+            .await
+            .expect("a statement");
+
+        let (mended, code) = said(&settings, &["reconcile"]);
+        assert_eq!(code, 0, "{mended}");
+        assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&mended, kind)), [0, 1, 3], "{above}: {mended}");
+        let after = dump::state(&database.pool).await;
+        assert_eq!(differences(&live_only(whole.clone()), &live_only(after)), Vec::<String>::new(), "{above}");
+        let (silent, _) = said(&settings, &["reconcile"]);
+        assert_eq!(["missing", "extra", "differing"].map(|kind| figure(&silent, kind)), [0, 0, 0], "{silent}");
+        let pinned = "SELECT count(*) FROM (SELECT rev FROM likes UNION ALL SELECT rev FROM tracks UNION ALL SELECT rev FROM commit_chains) r
+            WHERE rev > 4000000000000000000";
+        assert_eq!(
+            sqlx::query_scalar::<_, i64>(pinned).fetch_one(&database.pool).await.expect("a count"),
+            0,
+            "{above}"
+        );
+    }
     drop(accounts);
 }
 

@@ -3,6 +3,7 @@
 mod accounts;
 pub mod backfill;
 mod crash;
+mod delivery;
 mod gaps;
 mod jetstream_v2;
 mod lease;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use plyr_likes_sim::{
     fault::When,
     model::differences,
-    reads::{ReadFault, ReadPlan},
+    reads::{OddAnswer, ReadFault, ReadPlan},
     sim::{HostOptions, Options, Sim},
     world::{Mix, Shape},
 };
@@ -43,6 +43,35 @@ async fn b3_a_repo_that_never_rests_is_read_as_a_whole() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(wrong(&sim, &database).await, "");
     assert!(sim.fired()["read move"] >= 24, "{:?}", sim.fired());
+}
+
+/// One odd item, or one method that a host refuses, does not cost the repo: what can't be listed is read as a whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f3_f4_f7_what_is_odd_in_an_answer_costs_no_repo() {
+    let refusal = |status| ReadFault::Status { status, retry_after: None };
+    for (on, fault) in [
+        ("listRecords", ReadFault::Odd(OddAnswer::EmptyCursor)),
+        ("listRecords", ReadFault::Odd(OddAnswer::NullList)),
+        ("listRecords", ReadFault::Odd(OddAnswer::NoValue)),
+        ("listRecords", ReadFault::Odd(OddAnswer::OddItem)),
+        ("listRecords", refusal(400)),
+        ("listRecords", refusal(500)),
+        ("getLatestCommit", refusal(501)),
+        ("listReposByCollection", ReadFault::Odd(OddAnswer::EmptyCursor)),
+        ("listReposByCollection", ReadFault::Odd(OddAnswer::OddItem)),
+        ("/did:plc:", ReadFault::Odd(OddAnswer::OddDocument)),
+    ] {
+        println!("{fault:?} of {on}");
+        let (name, reads) = (fault.name(), ReadPlan::default().with(on, When::Every(1), fault));
+        let (sim, database) = (a_world(1, Mix::LIFE, &reads).await, fresh().await);
+        let (text, code) = said(&of_sim(&database, &sim), &["backfill", "--discover"]);
+        assert_eq!(code, 0, "{text}");
+        assert_eq!(wrong(&sim, &database).await, "");
+        assert!(sim.fired()[&name] > 0, "{:?}", sim.fired());
+        let is_shown =
+            "SELECT bool_and(signing_key IS NOT NULL AND handle IS NOT NULL) FROM identities WHERE failure IS NULL";
+        assert!(sqlx::query_scalar::<_, bool>(is_shown).fetch_one(&database.pool).await.expect("identities"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

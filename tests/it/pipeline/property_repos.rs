@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use plyr_likes::{
     apply::Decision,
     atproto::{Cid, Did, RecordKey, Tid},
-    crawl::resync::{Ours, Record, Theirs},
+    crawl::resync::{Both, Ours, Record, Theirs},
     decode::RawFormat,
     model::Collections,
 };
@@ -72,6 +72,7 @@ struct Reading {
     did: Did,
     theirs: Option<Theirs>,
     ours: Ours,
+    earlier: Ours,
 }
 
 struct Run<'l> {
@@ -117,12 +118,15 @@ impl Run<'_> {
         let theirs = theirs(&self.accounts.repo(did, at_us), random);
         let did = Did::parse(did).expect("a DID");
         let ours = self.world.ours(&did).await;
-        Reading { did, theirs, ours }
+        // Of a read that began long ago it is not known what the index held by then.
+        let is_of_now = at_us >= self.world.now();
+        let earlier = if is_of_now { self.world.ours(&did).await } else { Ours::default() };
+        Reading { did, theirs, ours, earlier }
     }
 
-    async fn finish(&mut self, Reading { did, theirs, ours }: Reading) -> usize {
+    async fn finish(&mut self, Reading { did, theirs, ours, earlier }: Reading) -> usize {
         let mended = match &theirs {
-            Some(theirs) => self.world.repair(&did, theirs, &ours).await,
+            Some(theirs) => self.world.repair(&did, Both { theirs, ours: &ours, earlier: &earlier }).await,
             None => 0,
         };
         self.world.note_given(&did, theirs.is_some()).await;

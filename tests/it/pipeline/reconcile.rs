@@ -1,12 +1,16 @@
 //! A repo read and compared: what counts as read, what as a difference, and what is written of it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use plyr_likes::{
+    apply::Lowered,
     atproto::{Cid, Did, RecordKey, Tid},
-    crawl::resync::{Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
+    crawl::resync::{Both, Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
     decode::RawFormat,
-    model::{Collection, Collections, EventBody},
+    model::{Collection, Collections, Event, EventBody},
     pds::{HostUrl, Server},
 };
 use serde_json::{Value, json};
@@ -61,24 +65,54 @@ fn ours(held: &[(usize, Tid, Option<u8>)]) -> Ours {
     Ours { paths: rows.collect(), ..Ours::default() }
 }
 
+/// What the index holds came after the repo was read, or may have.
+fn after<'a>(theirs: &'a Theirs, ours: &'a Ours) -> Both<'a> {
+    static NOTHING: LazyLock<Ours> = LazyLock::new(Ours::default);
+    Both { theirs, ours, earlier: &NOTHING }
+}
+
+fn compare_after(theirs: &Theirs, ours: &Ours) -> Vec<(Path, Drift)> {
+    compare(after(theirs, ours))
+}
+
+/// A rev that the index held before the head was asked for, and that the repo has not reached, is none of the repo as it is: a host that was
+/// restored from a backup, or a rev of next year. What came meanwhile is not meant, nor what changed meanwhile.
+#[test]
+fn h5_a_rev_above_the_head_is_drift_if_it_was_there_before() {
+    let read = theirs(rev(10), &[(0, 1)]);
+    let held = ours(&[(0, rev(12), Some(1)), (1, rev(11), Some(2)), (2, rev(12), None)]);
+    let found = compare(Both { theirs: &read, ours: &held, earlier: &held });
+    assert_eq!(found, [(path(0), Drift::Differing), (path(1), Drift::Extra), (path(2), Drift::Extra)]);
+    let repair = plan(&collections(), &did(), Both { theirs: &read, ours: &held, earlier: &held });
+    let lowered = Lowered { did: did(), revs: vec![rev(11), rev(12)], to: rev(8) };
+    assert_eq!(repair.batch.lowered, [lowered]);
+    assert!(repair.batch.events.iter().all(|event| event.rev() == Some(rev(10))) && repair.batch.events.len() == 3);
+
+    let before = ours(&[(0, rev(3), Some(1)), (1, rev(3), Some(2))]);
+    assert_eq!(compare(Both { theirs: &read, ours: &held, earlier: &before }), []);
+    let repair = plan(&collections(), &did(), Both { theirs: &read, ours: &held, earlier: &before });
+    assert_eq!((repair.batch.lowered, repair.batch.events.len()), (Vec::new(), 0));
+}
+
 #[test]
 fn b5_each_way_to_differ() {
-    let found = compare(&theirs(rev(10), &[(0, 1), (1, 2)]), &ours(&[(1, rev(3), Some(9)), (2, rev(4), Some(3))]));
+    let found =
+        compare_after(&theirs(rev(10), &[(0, 1), (1, 2)]), &ours(&[(1, rev(3), Some(9)), (2, rev(4), Some(3))]));
     assert_eq!(found, [(path(0), Drift::Missing), (path(1), Drift::Differing), (path(2), Drift::Extra)]);
     let same = ours(&[(0, rev(3), Some(1)), (1, rev(10), Some(2)), (2, rev(4), None)]);
-    assert_eq!(compare(&theirs(rev(10), &[(0, 1), (1, 2)]), &same), []);
+    assert_eq!(compare_after(&theirs(rev(10), &[(0, 1), (1, 2)]), &same), []);
     let gone = ours(&[(0, rev(3), None)]);
-    assert_eq!(compare(&theirs(rev(10), &[(0, 1)]), &gone), [(path(0), Drift::Missing)]);
+    assert_eq!(compare_after(&theirs(rev(10), &[(0, 1)]), &gone), [(path(0), Drift::Missing)]);
 }
 
 /// Rev 10 was read. Meanwhile a stream has brought rev 11: a create, an update and a delete.
 #[test]
 fn b1_what_came_after_the_reading_is_no_difference() {
     let since = ours(&[(0, rev(11), Some(1)), (1, rev(11), Some(9)), (2, rev(11), None)]);
-    assert_eq!(compare(&theirs(rev(10), &[(1, 2), (2, 3)]), &since), []);
+    assert_eq!(compare_after(&theirs(rev(10), &[(1, 2), (2, 3)]), &since), []);
     // The same at the rev of the reading is what the reading says.
     let with_it = ours(&[(0, rev(10), Some(1)), (1, rev(10), Some(9)), (2, rev(10), None)]);
-    let found = compare(&theirs(rev(10), &[(1, 2), (2, 3)]), &with_it);
+    let found = compare_after(&theirs(rev(10), &[(1, 2), (2, 3)]), &with_it);
     assert_eq!(found, [(path(0), Drift::Extra), (path(1), Drift::Differing), (path(2), Drift::Missing)]);
 }
 
@@ -88,15 +122,15 @@ fn b5_what_is_kept_as_a_reject_is_not_missing() {
     let repo = theirs(rev(10), &[(0, 1), (1, 2)]);
     let mut held = ours(&[(0, rev(3), None)]);
     held.refused.extend([(path(0), version(1)), (path(1), version(2))]);
-    assert_eq!(compare(&repo, &held), []);
+    assert_eq!(compare_after(&repo, &held), []);
     // Another version of it is.
-    assert_eq!(compare(&theirs(rev(11), &[(0, 7)]), &held), [(path(0), Drift::Missing)]);
+    assert_eq!(compare_after(&theirs(rev(11), &[(0, 7)]), &held), [(path(0), Drift::Missing)]);
 }
 
 #[test]
 fn b5_what_differs_is_written_at_the_rev_of_the_reading() {
     let (read, held) = (theirs(rev(10), &[(0, 1)]), ours(&[(1, rev(3), Some(9))]));
-    let repair = plan(&collections(), &did(), &read, &held);
+    let repair = plan(&collections(), &did(), after(&read, &held));
     let revs: Vec<Tid> = repair
         .batch
         .events
@@ -114,15 +148,11 @@ fn b5_what_differs_is_written_at_the_rev_of_the_reading() {
 #[test]
 fn b5_what_is_held_wrongly_at_the_rev_of_the_reading_loses() {
     let (read, held) = (theirs(rev(10), &[(0, 1)]), ours(&[(0, rev(10), Some(9)), (1, rev(10), Some(9))]));
-    let repair = plan(&collections(), &did(), &read, &held);
-    let revs = repair.batch.events.iter().map(|event| match &event.body {
-        EventBody::Commit(commit) => commit.rev,
-        other => panic!("no commit: {other:?}"),
-    });
+    let repair = plan(&collections(), &did(), after(&read, &held));
+    assert_eq!(repair.batch.lowered, [Lowered { did: did(), revs: vec![rev(10)], to: rev(8) }]);
+    let revs = repair.batch.events.iter().filter_map(Event::rev);
     let revs_of_rejects = repair.batch.rejects.iter().filter_map(|(_, reject)| Some(reject.path.as_ref()?.rev));
-    let revs: Vec<Tid> = revs.chain(revs_of_rejects).collect();
-    assert_eq!(revs.len(), 2, "{:?}", repair.paths);
-    assert!(revs.iter().all(|at| *at > rev(10) && at.time() == rev(10).time()), "{revs:?}");
+    assert_eq!(revs.chain(revs_of_rejects).collect::<Vec<Tid>>(), [rev(10); 2], "{:?}", repair.paths);
 }
 
 /// A PDS that has one like, at the revs that it names one after the other, and these other records.

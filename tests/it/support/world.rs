@@ -12,7 +12,7 @@ use plyr_likes::{
     apply::{Applied, Applier, Batch, Gap, GapChange, Origin, Reached},
     atproto::{Did, Timestamp},
     clock::Clock,
-    crawl::resync::{Ours, Theirs, load_ours, plan},
+    crawl::resync::{Both, Ours, load_ours, plan},
     decode::{Frame, Item, firehose, jetstream_v1},
     model::{Collections, EventBody, PositionKind},
 };
@@ -177,8 +177,8 @@ impl World {
     }
 
     /// Mends the index by a read of a repo, compared with what was loaded before it. Returns how many paths differed.
-    pub async fn repair(&mut self, did: &Did, theirs: &Theirs, ours: &Ours) -> usize {
-        let repair = plan(&self.collections, did, theirs, ours);
+    pub async fn repair(&mut self, did: &Did, both: Both<'_>) -> usize {
+        let repair = plan(&self.collections, did, both);
         self.applier.apply(&mut self.connection, &repair.batch).await.expect("the database takes the batch");
         repair.paths.len()
     }

@@ -5,6 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use serde_json::Value;
+
 /// A message that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Garbage {
@@ -226,6 +228,50 @@ pub enum ReadFault {
     WrongPds(String),
     /// The PDS answers an empty page, as though the repo had no records.
     Empty,
+    /// Something in the answer is not as others write it.
+    Odd(OddAnswer),
+}
+
+/// What is odd in an answer, and leaves it of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OddAnswer {
+    /// The last page names the empty text as the next one.
+    EmptyCursor,
+    /// A list without items is null.
+    NullList,
+    /// The first record has no value.
+    NoValue,
+    /// One more item, which is a number.
+    OddItem,
+    /// A DID document whose lists begin with something else, and whose first name is no handle.
+    OddDocument,
+}
+
+impl OddAnswer {
+    /// Alters an answer.
+    pub(crate) fn alter(self, answer: &mut Value) {
+        let list = ["records", "repos"].into_iter().find(|name| answer[*name].is_array()).unwrap_or_default();
+        match self {
+            Self::EmptyCursor if answer["cursor"].is_null() => answer["cursor"] = "".into(),
+            Self::NullList if answer[list].as_array().is_some_and(Vec::is_empty) => answer[list] = Value::Null,
+            Self::NoValue => {
+                if let Some(record) = answer[list].get_mut(0).and_then(Value::as_object_mut) {
+                    record.remove("value");
+                }
+            }
+            Self::OddItem => answer[list].as_array_mut().into_iter().for_each(|items| items.insert(0, 7.into())),
+            Self::OddDocument => {
+                for (name, odd) in [
+                    ("alsoKnownAs", "at://not_a_handle".into()),
+                    ("service", "x".into()),
+                    ("verificationMethod", Value::Null),
+                ] {
+                    answer[name].as_array_mut().into_iter().for_each(|items| items.insert(0, odd.clone()));
+                }
+            }
+            Self::EmptyCursor | Self::NullList => {}
+        }
+    }
 }
 
 impl ReadFault {
@@ -236,6 +282,7 @@ impl ReadFault {
             Self::Status { status, .. } => format!("read {status} retry-after"),
             Self::Redirect(_) => "read redirect".to_owned(),
             Self::WrongPds(_) => "read wrongpds".to_owned(),
+            Self::Odd(odd) => format!("read {odd:?}").to_lowercase(),
             other => format!("read {other:?}").to_lowercase(),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-pub use crate::fault::{ReadFault, ReadPlan};
+pub use crate::fault::{OddAnswer, ReadFault, ReadPlan};
 
 use crate::{
     fault::When,
@@ -52,7 +52,13 @@ pub(crate) fn answer(shared: &Shared, host: usize, request: &Request) -> Reply {
     }
     let state = shared.read();
     let context = RequestContext { shared, state: &state, host, request, fault: fault.as_ref() };
-    let answer = context.answer().unwrap_or_else(|refusal| refusal);
+    let mut answer = context.answer().unwrap_or_else(|refusal| refusal);
+    if let Some(ReadFault::Odd(odd)) = fault
+        && let Ok(mut json) = serde_json::from_slice(&answer.body)
+    {
+        odd.alter(&mut json);
+        answer.body = json.to_string().into_bytes();
+    }
     match fault {
         Some(ReadFault::Truncate) => Reply::Truncated(answer),
         _ => Reply::Answer(answer),

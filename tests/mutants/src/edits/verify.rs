@@ -16,8 +16,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "refused_is_dropped_without_a_reject",
         file: "src/ingest/verify/blocking.rs",
-        find: "(frame.items, frame.link) = (vec![Item::Reject(Box::new(reject))], None);",
-        replace: "drop(reject);\n            (frame.items, frame.link) = (Vec::new(), None);",
+        find: "(frame.items, frame.link, frame.undelivered) = (vec![Item::Reject(Box::new(reject))], None, None);",
+        replace: "drop(reject);\n            (frame.items, frame.link, frame.undelivered) = (Vec::new(), None, None);",
         models: "a commit that could not be verified for lack of a key is lost",
         tests: &[
             "pipeline::verification::reject_mode::a_commit_whose_key_was_unavailable_is_applied_when_it_is_retried",
@@ -44,8 +44,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "refused_repo_unmarked",
         file: "src/ingest/pump/batch.rs",
-        find: "self.batch.gaps.push(Gap { source, change: GapChange::Unproven { did, rev } });",
-        replace: "drop((source, did, rev));",
+        find: "self.batch.gaps.push(Gap { source, change });",
+        replace: "drop((source, change));",
         models: "a repo of which a true commit was damaged on its way is never read again",
         tests: &[
             "pipeline::verification::reject_mode::a_commit_that_fails_verification_is_never_shown_and_those_around_it_are_applied",
