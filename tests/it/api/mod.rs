@@ -8,4 +8,5 @@ mod pages;
 mod rest;
 mod size;
 mod snapshots;
+mod strangers;
 mod xrpc;
