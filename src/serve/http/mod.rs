@@ -7,6 +7,7 @@
 
 pub mod app;
 pub mod body;
+pub mod budget;
 pub mod connections;
 pub mod credentials;
 pub mod cursor;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod hidden_views;
+mod large_rows;
 mod odd_input;
 mod operation;
 mod pages;
