@@ -28,9 +28,8 @@ pub async fn follow(
     let rows: Vec<ChainRow<'_>> = sent.iter().map(|(_, link)| row(link)).collect();
     let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
     for broken in commit_chains::follow(connection, &rows).await? {
-        let (Some((source, link)), Some(before)) = (sent.get(broken.place), Tid::from_number(broken.before)) else {
-            continue;
-        };
+        let Some((source, link)) = sent.get(broken.place) else { continue };
+        let before = Tid::from_number(broken.before);
         let found = NewBreak { source, did: &link.did, from: Some(before), to: Some(link.rev), is_ours: true };
         let widest = breaks.entry(link.did.as_str()).or_insert(found);
         (widest.from, widest.to) = (widest.from.min(found.from), widest.to.max(found.to));

@@ -6,8 +6,9 @@ use super::{SyntaxError, Timestamp};
 
 /// A timestamp identifier, <https://atproto.com/specs/tid>: 53 bits of microseconds since 1970 and 10 bits of clock id.
 ///
-/// The order of the numbers is the order of the texts. A repo's `rev` is one, and so is the key of a like. It fits in
-/// a signed 64-bit integer without its sign, which is how it is stored.
+/// A repo's `rev` is one, and so is the key of a like. The syntax allows 64 bits, and they are stored as a signed integer: the order of the
+/// numbers is the order of the texts, except that those that begin with c to j, of the years from 2255 on, come before all others. No
+/// rev is one of them, since none is taken from the future.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tid(i64);
 
@@ -27,47 +28,48 @@ const VALUES: [u8; 256] = {
 };
 
 impl Tid {
-    /// Takes thirteen characters of base32-sortable whose first leaves the top bit clear.
+    /// Takes thirteen characters of base32-sortable that fit in 64 bits.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let fail = |why| Err(SyntaxError { kind: "TID", why });
         let bytes = text.as_bytes();
         if bytes.len() != LENGTH {
             return fail("must be 13 characters");
         }
-        if VALUES[usize::from(bytes[0])] >= 8 {
-            return fail("must start with one of 234567ab");
+        if VALUES[usize::from(bytes[0])] >= 16 {
+            return fail("must start with one of 234567abcdefghij");
         }
-        let mut number = 0_i64;
+        let mut number = 0_u64;
         for byte in bytes {
             let value = VALUES[usize::from(*byte)];
             if value == 255 {
                 return fail("a character that is not of base32-sortable");
             }
-            number = (number << 5) | i64::from(value);
+            number = (number << 5) | u64::from(value);
         }
-        Ok(Self(number))
+        Ok(Self(number.cast_signed()))
     }
 
-    /// The number that a table holds; `None` for a negative one, which no TID is.
-    pub fn from_number(number: i64) -> Option<Self> {
-        (number >= 0).then_some(Self(number))
+    /// The number that a table holds.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
     }
 
-    /// The number: microseconds since 1970 shifted left by ten, and the clock id.
+    /// The number: microseconds since 1970 shifted left by ten, and the clock id, without regard to its sign.
     pub fn number(self) -> i64 {
         self.0
     }
 
     /// The time that the writer's clock showed. Not to be trusted beyond ordering one repo's commits.
     pub fn time(self) -> Timestamp {
-        // 53 bits of microseconds end in the year 2255, well inside chrono's range.
-        Timestamp::from_utc(DateTime::from_timestamp_micros(self.0 >> 10).unwrap_or_default())
+        // 54 bits of microseconds end in the year 2540, well inside chrono's range.
+        let micros = (self.0.cast_unsigned() >> 10).cast_signed();
+        Timestamp::from_utc(DateTime::from_timestamp_micros(micros).unwrap_or_default())
     }
 
     /// Whether a clock that wrote it was more than five minutes ahead of ours. Such a rev is never taken: none that its repo has
     /// later would be greater.
     pub fn is_from_future(self, now: Timestamp) -> bool {
-        self > Self::newest_possible(now)
+        self.time() > now.plus(AHEAD_MAX)
     }
 
     /// The greatest that is not from the future.
@@ -91,7 +93,7 @@ impl std::fmt::Display for Tid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text: String = (0..LENGTH)
             .rev()
-            .map(|at| usize::try_from((self.0 >> (5 * at)) & 31).unwrap_or_default())
+            .map(|at| usize::try_from((self.0.cast_unsigned() >> (5 * at)) & 31).unwrap_or_default())
             .map(|value| char::from(ALPHABET[value]))
             .collect();
         f.write_str(&text)

@@ -9,8 +9,8 @@ use super::SyntaxError;
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
-    /// Takes the lexicon's `datetime`: RFC 3339 with a capital `T`, seconds and a zone (`-00:00` is none). Year zero is
-    /// none either, and the moment must have a year of four digits in UTC too.
+    /// Takes the lexicon's `datetime`: RFC 3339 with a capital `T`, seconds and a zone (`-00:00` is none). The moment must have a year of
+    /// four digits in UTC too.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let fail = |why| SyntaxError { kind: "datetime", why };
         if text.len() > 64 {
@@ -21,9 +21,6 @@ impl Timestamp {
         }
         if text.ends_with("-00:00") {
             return Err(fail("-00:00 is not a zone"));
-        }
-        if text.starts_with("0000") {
-            return Err(fail("there is no year zero"));
         }
         let moment = DateTime::<FixedOffset>::parse_from_rfc3339(text).map_err(|_| fail("no such date or time"))?;
         Self::from_micros(moment.timestamp_micros()).ok_or_else(|| fail("its year in UTC has no four digits"))

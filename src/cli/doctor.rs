@@ -14,7 +14,7 @@ use crate::{
     source::{Dialect, SourceSpec},
     store::{
         schema,
-        server::{find_server_time, find_server_version, refuse_old_server},
+        server::{find_server_facts, find_server_time},
     },
     telemetry::sentence,
 };
@@ -72,14 +72,14 @@ async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let mut time = None;
     let outcome = lifecycle::with_database(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
-        let version = find_server_version(&mut connection).await?;
-        refuse_old_server(version, postgres::VERSION_MIN)?;
+        let facts = find_server_facts(&mut connection).await?;
+        facts.check(postgres::VERSION_MIN)?;
         let current = schema::is_current(&mut connection).await?;
         anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
         if !database.is_private() {
             time = Some(find_server_time(&mut connection).await?.utc());
         }
-        Ok(format!("Postgres {}.{}, schema current", version / 10_000, version % 10_000))
+        Ok(format!("Postgres {}.{}, schema current", facts.version / 10_000, facts.version % 10_000))
     })
     .await;
     (Check { name: "database".to_owned(), outcome }, time)

@@ -148,7 +148,7 @@ fn path(collections: &Collections, reject: &StoredReject) -> Option<RecordPath> 
         did: Did::parse(reject.did.as_deref()?).ok()?,
         collection: collections.find(reject.collection.as_deref()?)?,
         rkey: RecordKey::parse(reject.rkey.as_deref()?).ok()?,
-        rev: Tid::from_number(reject.rev?)?,
+        rev: Tid::from_number(reject.rev?),
         cid: reject.cid.as_deref().and_then(|cid| Cid::from_bytes(cid).ok()),
     })
 }

@@ -11,7 +11,7 @@ use crate::{
     serve,
     store::{
         is_unavailable, open_pool, parse_database_url, schema,
-        server::{find_server_version, refuse_old_server},
+        server::{find_connection_limit, find_server_facts},
     },
     telemetry::sentence,
 };
@@ -19,12 +19,38 @@ use crate::{
 /// How long the owner of the private Postgres may take to start it, or a command to close it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
-/// Connections of the API at most. The private Postgres allows 50, shared with an `api` beside this and with commands.
-const API_CONNECTIONS_MAX: u32 = 16;
-/// One writes, and the sources tell of themselves now and then.
-const INDEX_CONNECTIONS_MAX: u32 = 4;
-/// Of all that is read from hosts.
-const REPO_CONNECTIONS_MAX: u32 = 6;
+/// How long the server may take to say how many connections it gives.
+const LIMIT_MAX: Duration = Duration::from_secs(3);
+
+/// The connection of the lease is in no pool.
+const BESIDE_POOLS: i32 = 1;
+
+/// How many connections each pool may have.
+#[derive(Debug, Clone, Copy)]
+struct PoolSizes {
+    /// Of the API. The private Postgres allows 50, shared with an `api` beside this and with commands.
+    api: u32,
+    /// One writes, and the sources report of themselves now and then.
+    index: u32,
+    /// Of all that is read from hosts.
+    repos: u32,
+}
+
+impl PoolSizes {
+    const USUAL: Self = Self { api: 16, index: 4, repos: 6 };
+    /// The least with which everything works, if slowly: the writer keeps one.
+    const LEAST: Self = Self { api: 1, index: 2, repos: 1 };
+
+    /// As many as the server gives to this role.
+    fn within(limit: i32) -> Self {
+        let (usual, least) = (Self::USUAL, Self::LEAST);
+        let sum = usual.api + usual.index + usual.repos;
+        let limit = u32::try_from(limit - BESIDE_POOLS).unwrap_or(0).min(sum);
+        let share = |usual: u32, least: u32| (usual * limit / sum).max(least);
+        let (index, repos) = (share(usual.index, least.index), share(usual.repos, least.repos));
+        Self { api: limit.saturating_sub(index + repos).clamp(least.api, usual.api), index, repos }
+    }
+}
 /// How long connections may take to be closed politely.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
@@ -79,6 +105,7 @@ pub struct Database {
     /// Connects when first asked.
     pub pool: PgPool,
     options: PgConnectOptions,
+    sizes: PoolSizes,
     /// Further pools, closed with this one.
     others: Vec<PgPool>,
     server: Option<PrivatePostgres>,
@@ -92,7 +119,8 @@ impl Database {
         if let Some(DatabaseAddress(Some(options))) = &settings.database_url {
             let (host, name) = (options.get_host(), options.get_database().unwrap_or("(default)"));
             tracing::info!(host, name, "database: the one of DATABASE_URL");
-            return Ok(Self::over(options.clone()));
+            let sizes = find_sizes(options).await.unwrap_or(PoolSizes::USUAL);
+            return Ok(Self::over(options.clone(), sizes));
         }
         let begin = Instant::now();
         let mut has_said = false;
@@ -120,7 +148,7 @@ impl Database {
     async fn start(lock: Lock) -> anyhow::Result<Self> {
         let server = postgres::start(lock).await?;
         tracing::info!(version = server.version(), path = %server.path().display(), "database: a private Postgres");
-        let database = Self::over(server.connect_options());
+        let database = Self::over(server.connect_options(), PoolSizes::USUAL);
         Ok(Self { server: Some(server), ..database })
     }
 
@@ -128,13 +156,14 @@ impl Database {
         let (options, socket) = folder.connect_options()?;
         PgConnection::connect_with(&options).await?.close().await?;
         tracing::info!("database: the private Postgres of the plyr-likes that is running");
-        Ok(Self { _socket: socket, ..Self::over(options) })
+        Ok(Self { _socket: socket, ..Self::over(options, PoolSizes::USUAL) })
     }
 
-    fn over(options: PgConnectOptions) -> Self {
+    fn over(options: PgConnectOptions, sizes: PoolSizes) -> Self {
         Self {
-            pool: open_pool(options.clone(), INDEX_CONNECTIONS_MAX),
+            pool: open_pool(options.clone(), sizes.index),
             options,
+            sizes,
             others: Vec::new(),
             server: None,
             _socket: None,
@@ -143,7 +172,7 @@ impl Database {
 
     /// A pool for the API alone: however many requests wait, the pump has connections of its own.
     pub(super) fn open_api_pool(&mut self) -> PgPool {
-        let pool = serve::connect(self.options.clone(), API_CONNECTIONS_MAX);
+        let pool = serve::connect(self.options.clone(), self.sizes.api);
         self.others.push(pool.clone());
         pool
     }
@@ -153,7 +182,7 @@ impl Database {
         // What is stored of identities and repos may be lost in a crash of Postgres: it is asked for again. Records are not: their
         // transactions wait for the disk, whatever the connection's default.
         let options = self.options.clone().options([("synchronous_commit", "off")]);
-        let pool = open_pool(options, REPO_CONNECTIONS_MAX);
+        let pool = open_pool(options, self.sizes.repos);
         self.others.push(pool.clone());
         pool
     }
@@ -185,11 +214,29 @@ impl Database {
     }
 }
 
+/// What the server gives; none while it is away.
+async fn find_sizes(options: &PgConnectOptions) -> Option<PoolSizes> {
+    async fn find_limit(options: &PgConnectOptions) -> sqlx::Result<i32> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let limit = find_connection_limit(&mut connection).await?;
+        connection.close().await?;
+        Ok(limit)
+    }
+
+    let limit = timeout(LIMIT_MAX, find_limit(options)).await.ok()?.ok()?;
+    let least = PoolSizes::LEAST;
+    let (sizes, least) = (PoolSizes::within(limit), i64::from(least.api + least.index + least.repos));
+    if i64::from(limit - BESIDE_POOLS) < least {
+        tracing::warn!(limit, least, "the database gives fewer connections than are needed: some requests will fail");
+    }
+    Some(sizes)
+}
+
 /// Brings the schema up to date. Waits for a database that is away; several processes may do this at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     async fn try_migrate(pool: &PgPool) -> anyhow::Result<()> {
         let mut connection = pool.acquire().await?;
-        refuse_old_server(find_server_version(&mut connection).await?, postgres::VERSION_MIN)?;
+        find_server_facts(&mut connection).await?.check(postgres::VERSION_MIN)?;
         Ok(schema::migrate(&mut connection).await?)
     }
 

@@ -24,6 +24,11 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// The greatest window that a compressed log may ask for, as a power of two: what the zstd tool accepts by default.
 const WINDOW_LOG_MAX: u32 = 27;
 
+/// What some editors and shells write at the beginning of a text.
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+/// How a gzip file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// What was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogSummary {
@@ -66,6 +71,9 @@ pub enum LogError {
         /// Messages handed over.
         messages: u64,
     },
+    /// The input is compressed in a way that is not read here.
+    #[error("the log is compressed by gzip: unpack it first, with `gzip -dc FILE | plyr-likes replay -`")]
+    Gzip,
     /// The receiver of the deliveries was dropped.
     #[error("reading the log was stopped after {messages} messages")]
     Stopped {
@@ -118,6 +126,7 @@ pub fn read_log(
     match outcome {
         Ok(()) => Ok(lines.summary),
         Err(Stop::Unwanted) => Err(LogError::Stopped { messages }),
+        Err(Stop::Gzip) => Err(LogError::Gzip),
         Err(Stop::Input(error)) if lines.summary.compressed && error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(LogError::Truncated { bytes, messages })
         }
@@ -127,6 +136,7 @@ pub fn read_log(
 
 enum Stop {
     Unwanted,
+    Gzip,
     Input(io::Error),
 }
 
@@ -160,6 +170,9 @@ impl Lines {
     fn read_all(&mut self, mut input: impl Read) -> Result<(), Stop> {
         let mut head = Vec::with_capacity(4);
         input.by_ref().take(4).read_to_end(&mut head).map_err(Stop::Input)?;
+        if head.starts_with(&GZIP) {
+            return Err(Stop::Gzip);
+        }
         self.summary.compressed = is_zstd(&head);
         let input = Cursor::new(head).chain(input);
         if self.summary.compressed {
@@ -172,6 +185,12 @@ impl Lines {
     }
 
     fn read_plain(&mut self, mut input: impl Read) -> Result<(), Stop> {
+        let mut head = Vec::with_capacity(BYTE_ORDER_MARK.len());
+        input.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut head).map_err(Stop::Input)?;
+        if head == BYTE_ORDER_MARK {
+            head.clear();
+        }
+        let mut input = Cursor::new(head).chain(input);
         let blank = vec![0; CHUNK_BYTES];
         loop {
             // The beginning of the line stays where it is, however many reads its end takes.

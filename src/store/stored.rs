@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
+use crate::atproto::{AtUri, Cid, Did, Handle, Timestamp};
 
 fn corrupt(error: crate::atproto::SyntaxError) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
@@ -28,10 +28,6 @@ pub(super) fn stored_cid(bytes: Option<&[u8]>) -> sqlx::Result<Option<Cid>> {
 /// The first eight bytes of a stored CID's digest.
 pub(super) fn stored_head(bytes: Option<&[u8]>) -> sqlx::Result<Option<i64>> {
     Ok(stored_cid(bytes)?.map(|cid| cid.head()))
-}
-
-pub(super) fn stored_tid(number: i64) -> sqlx::Result<Tid> {
-    Tid::from_number(number).ok_or_else(|| sqlx::Error::Decode("a negative number is no TID".into()))
 }
 
 pub(super) fn moment(stored: Option<DateTime<Utc>>) -> Option<Timestamp> {

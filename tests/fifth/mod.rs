@@ -32,7 +32,7 @@ const AUTHOR: &str = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa";
 const START: i64 = 1_750_000_000_000_000;
 
 fn tid(number: i64) -> Tid {
-    Tid::from_number((START + number) << 10).unwrap()
+    Tid::from_number((START + number) << 10)
 }
 
 fn comment(text: &str) -> Value {

@@ -11,14 +11,14 @@ use crate::{
     model::ActorId,
     store::{
         records::{self, RepoUpTo},
-        stored::{stored_did, stored_tid},
+        stored::stored_did,
     },
 };
 
 /// The ids of actors whose account was deleted, and the rev up to which nothing of theirs is taken.
 pub async fn load_tombstones(connection: &mut PgConnection) -> sqlx::Result<Vec<(ActorId, Tid)>> {
     let rows = sqlx::query!("SELECT actor_id, rev FROM account_tombstones").fetch_all(connection).await?;
-    rows.into_iter().map(|row| Ok((row.actor_id.into(), stored_tid(row.rev)?))).collect()
+    rows.into_iter().map(|row| Ok((row.actor_id.into(), Tid::from_number(row.rev)))).collect()
 }
 
 /// Whether counts have still to follow an actor, or rows of a deleted account are still there.
@@ -83,7 +83,7 @@ pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result
     .fetch_optional(&mut *connection)
     .await?;
     let Some(account) = next else { return Ok(false) };
-    let repo = RepoUpTo { actor_id: account.actor_id.into(), rev: stored_tid(account.rev)? };
+    let repo = RepoUpTo { actor_id: account.actor_id.into(), rev: Tid::from_number(account.rev) };
     if !records::purge(connection, repo, rows_max).await? {
         purge_others(connection, repo).await?;
     }

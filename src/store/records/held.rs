@@ -3,7 +3,7 @@ use sqlx::FromRow;
 use crate::{
     atproto::{RecordKey, Tid},
     model::{ActorId, Collection},
-    store::stored::{stored_head, stored_tid, stored_uri},
+    store::stored::{stored_head, stored_uri},
 };
 
 /// What the index holds at one path of a repo.
@@ -39,14 +39,14 @@ impl TryFrom<HeldRow> for HeldRecord {
     fn try_from(row: HeldRow) -> sqlx::Result<Self> {
         let unknown = || sqlx::Error::Decode(format!("there is no collection {}", row.collection).into());
         let rkey = match (row.tid, row.uri) {
-            (Some(tid), _) => stored_tid(tid)?.to_string(),
+            (Some(tid), _) => Tid::from_number(tid).to_string(),
             (None, Some(uri)) => stored_uri(&uri)?.rkey.to_string(),
             (None, None) => "self".to_owned(),
         };
         Ok(Self {
             collection: Collection::parse(&row.collection).ok_or_else(unknown)?,
             rkey: RecordKey::parse(&rkey).map_err(|error| sqlx::Error::Decode(error.into()))?,
-            rev: stored_tid(row.rev)?,
+            rev: Tid::from_number(row.rev),
             head: row.head.or(stored_head(row.cid.as_deref())?),
         })
     }

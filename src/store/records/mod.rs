@@ -64,7 +64,7 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
             Collection::Comment => comments::find_newest_rev(connection, actor_id).await?,
         });
     }
-    Ok(newest.and_then(Tid::from_number))
+    Ok(newest.map(Tid::from_number))
 }
 
 /// Puts the rows of one repo that stand at these revs to a lower one, so that what the repo holds can be written over them.

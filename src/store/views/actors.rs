@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::avatar_url;
 use crate::atproto::{Did, Handle, Tid, Timestamp};
 use crate::model::ActorId;
-use crate::store::stored::{moment, stored_did, stored_handle, stored_tid};
+use crate::store::stored::{moment, stored_did, stored_handle};
 
 /// What a client may call an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,5 +82,5 @@ pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -
     )
     .fetch_one(connection)
     .await?;
-    newest.map(stored_tid).transpose()
+    Ok(newest.map(Tid::from_number))
 }

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{Page, Place, actors::ActorName, avatar_url, numbers};
 use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
 use crate::model::{ActorId, TrackId};
-use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid, stored_uri};
+use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_uri};
 
 /// A liker of a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ pub async fn find_like_statuses(
         let pairs = pairs.filter_map(|(n, rkey)| Some((usize::try_from(n - 1).ok()?, *rkey)));
         Ok(LikeStatuses {
             did: stored_did(&row.did)?,
-            liked: pairs.map(|(n, rkey)| Ok((n, stored_tid(rkey)?))).collect::<sqlx::Result<_>>()?,
+            liked: pairs.map(|(n, rkey)| Ok((n, Tid::from_number(rkey)))).collect::<sqlx::Result<_>>()?,
         })
     })
     .transpose()
@@ -140,7 +140,7 @@ pub async fn list_likers(
                 handle: stored_handle(row.handle.as_deref())?,
                 display_name: row.display_name,
                 avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
-                rkey: stored_tid(row.rkey)?,
+                rkey: Tid::from_number(row.rkey),
                 created_at: moment(row.created_at),
                 indexed_at: Timestamp::from_utc(row.indexed_at),
                 sort_at: Timestamp::from_utc(row.sort_at),
@@ -179,7 +179,7 @@ pub async fn list_likes(
     rows.into_iter()
         .map(|row| {
             Ok(LikeView {
-                rkey: stored_tid(row.rkey)?,
+                rkey: Tid::from_number(row.rkey),
                 subject: stored_uri(&row.uri)?,
                 subject_cid: stored_cid(row.subject_cid.as_deref())?,
                 created_at: moment(row.created_at),

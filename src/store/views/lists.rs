@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::{Page, Place};
 use crate::atproto::{Cid, Did, Handle, Tid, Timestamp};
 use crate::model::{ActorId, TrackId};
-use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_tid};
+use crate::store::stored::{moment, stored_cid, stored_did, stored_handle};
 
 /// A list without its items.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl ListRow {
         Ok(ListView {
             did: stored_did(&self.did)?,
             handle: stored_handle(self.handle.as_deref())?,
-            rkey: stored_tid(self.rkey)?,
+            rkey: Tid::from_number(self.rkey),
             cid: stored_cid(self.cid.as_deref())?,
             name: self.name,
             list_type: self.list_type,
@@ -104,7 +104,7 @@ pub async fn find_liked_list(connection: &mut PgConnection, actor_id: ActorId) -
     )
     .fetch_optional(connection)
     .await?;
-    rkey.map(stored_tid).transpose()
+    Ok(rkey.map(Tid::from_number))
 }
 
 /// An actor's lists, newest first, of one type or of all.

@@ -6,7 +6,10 @@ use plyr_likes::serve::token::hash_token;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::support::api::{Api, Known, ids};
+use crate::support::{
+    api::{Api, Known, ids},
+    run::PATIENCE,
+};
 
 const LIKERS: &str = include_str!("../../../src/store/views/likers.sql");
 const BATCH: &str = include_str!("../../../src/store/views/liked_of_token.sql");
@@ -22,16 +25,18 @@ async fn load(api: &Api, statements: &[&str]) {
         "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
         GROUP BY 1 ON CONFLICT (track_id) DO UPDATE SET like_count = excluded.like_count";
     connection.execute(count).await.expect("a statement");
-    // Whatever else looks at these tables at the same time can keep a page from being marked as seen by all.
+    // What else looks at these tables at the same time can keep a page from being marked as seen by all: FREEZE waits for those that have a
+    // page in hand, and transactions that began before must end.
     let is_all_visible =
         "SELECT bool_and(relallvisible = relpages) FROM pg_class WHERE relname IN ('likes', 'tracks', 'actors')";
-    for _ in 0..100 {
-        connection.execute("VACUUM ANALYZE").await.expect("a statement");
+    let started = Instant::now();
+    loop {
+        connection.execute("VACUUM (FREEZE, ANALYZE)").await.expect("a statement");
         if sqlx::query_scalar(is_all_visible).fetch_one(&mut connection).await.expect("a statement") {
             return;
         }
+        assert!(started.elapsed() < PATIENCE, "VACUUM leaves pages that not all see");
     }
-    panic!("VACUUM leaves pages that not all see");
 }
 
 /// Every node of a plan.

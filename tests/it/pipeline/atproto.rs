@@ -43,25 +43,21 @@ proptest! {
         agree(&text, &RecordKey::parse(&text), &text.parse::<atrium::RecordKey>());
     }
 
-    /// Ours refuses years beyond 2255, which do not fit in 63 bits.
     #[test]
-    fn tids_agree(text in "[2-7a-z]{12,14}|[0-9a-zA-Z]{13}|[234567ab][2-7a-z]{12}") {
-        let theirs = text.parse::<atrium::Tid>();
-        if !text.starts_with(['c', 'd', 'e', 'f', 'g', 'h', 'i', 'j']) {
-            agree(&text, &Tid::parse(&text), &theirs);
-        }
+    fn tids_agree(text in "[2-7a-z]{12,14}|[0-9a-zA-Z]{13}|[2-7a-j][2-7a-z]{12}") {
+        agree(&text, &Tid::parse(&text), &text.parse::<atrium::Tid>());
         if let Ok(tid) = Tid::parse(&text) {
             prop_assert_eq!(tid.to_string(), text);
-            prop_assert_eq!(Tid::from_number(tid.number()), Some(tid));
+            prop_assert_eq!(Tid::from_number(tid.number()), tid);
         }
     }
 
-    /// Ours refuses year zero and texts beyond 64 characters; theirs refuses -10:00, where Hawaii is.
+    /// Ours refuses texts beyond 64 characters; theirs refuses -10:00, where Hawaii is.
     #[test]
     fn datetimes_agree(text in near("[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,12})?(Z|[+-][0-2][0-9]:[0-6][0-9])", &["2024-09-09", "T", "t", "19:46:02", "23:59:60", "24:00:00", ".", "102", "Z", "+14:00", "-00:00", "-12:30", "+0100", "1985-13-01", "2023-02-29"])) {
         let zone = text.as_bytes().last_chunk::<6>();
         let is_tens_west = zone.is_some_and(|zone| zone[0] == b'-' && zone[2] == b'0');
-        let apart = text.starts_with("0000") || text.len() > 64 || is_tens_west;
+        let apart = text.len() > 64 || is_tens_west;
         if !apart {
             agree(&text, &Timestamp::parse(&text), &text.parse::<atrium::Datetime>());
         }
@@ -97,6 +93,7 @@ fn o14_timestamps_that_clients_write() {
         ("2024-09-09T19:46:02.102Z", "2024-09-09T19:46:02.102Z"),
         ("2024-09-09T19:46:02+14:00", "2024-09-09T05:46:02Z"),
         ("2024-09-09T19:46:02.123456789-12:30", "2024-09-10T08:16:02.123456Z"),
+        ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
         ("0001-01-01T00:00:00+14:00", "0000-12-31T10:00:00Z"),
         ("2099-12-31T23:59:59Z", "2099-12-31T23:59:59Z"),
@@ -119,7 +116,7 @@ fn o14_timestamps_that_clients_write() {
         "2024-09-09T19:46:02\u{2212}01:00",
         "2024-02-30T19:46:02Z",
         "2024-09-09T25:46:02Z",
-        "0000-01-01T00:00:00Z",
+        "0000-01-01T00:00:00+14:00",
         "-0001-01-01T00:00:00Z",
         "+12024-09-09T19:46:02Z",
         "9999-12-31T23:59:59-14:00",

@@ -33,7 +33,7 @@ fn collections() -> Collections {
 }
 
 fn rev(step: i64) -> Tid {
-    Tid::from_number(REV + step).unwrap()
+    Tid::from_number(REV + step)
 }
 
 fn path(number: usize) -> Path {

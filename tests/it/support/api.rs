@@ -251,7 +251,7 @@ fn cid_bytes(number: i64) -> Vec<u8> {
 
 /// The record key of a number.
 pub fn tid(number: i64) -> String {
-    Tid::from_number(number).expect("a number of a TID").to_string()
+    Tid::from_number(number).to_string()
 }
 
 pub async fn json_of(answer: Response, status: StatusCode) -> Value {

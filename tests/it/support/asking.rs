@@ -37,7 +37,7 @@ fn answer_of(history: &AccountHistory, check: &AccountCheck, (asked_us, random):
     match repo.standing {
         Standing::Active => {
             let rev = repo.rev.filter(|_| !random.percent(10));
-            Answer::Active { rev: rev.map(|rev| Tid::from_number(rev).expect("a TID")) }
+            Answer::Active { rev: rev.map(Tid::from_number) }
         }
         Standing::Inactive(status) => Answer::Inactive { status: status.map(AccountStatus::parse) },
         Standing::Deleted => match random.below(3) {

@@ -2,13 +2,13 @@
 
 use std::{path::Path, process::Output};
 
-use plyr_likes::store::server::refuse_old_server;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use plyr_likes::store::server::ServerFacts;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::support::{
-    database::empty,
+    database::{TestDatabase, empty},
     process::{command, run, run_well},
-    program::Settings,
+    program::{Program, Settings},
 };
 
 /// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
@@ -188,12 +188,77 @@ fn doctor_says_what_fails_and_fails() {
 }
 
 #[test]
-fn an_old_server_is_refused_by_its_version() {
-    assert_eq!(
-        refuse_old_server(140_018, 15).unwrap_err().to_string(),
-        "Postgres 14 is too old: it must be 15 or newer"
-    );
-    assert_eq!((refuse_old_server(150_000, 15), refuse_old_server(180_001, 15)), (Ok(()), Ok(())));
+fn f5_a_database_that_cannot_be_worked_on_is_refused_in_one_sentence() {
+    let good = ServerFacts {
+        version: 150_000,
+        encoding: "UTF8".to_owned(),
+        is_read_only: false,
+        schema: Some("public".to_owned()),
+        may_create: true,
+    };
+    assert_eq!((good.check(15), ServerFacts { version: 180_001, ..good.clone() }.check(15)), (Ok(()), Ok(())));
+    for (facts, said) in [
+        (ServerFacts { version: 140_018, ..good.clone() }, "Postgres 14 is too old: it must be 15 or newer"),
+        (ServerFacts { encoding: "SQL_ASCII".to_owned(), ..good.clone() }, "encoding SQL_ASCII"),
+        (ServerFacts { is_read_only: true, ..good.clone() }, "the database is read-only"),
+        (ServerFacts { schema: None, ..good.clone() }, "names no schema"),
+        (ServerFacts { may_create: false, ..good.clone() }, "may not create tables in the schema public"),
+    ] {
+        let error = facts.check(15).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+/// An empty database after these statements, in which `DATABASE` stands for its name.
+async fn prepared(statements: &[&str]) -> TestDatabase {
+    let database = empty().await;
+    let name = database.url.split('?').next().unwrap().rsplit('/').next().unwrap();
+    for statement in statements {
+        let statement = AssertSqlSafe(statement.replacen("DATABASE DATABASE", &format!("DATABASE {name}"), 1));
+        sqlx::raw_sql(statement).execute(&database.pool).await.unwrap();
+    }
+    database
+}
+
+/// The same address for another role.
+fn with_user(url: &str, role: &str) -> String {
+    let (before, query) = url.split_once('?').unwrap();
+    let kept: Vec<&str> = query.split('&').filter(|part| !part.starts_with("user=")).collect();
+    format!("{before}?{}&user={role}", kept.join("&"))
+}
+
+fn assert_refused_at_the_start(url: &str, reason: &str) {
+    for arguments in [&["migrate"][..], &["serve"], &["doctor"]] {
+        let data = tempfile::tempdir().unwrap();
+        let output = command(data.path(), arguments).env("DATABASE_URL", url).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert!(!output.status.success() && said.contains(reason), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_database_that_cannot_be_written_to_stops_the_start() {
+    let database = prepared(&["ALTER DATABASE DATABASE SET default_transaction_read_only = on"]).await;
+    assert_refused_at_the_start(&database.url, "the database is read-only");
+    let database = prepared(&["CREATE ROLE plyr_reader LOGIN", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"]).await;
+    assert_refused_at_the_start(&with_user(&database.url, "plyr_reader"), "may not create tables in the schema public");
+}
+
+/// Its pools are no larger than what the role is given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f12_a_role_limited_to_five_connections_serves() {
+    let role = "CREATE ROLE plyr_few LOGIN CONNECTION LIMIT 5";
+    let database = prepared(&[role, "ALTER DATABASE DATABASE OWNER TO plyr_few"]).await;
+    let settings = Settings::new().with("DATABASE_URL", with_user(&database.url, "plyr_few"));
+    let program = Program::serve(&settings).await;
+    for _ in 0..5 {
+        let requests = (0..8).map(|_| reqwest::get(format!("{}/tracks/", program.api)));
+        for answer in futures_util::future::join_all(requests).await {
+            let answer = answer.unwrap();
+            assert_eq!(answer.status(), 200, "{:?}", answer.text().await);
+        }
+    }
+    assert!(program.metrics().await.contains("plyr_index_leading 1"));
 }
 
 #[tokio::test]

@@ -65,6 +65,25 @@ fn newlines_of_both_kinds_empty_lines_and_none_at_the_end() {
     }
 }
 
+/// What some editors and shells write before a text is none of its first line; anywhere else it is.
+#[test]
+fn f11_a_byte_order_mark_is_not_of_the_first_line() {
+    let text = "\u{feff}{1}\n\u{feff}{2}";
+    for bytes in [text.as_bytes().to_vec(), compress(text.as_bytes())] {
+        for sizes in [&[1][..], &[2, 0], &[usize::MAX]] {
+            let (messages, summary) = read(Pieces { bytes: &bytes, sizes, turn: 0 });
+            assert_eq!(lines(&messages), ["{1}", "\u{feff}{2}"], "{summary:?}");
+        }
+    }
+    assert!(read("\u{feff}".as_bytes()).0.is_empty());
+}
+
+#[test]
+fn f12_a_log_compressed_by_gzip_is_no_log() {
+    let (messages, summary) = read(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..]);
+    assert!(messages.is_empty() && matches!(summary, Err(LogError::Gzip)), "{summary:?}");
+}
+
 #[test]
 fn many_chunks_keep_every_line() {
     let expected: Vec<String> = (0..60_000).map(|n| format!("{n:0>width$}", width = 10 + n % 37)).collect();
