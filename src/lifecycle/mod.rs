@@ -19,6 +19,7 @@ mod stages;
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
+use axum::Router;
 use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
@@ -134,7 +135,9 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
 
     let mut samples = vec![("index", deps.pool.clone())];
     samples.extend(api.iter().map(|(_, _, pool)| ("api", pool.clone())));
-    spawn_admin(&stages.listeners, admin, telemetry, samples);
+    let operator = serve::operator_routes(deps.crawl.pool.clone(), clock.clone());
+    spawn_admin(&stages.listeners, admin, telemetry.admin_router().merge(operator));
+    spawn_sampling(&stages.listeners, telemetry, samples);
     if let Some((listener, settings, pool)) = api {
         let router = serve::router(pool, settings, clock);
         let limits = Limits::api();
@@ -155,10 +158,12 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     Ok(())
 }
 
-fn spawn_admin(stage: &Stage, listener: TcpListener, telemetry: &Telemetry, pools: Vec<(&'static str, PgPool)>) {
-    let router = telemetry.admin_router();
+fn spawn_admin(stage: &Stage, listener: TcpListener, router: Router) {
     let limits = Limits::admin();
     stage.spawn("the admin listener", |cancel| async move { Ok(serve::run(listener, router, limits, cancel).await?) });
+}
+
+fn spawn_sampling(stage: &Stage, telemetry: &Telemetry, pools: Vec<(&'static str, PgPool)>) {
     stage.spawn("sampling", |cancel| {
         let sampling = telemetry.sample(pools, cancel);
         async move {

@@ -135,6 +135,13 @@ impl<'r> Fields<'r> {
         self.optional(name).map(|value| text(value, &self.at(name), rule).map(str::to_owned)).transpose()
     }
 
+    /// A text that may be absent, and that its lexicon leaves without a bound: the index holds this many bytes of it.
+    pub(super) fn cut_text(&self, name: &'static str, bytes_max: usize) -> Result<Option<String>, RecordError> {
+        let Some(value) = self.optional(name) else { return Ok(None) };
+        let text = text(value, &self.at(name), TextRule::ANY)?;
+        Ok(Some(cut(text, bytes_max).to_owned()))
+    }
+
     /// A URI that may be absent.
     pub(super) fn uri(&self, name: &'static str) -> Result<Option<String>, RecordError> {
         let Some(value) = self.optional(name) else { return Ok(None) };
@@ -205,6 +212,16 @@ pub(super) fn text<'r>(value: &'r Value<'r>, at: &At<'_>, rule: TextRule) -> Res
         return Err(at.fail(format!("is longer than {} graphemes", rule.graphemes_max)));
     }
     Ok(text)
+}
+
+/// What fits of a text, without half a grapheme; of a single one that does not fit, some of its characters.
+fn cut(text: &str, bytes_max: usize) -> &str {
+    if text.len() <= bytes_max {
+        return text;
+    }
+    let ends = text.grapheme_indices(true).map(|(start, grapheme)| start + grapheme.len());
+    let end = ends.take_while(|end| *end <= bytes_max).last();
+    &text[..end.unwrap_or_else(|| text.floor_char_boundary(bytes_max))]
 }
 
 /// A text whose syntax leaves no room for U+0000.

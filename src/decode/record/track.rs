@@ -8,6 +8,11 @@ use crate::{
     model::{RejectReason, Track},
 };
 
+/// Bytes of an album's name that the index holds: twice what a title may have, and some.
+const ALBUM_BYTES_MAX: usize = 640;
+/// Bytes of a gate, as JSON, that the index holds.
+const SUPPORT_GATE_BYTES_MAX: usize = 8192;
+
 pub(super) fn decode(fields: Fields<'_>) -> Result<Track, RecordError> {
     Ok(Track {
         title: fields.required_text("title", TextRule::filled(256))?,
@@ -15,7 +20,7 @@ pub(super) fn decode(fields: Fields<'_>) -> Result<Track, RecordError> {
         file_type: fields.required_text("fileType", TextRule::filled(16))?,
         audio_url: fields.uri("audioUrl")?,
         audio_cid: decode_audio_blob(fields)?,
-        album: fields.text("album", TextRule::ANY)?,
+        album: fields.cut_text("album", ALBUM_BYTES_MAX)?,
         duration: decode_duration(fields)?,
         features: decode_features(fields)?,
         image_url: fields.uri("imageUrl")?,
@@ -81,13 +86,18 @@ fn decode_labels(fields: Fields<'_>) -> Result<Vec<String>, RecordError> {
     labels.list("values", LABELS_MAX)?.iter().enumerate().map(label).collect()
 }
 
-/// Any object: kept as it is, so nothing inside may hold what the database cannot.
+/// Any object: kept as it is, so nothing inside may hold what the database cannot. One that is too large is kept as an empty object,
+/// which gates as well: without any the track would be open to all.
 fn decode_support_gate(fields: Fields<'_>) -> Result<Option<serde_json::Value>, RecordError> {
     let at = fields.at("supportGate");
     match fields.optional("supportGate") {
         None => Ok(None),
         Some(value @ Value::Map(_)) if value.holds_nul() => Err(at.fail_as(RejectReason::NulCharacter, "holds U+0000")),
-        Some(value @ Value::Map(_)) => Ok(Some(value.to_json())),
+        Some(value @ Value::Map(_)) => {
+            let gate = value.to_json();
+            let is_small = gate.to_string().len() <= SUPPORT_GATE_BYTES_MAX;
+            Ok(Some(if is_small { gate } else { serde_json::Value::Object(serde_json::Map::new()) }))
+        }
         Some(_) => Err(at.fail("must be an object")),
     }
 }

@@ -67,6 +67,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "InvalidToken", "the token is unknown, expired or revoked")
     }
 
+    /// The client did not send the rest of its request in time.
+    pub fn slow_body() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "the body of the request did not come in time")
+    }
+
     /// A fault of ours that a later try may not meet.
     pub fn unavailable(message: &'static str, cause: impl std::fmt::Display) -> Self {
         let cause = Some(cause.to_string().into());
@@ -105,6 +110,10 @@ impl ApiError {
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            // What comes of the body from here on is no request.
+            StatusCode::REQUEST_TIMEOUT => {
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
         }

@@ -6,10 +6,13 @@
 #![expect(unused_qualifications, reason = "utoipa writes the whole path of a type of parameters")]
 
 pub mod app;
+pub mod body;
+pub mod budget;
 pub mod connections;
 pub mod credentials;
 pub mod cursor;
 pub mod error;
+pub mod headers;
 pub mod observe;
 pub mod pagination;
 pub mod params;

@@ -10,7 +10,7 @@ use axum::{
 };
 use tracing::Instrument;
 
-use super::{app::App, credentials::Credentials, error::ApiError};
+use super::{app::App, body, credentials::Credentials, error::ApiError};
 
 /// Carries the request's id in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -35,10 +35,9 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
         status = tracing::field::Empty
     );
 
+    let (request, body) = body::watch(request);
     let answered = tokio::time::timeout(app.settings.time_limit, next.run(request).instrument(span.clone())).await;
-    let mut response = answered.unwrap_or_else(|_| {
-        ApiError::unavailable("the answer took too long; try again", "the time limit ran out").into_response()
-    });
+    let mut response = answered.unwrap_or_else(|_| refuse_late(&body).into_response());
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         if let Some(cause) = error.cause() {
             let _entered = span.enter();
@@ -60,6 +59,14 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     metrics::counter!("plyr_http_requests_total", "route" => route, "method" => method, "status" => status_label(status))
         .increment(1);
     response
+}
+
+/// The answer when the time limit has run out: over a client who does not send, or over us.
+fn refuse_late(body: &body::Awaited) -> ApiError {
+    if body.is_awaited() {
+        return ApiError::slow_body();
+    }
+    ApiError::unavailable("the answer took too long; try again", "the time limit ran out")
 }
 
 /// The answer to a route that panicked.
@@ -117,6 +124,7 @@ fn status_label(status: StatusCode) -> &'static str {
         403 => "403",
         404 => "404",
         405 => "405",
+        408 => "408",
         413 => "413",
         422 => "422",
         500 => "500",

@@ -3,7 +3,7 @@
 //! A client asks by `limit` and `cursor`. A route says what it lists (its *query*: the route with all that filters it), reads
 //! one row more than the page shows, and gives the rows back with the cursor of the page that follows, if one does.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{
     IntoParams, PartialSchema, ToSchema,
     openapi::{
@@ -13,6 +13,7 @@ use utoipa::{
 };
 
 use super::{
+    budget::Budget,
     cursor::{CursorPlace, Cursors},
     error::ApiError,
 };
@@ -92,5 +93,26 @@ impl<P: CursorPlace> Pager<'_, P> {
         let last = rows.last().filter(|_| has_more);
         let cursor = last.map(|last| self.cursors.seal(&self.query, &place(last)));
         (rows, cursor)
+    }
+
+    /// The rows of a closed page as they are shown: all of them with the cursor given, or as many as an answer has room for, with
+    /// the cursor of the rest.
+    pub fn fit<R, S: Serialize>(
+        &self,
+        rows: impl IntoIterator<Item = R>,
+        cursor: Option<String>,
+        place: impl Fn(&R) -> P,
+        show: impl Fn(R) -> S,
+    ) -> (Vec<S>, Option<String>) {
+        let (mut shown, mut budget, mut last) = (Vec::new(), Budget::default(), None);
+        for row in rows {
+            let (place, row) = (place(&row), show(row));
+            if !budget.takes(&row) {
+                return (shown, last.map(|last| self.cursors.seal(&self.query, &last)));
+            }
+            shown.push(row);
+            last = Some(place);
+        }
+        (shown, cursor)
     }
 }

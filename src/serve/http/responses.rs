@@ -25,6 +25,9 @@ pub enum ParameterErrors {
     /// The address is above 64 KB; the answer is empty.
     #[response(status = 414)]
     AddressTooLong,
+    /// The address and the headers are above 128 KiB together; the answer is empty.
+    #[response(status = 431)]
+    HeadTooLong,
     /// A parameter breaks its rule; the sentence names it.
     #[response(status = 422)]
     Parameter(Detail),
@@ -71,6 +74,9 @@ pub enum XrpcErrors {
     /// The address is above 64 KB; the answer is empty.
     #[response(status = 414)]
     AddressTooLong,
+    /// The address and the headers are above 128 KiB together; the answer is empty.
+    #[response(status = 431)]
+    HeadTooLong,
     /// `InternalServerError`: a fault of ours, which has been logged.
     #[response(status = 500)]
     Broken(XrpcError),

@@ -4,6 +4,7 @@
 //! know HTML.
 
 pub mod health;
+pub mod public;
 pub mod repos;
 pub mod sources;
 pub mod status;

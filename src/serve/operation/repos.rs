@@ -32,15 +32,16 @@ pub struct ReposStatus {
     pub drift: Vec<RepoDrift>,
 }
 
-/// Differences of one kind, found on one host in readings of one cause.
+/// Differences of one kind, found in readings of one cause.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RepoDrift {
     /// Why the repos were read: `discovered`, `first_seen`, `asked`, `gap`, `sync`, `chain`, `account` or `audit`.
     pub cause: String,
     /// `missing` from the index, `extra` in it, or `differing`.
     pub kind: String,
-    /// The host that they were read from.
-    pub host: String,
+    /// The host that they were read from; on the admin listener alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// How many, ever.
     pub count: i64,
     /// When the last was found.
@@ -54,7 +55,7 @@ pub async fn read_repos_status(connection: &mut PgConnection) -> sqlx::Result<Re
     let drift = drift::list(connection, DRIFT_SHOWN).await?.into_iter().map(|found| RepoDrift {
         cause: found.cause,
         kind: found.kind,
-        host: found.host,
+        host: Some(found.host),
         count: found.count,
         last_at: Timestamp::from_utc(found.last_at),
     });

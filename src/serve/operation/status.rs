@@ -74,10 +74,12 @@ pub struct AccountsStatus {
 /// A process that indexes or would.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IndexerStatus {
-    /// The name of its machine.
-    pub host: String,
-    /// Its number there.
-    pub process: i32,
+    /// The name of its machine; on the admin listener alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Its number there; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<i32>,
     /// `leading`; `standby`; or `silent`, when it has given no sign of life for a quarter of a minute.
     pub state: String,
     /// Since when it has been the one that works.
@@ -171,7 +173,7 @@ fn gap_status(counts: Vec<OpenCount>) -> GapStatus {
 
 fn indexer_status(indexer: IndexerView) -> IndexerStatus {
     let IndexerView { host, process, state, leading_since, started_at, alive_at } = indexer;
-    IndexerStatus { host, process, state, leading_since, started_at, alive_at }
+    IndexerStatus { host: Some(host), process: Some(process), state, leading_since, started_at, alive_at }
 }
 
 fn row_counts(counts: &Counts) -> RowCounts {

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use axum::{
     Router,
     body::Bytes,
-    extract::Path,
     http::{HeaderValue, header},
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
+use serde::Deserialize;
 use utoipa_swagger_ui::Config;
 
-use crate::serve::http::error::{ApiError, refuse_path};
+use crate::serve::http::{
+    error::{ApiError, refuse_path},
+    query::Path,
+};
 
 /// What the page may load and run: its own files. Swagger UI writes styles into its elements and has its pictures as `data:`.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -32,7 +35,13 @@ pub fn routes<S: Clone + Send + Sync + 'static>(document: &serde_json::Value) ->
         .route("/openapi.json", get(async move || ([(header::CONTENT_TYPE, "application/json")], json.clone())))
         .route("/docs", get(async || Redirect::permanent("docs/")))
         .route("/docs/", get(move || file("index.html".to_owned(), index.clone())))
-        .route("/docs/{file}", get(move |Path(name): Path<String>| file(name, config.clone())))
+        .route("/docs/{file}", get(move |Path(FilePath { file: name })| file(name, config.clone())))
+}
+
+/// The file in a path.
+#[derive(Debug, Deserialize)]
+struct FilePath {
+    file: String,
 }
 
 /// One of the page's files.
@@ -43,7 +52,6 @@ async fn file(name: String, config: Arc<Config<'static>>) -> Result<Response, Ap
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(PAGE_POLICY)),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::CACHE_CONTROL, HeaderValue::from_static(FILE_CACHING)),
     ];
     let bytes = match file.bytes {

@@ -3,20 +3,23 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Json,
+    Json, Router,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
-    response::{Html, Response},
+    response::Response,
+    routing::get,
 };
-
+use sqlx::PgPool;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::html::{or_dash, page, seconds, table};
+use super::html::{self, or_dash, page, seconds, table};
 use crate::{
     atproto::Timestamp,
+    clock::Clock,
     serve::{
         http::{app::App, credentials::Credentials, error::ApiError, observe::fresh, responses::ServerErrors},
         operation::{
+            public::without_names,
             repos::{RepoDrift, ReposStatus},
             status::{RejectsExpired, Status},
         },
@@ -36,10 +39,35 @@ async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, 
     let mut transaction = app.read(&Credentials::None).await?;
     let now = app.now();
     let status = Status::read(transaction.connection(), now).await?;
+    Ok(shown(&without_names(status), now, &headers))
+}
+
+/// The same with names, for the admin listener.
+pub fn operator_routes(pool: PgPool, clock: Clock) -> Router {
+    let report = async move |headers: HeaderMap| {
+        let now = clock.now();
+        match read_status(&pool, now).await {
+            Ok(status) => shown(&status, now, &headers),
+            Err(error) => {
+                tracing::warn!(%error, "how it stands cannot be read");
+                ApiError::from(error).answer(false)
+            }
+        }
+    };
+    Router::new().route("/status", get(report))
+}
+
+/// Reads how it stands, at one moment.
+async fn read_status(pool: &PgPool, now: Timestamp) -> sqlx::Result<Status> {
+    let mut transaction = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    Status::read(&mut transaction, now).await
+}
+
+fn shown(status: &Status, now: Timestamp, headers: &HeaderMap) -> Response {
     let mut response =
-        if prefers_html(&headers) { fresh(Html(status_page(&status, now))) } else { fresh(Json(status)) };
+        if prefers_html(headers) { fresh(html::answer(status_page(status, now))) } else { fresh(Json(status)) };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
-    Ok(response)
+    response
 }
 
 /// Whether HTML comes before JSON in what the client accepts. A client that accepts anything gets JSON.
@@ -71,7 +99,7 @@ fn repos(status: &ReposStatus) -> String {
     }
     let row = |found: &RepoDrift| {
         let RepoDrift { cause, kind, host, count, last_at } = found;
-        vec![cause.clone(), kind.clone(), host.clone(), count.to_string(), last_at.to_string()]
+        vec![cause.clone(), kind.clone(), or_dash(host.as_ref()), count.to_string(), last_at.to_string()]
     };
     counts + &table(&["read for", "difference", "host", "count", "last at"], status.drift.iter().map(row))
 }
@@ -103,7 +131,7 @@ fn status_page(status: &Status, now: Timestamp) -> String {
     });
     let indexers = status.indexers.iter().map(|indexer| {
         vec![
-            format!("{} {}", indexer.host, indexer.process),
+            format!("{} {}", or_dash(indexer.host.as_ref()), or_dash(indexer.process)),
             indexer.state.replace('_', " "),
             or_dash(indexer.leading_since),
             indexer.alive_at.to_string(),

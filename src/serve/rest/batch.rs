@@ -81,6 +81,7 @@ impl Visitor<'_> for WholeNumberVisitor {
 #[utoipa::path(post, path = "/tracks/likes/batch", tag = "likes", request_body = BatchQuestion, responses(
     (status = 200, body = std::collections::BTreeMap<String, bool>, description = "For example `{\"1\":true,\"2\":false}`."),
     (status = 400, body = Detail, description = "The body is not JSON."),
+    (status = 408, body = Detail, description = "The body did not come within the time limit."),
     (status = 413, body = Detail, description = "The body is above 64 KB."),
     (status = 422, body = Detail, description = "`track_ids` is missing, above 500, or holds what is no number of 64 bits."),
     ViewerErrors, ServerErrors

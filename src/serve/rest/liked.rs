@@ -5,7 +5,7 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{shapes::TrackPage, tracks::tracks_of};
+use super::{shapes::TrackPage, tracks::track_page};
 use crate::{
     model::{ActorId, TrackId},
     serve::http::{
@@ -60,21 +60,19 @@ async fn list_own_likes(
 ) -> Result<Json<TrackPage>, ApiError> {
     let mut transaction = app.read(&credentials).await?;
     let viewer = transaction.require_viewer()?;
-    let (ids, next_cursor): (Vec<TrackId>, _) = match order {
+    let tracks = match order {
         Order::Recent => {
             let pager = page.open(&app.cursors, format!("liked recent {}", viewer.did))?;
             let keys = list_liked(transaction.connection(), viewer.actor_id, &[], &pager.wanted).await?;
-            let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
-            (keys.iter().map(|key| key.track_id).collect(), next_cursor)
+            track_page(&mut transaction, &pager, keys, |key| (key.track_id, key.place.clone())).await?
         }
         Order::Custom => {
             let pager = page.open(&app.cursors, format!("liked custom {}", viewer.did))?;
             let keys = list_custom(&mut transaction, viewer.actor_id, &pager.wanted).await?;
-            let (keys, next_cursor) = pager.close(keys, CustomPlace::clone);
-            (keys.iter().map(custom_track).collect(), next_cursor)
+            track_page(&mut transaction, &pager, keys, |key| (custom_track(key), key.clone())).await?
         }
     };
-    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
+    Ok(Json(tracks))
 }
 
 fn custom_track(place: &CustomPlace) -> TrackId {

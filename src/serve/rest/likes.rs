@@ -6,11 +6,10 @@ use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    shapes::{Artist, Liker, LikerPage, UserLikes},
-    tracks::{TrackPath, tracks_of},
+    shapes::{Artist, Liker, LikerPage, TrackPage, UserLikes},
+    tracks::{TrackPath, track_page},
 };
 use crate::{
-    model::TrackId,
     serve::http::{
         app::App,
         credentials::Credentials,
@@ -23,7 +22,7 @@ use crate::{
     store::views::{
         Place,
         actors::{ActorName, find_actor},
-        likes::{count_liked, list_liked, list_likers},
+        likes::{LikerView, count_liked, list_liked, list_likers},
         tracks::{find_like_count, load_tracks},
     },
 };
@@ -51,10 +50,11 @@ async fn list_track_likers(
         return Err(ApiError::not_found("track"));
     }
     let likers = list_likers(transaction.connection(), id, &pager.wanted).await?;
-    let (likers, next_cursor) =
-        pager.close(likers, |last| Place { sort_at: last.sort_at, key: (last.did.to_string(), last.rkey.number()) });
+    let place = |liker: &LikerView| Place { sort_at: liker.sort_at, key: (liker.did.to_string(), liker.rkey.number()) };
+    let (likers, next_cursor) = pager.close(likers, place);
+    let (users, next_cursor) = pager.fit(likers, next_cursor, place, Liker::from);
     let count = find_like_count(transaction.connection(), id).await?;
-    Ok(Json(LikerPage { users: likers.into_iter().map(Liker::from).collect(), count, next_cursor }))
+    Ok(Json(LikerPage { users, count, next_cursor }))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -86,9 +86,8 @@ async fn list_user_likes(
         return Ok(Json(UserLikes { user, tracks: Vec::new(), count: 0, next_cursor: None }));
     };
     let keys = list_liked(transaction.connection(), actor.id, &[], &pager.wanted).await?;
-    let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
+    let page = track_page(&mut transaction, &pager, keys, |key| (key.track_id, key.place.clone())).await?;
+    let TrackPage { tracks, next_cursor, .. } = page;
     let count = count_liked(transaction.connection(), actor.id).await?;
-    let ids: Vec<TrackId> = keys.iter().map(|key| key.track_id).collect();
-    let tracks = tracks_of(&mut transaction, &ids).await?;
     Ok(Json(UserLikes { user: actor.into(), tracks, count, next_cursor }))
 }

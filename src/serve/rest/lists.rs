@@ -18,6 +18,7 @@ use crate::{
     serve::{
         http::{
             app::App,
+            budget::Budget,
             credentials::Credentials,
             error::{ApiError, Detail},
             pagination::PageParams,
@@ -37,6 +38,8 @@ use crate::{
 
 /// Items that a list can hold, by its lexicon.
 const ITEMS_MAX: i64 = 500;
+/// Items whose tracks are read together.
+const ITEMS_AT_ONCE: usize = 100;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -82,47 +85,91 @@ async fn list_actor_lists(
     Ok(Json(ListPage { lists: lists.into_iter().map(card).collect(), has_more: next_cursor.is_some(), next_cursor }))
 }
 
-/// A list by its URI, with all of its items.
-#[utoipa::path(get, path = "/lists/by-uri", tag = "lists", params(UriQuery), responses(
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ItemsQuery {
+    /// What the answer before gave to ask for this one.
+    #[param(max_length = 8192)]
+    cursor: Option<String>,
+}
+
+/// A list by its URI, with its items.
+#[utoipa::path(get, path = "/lists/by-uri", tag = "lists", params(UriQuery, ItemsQuery), responses(
     (status = 200, body = ListWithItems, description = "The list."),
     (status = 404, body = Detail, description = "No such list."),
-    AnyoneErrors, ParameterErrors, ServerErrors
+    CursorErrors, AnyoneErrors, ParameterErrors, ServerErrors
 ), security((), ("bearer" = []), ("session" = [])))]
 async fn show_list_by_uri(
     State(app): State<App>,
     credentials: Credentials,
     Query(UriQuery { uri }): Query<UriQuery>,
+    Query(ItemsQuery { cursor }): Query<ItemsQuery>,
 ) -> Result<Json<ListWithItems>, ApiError> {
     let mut transaction = app.read(&credentials).await?;
     let uri = transaction.resolve_uri(uri.uri).await?.ok_or_else(|| ApiError::not_found("list"))?;
     let rkey = list_key(&app.settings.collections, &uri).ok_or_else(|| ApiError::not_found("list"))?;
-    show(&mut transaction, &uri, rkey).await
+    show(&app, &mut transaction, ListKey { uri: &uri, rkey }, cursor).await
 }
 
 /// The viewer's liked list, as it is in the viewer's repo. Of several the one written last.
-#[utoipa::path(get, path = "/lists/liked", tag = "lists", responses(
+#[utoipa::path(get, path = "/lists/liked", tag = "lists", params(ItemsQuery), responses(
     (status = 200, body = ListWithItems, description = "The list."),
     (status = 404, body = Detail, description = "The viewer has no liked list."),
-    ViewerErrors, ServerErrors
+    CursorErrors, ViewerErrors, ParameterErrors, ServerErrors
 ), security(("bearer" = []), ("session" = [])))]
-async fn show_liked_list(State(app): State<App>, credentials: Credentials) -> Result<Json<ListWithItems>, ApiError> {
+async fn show_liked_list(
+    State(app): State<App>,
+    credentials: Credentials,
+    Query(ItemsQuery { cursor }): Query<ItemsQuery>,
+) -> Result<Json<ListWithItems>, ApiError> {
     let mut transaction = app.read(&credentials).await?;
     let viewer = transaction.require_viewer()?;
     let rkey = find_liked_list(transaction.connection(), viewer.actor_id).await?;
     let rkey = rkey.ok_or_else(|| ApiError::not_found("list"))?;
     let uri = uri_of(&app.settings.collections, &viewer.did, Collection::List, rkey);
-    show(&mut transaction, &uri, rkey).await
+    show(&app, &mut transaction, ListKey { uri: &uri, rkey }, cursor).await
 }
 
-async fn show(transaction: &mut ReadTransaction, uri: &AtUri, rkey: Tid) -> Result<Json<ListWithItems>, ApiError> {
-    let list = find_list(transaction.connection(), &uri.did, rkey).await?.ok_or_else(|| ApiError::not_found("list"))?;
-    let items = list_items(transaction.connection(), (&uri.did, rkey), 0, ITEMS_MAX).await?;
-    let ids: Vec<TrackId> = items.iter().filter_map(|item| item.track_id).collect();
-    let tracks = tracks_of(transaction, &ids).await?;
-    let tracks: HashMap<TrackId, Track> = tracks.into_iter().map(|track| (track.id.into(), track)).collect();
-    let items = items.into_iter().map(|item| {
-        let track = item.track_id.and_then(|id| tracks.get(&id)).cloned();
-        ListItem::new(item, track)
-    });
-    Ok(Json(ListWithItems { list: ListCard::new(uri, list), items: items.collect() }))
+/// A list's address, and the key in it.
+#[derive(Clone, Copy)]
+struct ListKey<'u> {
+    uri: &'u AtUri,
+    rkey: Tid,
+}
+
+async fn show(
+    app: &App,
+    transaction: &mut ReadTransaction,
+    key: ListKey<'_>,
+    cursor: Option<String>,
+) -> Result<Json<ListWithItems>, ApiError> {
+    let query = format!("items of {}", key.uri);
+    let from: i64 = cursor.map(|cursor| app.cursors.open(&query, &cursor)).transpose()?.unwrap_or_default();
+    let list = find_list(transaction.connection(), &key.uri.did, key.rkey).await?;
+    let list = list.ok_or_else(|| ApiError::not_found("list"))?;
+    let items = items_from(transaction, key, from).await?;
+    let shown = from.saturating_add(i64::try_from(items.len()).unwrap_or(i64::MAX));
+    let next_cursor = (shown < list.item_count).then(|| app.cursors.seal(&query, &shown));
+    Ok(Json(ListWithItems { list: ListCard::new(key.uri, list), items, next_cursor }))
+}
+
+/// The items of a list from a place on, as many as an answer has room for. Their tracks are read some at a time, so that the rest
+/// of a long list is not read in vain.
+async fn items_from(transaction: &mut ReadTransaction, key: ListKey<'_>, from: i64) -> Result<Vec<ListItem>, ApiError> {
+    let views = list_items(transaction.connection(), (&key.uri.did, key.rkey), from, ITEMS_MAX).await?;
+    let (mut items, mut budget) = (Vec::with_capacity(views.len()), Budget::default());
+    for part in views.chunks(ITEMS_AT_ONCE) {
+        let ids: Vec<TrackId> = part.iter().filter_map(|item| item.track_id).collect();
+        let tracks = tracks_of(transaction, &ids).await?;
+        let tracks: HashMap<TrackId, Track> = tracks.into_iter().map(|track| (track.id.into(), track)).collect();
+        for view in part {
+            let track = view.track_id.and_then(|id| tracks.get(&id)).cloned();
+            let item = ListItem::new(view.clone(), track);
+            if !budget.takes(&item) {
+                return Ok(items);
+            }
+            items.push(item);
+        }
+    }
+    Ok(items)
 }

@@ -169,8 +169,10 @@ pub struct ListWithItems {
     /// The list.
     #[serde(flatten)]
     pub list: ListCard,
-    /// All of them, in the owner's order.
+    /// In the owner's order: all of them, or as many as an answer has room for.
     pub items: Vec<ListItem>,
+    /// Asks for what follows; null where these are the last.
+    pub next_cursor: Option<String>,
 }
 
 /// One place in a list.

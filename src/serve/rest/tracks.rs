@@ -1,5 +1,7 @@
 //! Tracks: one, by number or by URI, and pages of them.
 
+use std::collections::HashMap;
+
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -14,8 +16,9 @@ use crate::{
     serve::http::{
         app::App,
         credentials::Credentials,
+        cursor::CursorPlace,
         error::{ApiError, Detail},
-        pagination::PageParams,
+        pagination::{PageParams, Pager},
         params::{ActorParam, TrackIdParam, UriParam},
         query::{Path, Query},
         responses::{AnyoneErrors, CursorErrors, ParameterErrors, ServerErrors},
@@ -46,6 +49,22 @@ pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[TrackId]) -> Re
     let viewer = transaction.viewer_id();
     let views = load_tracks(transaction.connection(), ids, viewer).await?;
     Ok(views.into_iter().map(Track::from).collect())
+}
+
+/// A page of tracks out of its keys: as many as fit.
+pub async fn track_page<P: CursorPlace, K>(
+    transaction: &mut ReadTransaction,
+    pager: &Pager<'_, P>,
+    keys: Vec<K>,
+    of: impl Fn(&K) -> (TrackId, P),
+) -> Result<TrackPage, ApiError> {
+    let (keys, cursor) = pager.close(keys, |last| of(last).1);
+    let ids: Vec<TrackId> = keys.iter().map(|key| of(key).0).collect();
+    let tracks = tracks_of(transaction, &ids).await?;
+    let mut tracks: HashMap<i64, Track> = tracks.into_iter().map(|track| (track.id, track)).collect();
+    let rows = keys.iter().filter_map(|key| Some((key, tracks.remove(&of(key).0.number())?)));
+    let (tracks, cursor) = pager.fit(rows, cursor, |(key, _)| of(key).1, |(_, track)| track);
+    Ok(TrackPage::new(tracks, cursor))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -119,9 +138,7 @@ async fn list_newest(
             None => Vec::new(),
         },
     };
-    let (keys, next_cursor) = pager.close(keys, |last| last.place.clone());
-    let ids: Vec<TrackId> = keys.iter().map(|key| key.id).collect();
-    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
+    track_page(&mut transaction, &pager, keys, |key| (key.id, key.place.clone())).await.map(Json)
 }
 
 async fn list_most_liked(
@@ -140,9 +157,7 @@ async fn list_most_liked(
             None => Vec::new(),
         },
     };
-    let (keys, next_cursor) = pager.close(keys, |last| *last);
-    let ids: Vec<TrackId> = keys.iter().map(|key| key.id).collect();
-    Ok(Json(TrackPage::new(tracks_of(&mut transaction, &ids).await?, next_cursor)))
+    track_page(&mut transaction, &pager, keys, |key| (key.id, *key)).await.map(Json)
 }
 
 /// The keys of a page among all tracks. Those whose record is not there are few, and are passed over.

@@ -11,7 +11,7 @@ mod stream;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, middleware::map_response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::Service as _};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rustix::net::sockopt::set_socket_send_buffer_size;
@@ -24,6 +24,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use connections::{Connections, Place};
 pub use limits::Limits;
 use stream::{Answer, WatchedStream};
+
+use super::http::headers::harden;
 
 /// How long open requests may take to end after the stop.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -82,7 +84,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 impl Server {
     fn new(router: Router, limits: Limits, stop: CancellationToken) -> Self {
         // Once for all connections, which share it from here on: axum's own loop does this for each, and an idle one held 743 KB.
-        let router = router.with_state(());
+        let router = router.layer(map_response(harden)).with_state(());
         let mut protocol = http1::Builder::new();
         protocol.max_buf_size(HEAD_LENGTH_MAX);
         let connections = Arc::new(Connections::new(limits));

@@ -2,10 +2,12 @@
 
 mod connections;
 mod hidden_views;
+mod large_rows;
 mod odd_input;
 mod operation;
 mod pages;
 mod rest;
 mod size;
 mod snapshots;
+mod strangers;
 mod xrpc;
