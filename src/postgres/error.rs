@@ -33,13 +33,21 @@ pub enum PrivatePostgresError {
     /// The folder belongs to another user.
     #[error("{path} belongs to the user with number {uid}: run as that user or as root")]
     Foreign {
-        /// The server's folder.
+        /// The data folder, or the server's in it.
         path: PathBuf,
         /// The user's number.
         uid: u32,
     },
+    /// Others could put another database into the folder.
+    #[error("{path} may be written to by other users: chmod go-w {path}")]
+    Open {
+        /// The data folder.
+        path: PathBuf,
+    },
     /// Postgres does not run as root, and there is no other user.
-    #[error("Postgres does not run as root, and there is no user `postgres` or `nobody` to run it as: add one")]
+    #[error(
+        "Postgres does not run as root, and there is no user `postgres` to run it as: add one, with `useradd --system postgres`"
+    )]
     NoUser,
     /// A file or folder under the data folder cannot be used.
     #[error("{path} cannot be used: {error}")]

@@ -44,12 +44,20 @@ pub struct Owner {
 }
 
 impl Folder {
-    /// The data folder at `path`, made if it is not there, readable by its owner alone.
+    /// The data folder at `path`, made if it is not there, readable by its owner alone. One that is there must be ours, or that of root, and
+    /// no other user may write to it: who can, can put another database into it.
     pub fn open(path: &Path) -> Result<Self, PrivatePostgresError> {
         let fail = |error| PrivatePostgresError::Folder { path: path.to_owned(), error };
         if !path.exists() {
             fs::create_dir_all(path).map_err(fail)?;
             fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(fail)?;
+        }
+        let (held, uid) = (fs::metadata(path).map_err(fail)?, rustix::process::geteuid().as_raw());
+        if held.uid() != uid && held.uid() != 0 {
+            return Err(PrivatePostgresError::Foreign { path: path.to_owned(), uid: held.uid() });
+        }
+        if held.mode() & 0o022 != 0 {
+            return Err(PrivatePostgresError::Open { path: path.to_owned() });
         }
         Ok(Self { root: fs::canonicalize(path).map_err(fail)? })
     }
@@ -116,7 +124,7 @@ impl Folder {
     }
 
     /// Who the server's processes run as: the owner of the server's folder, or, for a new one, ourselves; as root, which
-    /// Postgres refuses, the user `postgres` or `nobody`.
+    /// Postgres refuses, the user `postgres`. Not `nobody`, as whom other programs run too: the server trusts who reaches its socket.
     pub fn owner(&self) -> Result<Owner, PrivatePostgresError> {
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let of_folder = fs::metadata(self.server()).ok().map(|meta| Owner { uid: meta.uid(), gid: meta.gid() });
@@ -126,7 +134,7 @@ impl Folder {
                 Err(PrivatePostgresError::Foreign { path: self.server(), uid: owner.uid })
             }
             _ if uid != 0 => Ok(Owner { uid, gid }),
-            _ => unprivileged_user().ok_or(PrivatePostgresError::NoUser),
+            _ => postgres_user().ok_or(PrivatePostgresError::NoUser),
         }
     }
 
@@ -186,11 +194,8 @@ impl Folder {
     }
 }
 
-fn unprivileged_user() -> Option<Owner> {
+fn postgres_user() -> Option<Owner> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
-    ["postgres", "nobody"].into_iter().find_map(|name| {
-        let mut fields = users.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.split(':');
-        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        Some(Owner { uid, gid })
-    })
+    let mut fields = users.lines().find_map(|line| line.strip_prefix("postgres:"))?.split(':');
+    Some(Owner { uid: fields.nth(1)?.parse().ok()?, gid: fields.next()?.parse().ok()? })
 }

@@ -1,6 +1,11 @@
 //! Start, stop and sudden ends of the whole program with its private Postgres.
 
-use std::{os::unix::fs::MetadataExt as _, path::Path, time::Duration};
+use std::{
+    fs::Permissions,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    time::Duration,
+};
 
 use rustix::process::Signal;
 
@@ -166,4 +171,34 @@ fn the_secret_key_and_the_server_are_for_their_owners_alone() {
     drop(program);
     drop(Process::serve(data.path()));
     assert_eq!(std::fs::read(data.path().join("secret_key")).unwrap(), before);
+}
+
+/// Who can write to the folder, or has put the key there, can read what it seals, or put another database under the program.
+#[test]
+fn a_folder_or_a_key_that_others_can_write_or_read_is_refused() {
+    let refused = |data: &Path, reason: &str| {
+        let output = run(data, &["serve"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(reason), "{said}");
+    };
+    let data = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(data.path(), Permissions::from_mode(0o777)).unwrap();
+    refused(data.path(), "may be written to by other users");
+    std::fs::set_permissions(data.path(), Permissions::from_mode(0o700)).unwrap();
+
+    let (key, elsewhere) = (data.path().join("secret_key"), data.path().join("elsewhere"));
+    std::fs::write(&elsewhere, "ab".repeat(32)).unwrap();
+    std::fs::set_permissions(&elsewhere, Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &key).unwrap();
+    refused(data.path(), "secret_key cannot be used");
+    std::fs::remove_file(&key).unwrap();
+    std::fs::copy(&elsewhere, &key).unwrap();
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    refused(data.path(), "other users may read it");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    drop(Process::serve(data.path()));
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(data.path(), Some(12_345), None).unwrap();
+        refused(data.path(), "belongs to the user with number 12345");
+    }
 }
