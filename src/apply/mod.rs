@@ -107,9 +107,7 @@ impl Applier {
         let hints = AccountHints::of_events(batch.events.iter().chain(&recalled));
         let accounts = hints.write(&mut transaction, now).await?;
         let identities = identities::mark_changed(&mut transaction, &changed_identities(&batch.events), now).await?;
-        for (origin, reject) in &batch.rejects {
-            store::rejects::insert(&mut transaction, &rejects::row(&self.collections, origin, reject), now).await?;
-        }
+        rejects::write(&mut transaction, &self.collections, &batch.rejects, now).await?;
         gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
         positions::write_delivered(&mut transaction, &batch.positions, now).await?;
         commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;

@@ -1,15 +1,41 @@
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
 
 use super::batch::Origin;
 use crate::{
     atproto::Cid,
     decode::Reject,
-    model::{Collections, PositionKind, UntrustedText},
-    store::rejects::NewReject,
+    model::{Collections, PositionKind, RejectReason, UntrustedText},
+    store::rejects::{self, NewReject},
 };
 
+/// Rejects of one source and reason of which a batch keeps the bytes. A flood of one kind says no more than these, and its records are in
+/// their repos.
+const WHOLE_MAX: usize = 500;
+
+/// Stores what a batch refused; of a flood most without their bytes.
+pub async fn write(
+    connection: &mut PgConnection,
+    collections: &Collections,
+    refused: &[(Origin, Reject)],
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let mut counts: HashMap<(&str, RejectReason), usize> = HashMap::new();
+    let rows = refused.iter().map(|(origin, reject)| {
+        let count = counts.entry((&origin.source, reject.reason)).or_default();
+        *count += 1;
+        let row = row(collections, origin, reject);
+        if *count > WHOLE_MAX { NewReject { raw: &[], ..row } } else { row }
+    });
+    let rows: Vec<NewReject<'_>> = rows.collect();
+    rejects::insert(connection, &rows, now).await.map(drop)
+}
+
 /// A reject's row. Its digest makes it one, however often it comes: by path and rev, or else by its bytes.
-pub fn row<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Reject) -> NewReject<'a> {
+fn row<'a>(collections: &'a Collections, origin: &'a Origin, reject: &'a Reject) -> NewReject<'a> {
     let mut digest = Sha256::new();
     if let Some(path) = &reject.path {
         for part in [path.did.as_str(), path.collection.suffix(), path.rkey.as_str()] {

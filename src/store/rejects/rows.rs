@@ -29,34 +29,40 @@ pub struct NewReject<'a> {
     pub raw_length: i64,
 }
 
-/// Stores a reject unless it is there, or its account was deleted since. Answers whether it was new.
-pub async fn insert(connection: &mut PgConnection, reject: &NewReject<'_>, at: DateTime<Utc>) -> sqlx::Result<bool> {
+/// Stores rejects in one statement, but those that are there, or whose account was deleted since. Answers how many were new.
+pub async fn insert(connection: &mut PgConnection, rejects: &[NewReject<'_>], at: DateTime<Utc>) -> sqlx::Result<u64> {
+    if rejects.is_empty() {
+        return Ok(0);
+    }
     let done = sqlx::query!(
         "INSERT INTO rejects (digest, source, kind, position, reason, field, detail, did, collection, rkey, rev, cid,
             raw_format, raw, raw_length, at)
-        SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16 WHERE NOT EXISTS (
-            SELECT FROM account_tombstones t JOIN actors a ON a.id = t.actor_id WHERE a.did = $8 AND t.rev >= $11
+        SELECT r.*, $16 FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::bigint[], $12::bytea[], $13::text[], $14::bytea[], $15::bigint[])
+            AS r (digest, source, kind, position, reason, field, detail, did, collection, rkey, rev, cid, raw_format, raw, raw_length)
+        WHERE NOT EXISTS (
+            SELECT FROM account_tombstones t JOIN actors a ON a.id = t.actor_id WHERE a.did = r.did AND t.rev >= r.rev
         ) ON CONFLICT (digest) DO NOTHING",
-        &reject.digest,
-        reject.source,
-        reject.kind,
-        reject.position,
-        reject.reason,
-        reject.field.as_ref().map(UntrustedText::as_str),
-        reject.detail.as_str(),
-        reject.did,
-        reject.collection,
-        reject.rkey,
-        reject.rev,
-        reject.cid,
-        reject.raw_format,
-        reject.raw,
-        reject.raw_length,
+        &rejects.iter().map(|reject| reject.digest.as_slice()).collect::<Vec<_>>() as &[&[u8]],
+        &rejects.iter().map(|reject| reject.source).collect::<Vec<_>>() as &[&str],
+        &rejects.iter().map(|reject| reject.kind).collect::<Vec<_>>() as &[Option<&str>],
+        &rejects.iter().map(|reject| reject.position).collect::<Vec<_>>() as &[Option<i64>],
+        &rejects.iter().map(|reject| reject.reason).collect::<Vec<_>>() as &[&str],
+        &rejects.iter().map(|reject| reject.field.as_ref().map(UntrustedText::as_str)).collect::<Vec<_>>() as &[Option<&str>],
+        &rejects.iter().map(|reject| reject.detail.as_str()).collect::<Vec<_>>() as &[&str],
+        &rejects.iter().map(|reject| reject.did).collect::<Vec<_>>() as &[Option<&str>],
+        &rejects.iter().map(|reject| reject.collection).collect::<Vec<_>>() as &[Option<&str>],
+        &rejects.iter().map(|reject| reject.rkey).collect::<Vec<_>>() as &[Option<&str>],
+        &rejects.iter().map(|reject| reject.rev).collect::<Vec<_>>() as &[Option<i64>],
+        &rejects.iter().map(|reject| reject.cid.as_deref()).collect::<Vec<_>>() as &[Option<&[u8]>],
+        &rejects.iter().map(|reject| reject.raw_format).collect::<Vec<_>>() as &[&str],
+        &rejects.iter().map(|reject| reject.raw).collect::<Vec<_>>() as &[&[u8]],
+        &rejects.iter().map(|reject| reject.raw_length).collect::<Vec<_>>(),
         at
     )
     .execute(connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(done.rows_affected())
 }
 
 /// What is needed to try a reject again.

@@ -8,6 +8,7 @@ use crate::support::{
     database::{TestDatabase, fresh},
     dump,
     history::{History, START_US, did, key, tid, track_uri},
+    model::tid_text,
     process::{Process, command, get},
     run::{self, Log, until},
     wire::{Body, Commit, Operation, invalid, like},
@@ -145,4 +146,32 @@ async fn rejects_tried_again_do_not_undo_what_came_later() {
         assert_eq!(dump::count_rejects(&database.pool).await, 0);
         assert_eq!(dump::miscounted(&database.pool).await, Vec::<String>::new());
     }
+}
+
+/// A flood of one reason keeps a sample whole, and of the others all but the bytes: position and counts stay true, and what comes again is no
+/// further reject.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h8_of_a_flood_a_sample_is_kept_whole() {
+    let database = fresh().await;
+    let bad = |number: i64| {
+        let operation = Operation::like(
+            &tid_text(tid(START_US + number, 3)),
+            invalid(json!({"$type": "fm.plyr.like", "n": number})),
+        );
+        Commit::new(&did(3), tid(START_US + number * 1_000, 17), vec![operation])
+    };
+    let log = Log::of(&History { commits: (0..3_000).map(bad).collect() });
+    for _ in 0..2 {
+        log.replay_all(&database.url);
+        let (all, whole, named) = sqlx::query_as::<_, (i64, i64, i64)>(
+            "SELECT count(*), count(*) FILTER (WHERE octet_length(raw) = raw_length), count(DISTINCT rkey) FROM rejects",
+        )
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+        assert_eq!((all, named), (3_000, 3_000));
+        assert!((500..3_000).contains(&whole), "{whole} of 3000 are kept whole");
+    }
+    let retried = say(&database, &["rejects", "retry", "--all"]);
+    assert!(retried.contains("cut="), "{retried}");
 }

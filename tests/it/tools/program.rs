@@ -121,6 +121,8 @@ fn a_position_is_not_set_under_a_running_index() {
     program.kill9();
     assert!(run_well(data.path(), &set).contains("1700000000000000"));
     let mut program = Process::serve(data.path());
+    // Only the one that leads follows a source, and has its heartbeat to end.
+    program.wait_for("this indexer leads now");
     program.wait_for("jetstream+ws://127.0.0.1:9");
     program.terminate();
     assert!(run_well(data.path(), &["status"]).contains("silent"));

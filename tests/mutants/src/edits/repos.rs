@@ -146,6 +146,14 @@ pub(super) const EDITS: &[Edit] = &[
         ],
     },
     Edit {
+        name: "flood_keeps_all_bytes",
+        file: "src/apply/rejects.rs",
+        find: "if *count > WHOLE_MAX {",
+        replace: "if *count == 0 {",
+        models: "whoever sends a flood of bad records fills the table of rejects with them",
+        tests: &["pipeline::rejects::h8_of_a_flood_a_sample_is_kept_whole"],
+    },
+    Edit {
         name: "rows_above_the_head_are_left",
         file: "src/crawl/resync/diff.rs",
         find: "held.rev > self.theirs.rev && self.earlier",
