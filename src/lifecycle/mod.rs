@@ -139,11 +139,7 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     spawn_admin(&stages.listeners, admin, telemetry.admin_router().merge(operator));
     spawn_sampling(&stages.listeners, telemetry, samples);
     if let Some((listener, settings, pool)) = api {
-        let router = serve::router(pool, settings, clock);
-        let limits = Limits::api();
-        stages
-            .listeners
-            .spawn("the API", |cancel| async move { Ok(serve::run(listener, router, limits, cancel).await?) });
+        spawn_api(&stages.listeners, listener, serve::router(pool, settings, clock));
     }
     if migrates {
         tokio::select! {
@@ -156,6 +152,11 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
     }
     tracing::info!(admin = admin_url, api = api_url, "serving");
     Ok(())
+}
+
+fn spawn_api(stage: &Stage, listener: TcpListener, router: Router) {
+    let limits = Limits::api();
+    stage.spawn("the API", |cancel| async move { Ok(serve::run(listener, router, limits, cancel).await?) });
 }
 
 fn spawn_admin(stage: &Stage, listener: TcpListener, router: Router) {

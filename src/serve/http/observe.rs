@@ -39,15 +39,7 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let answered = tokio::time::timeout(app.settings.time_limit, next.run(request).instrument(span.clone())).await;
     let mut response = answered.unwrap_or_else(|_| refuse_late(&body).into_response());
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        if let Some(cause) = error.cause() {
-            let _entered = span.enter();
-            tracing::error!(cause, "a request failed");
-        }
-        let bare = std::mem::replace(&mut response, error.answer(is_xrpc));
-        // A refused method says which ones are allowed.
-        if let Some(allow) = bare.headers().get(header::ALLOW) {
-            response.headers_mut().insert(header::ALLOW, allow.clone());
-        }
+        response = span.in_scope(|| in_words(&response, &error, is_xrpc));
     }
     let status = response.status();
     let headers = response.headers_mut();
@@ -58,6 +50,19 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     metrics::histogram!("plyr_http_seconds", "route" => route.clone()).record(started.elapsed().as_secs_f64());
     metrics::counter!("plyr_http_requests_total", "route" => route, "method" => method, "status" => status_label(status))
         .increment(1);
+    response
+}
+
+/// A refusal with its sentence, in the dialect of the path; the operator reads the cause, if there is one.
+fn in_words(bare: &Response, error: &ApiError, is_xrpc: bool) -> Response {
+    if let Some(cause) = error.cause() {
+        tracing::error!(cause, "a request failed");
+    }
+    let mut response = error.answer(is_xrpc);
+    // A refused method says which ones are allowed.
+    if let Some(allow) = bare.headers().get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
     response
 }
 

@@ -95,7 +95,7 @@ pub(super) const EDITS: &[Edit] = &[
         tests: &["api::strangers::every_answer_says_what_it_is_and_pages_run_nothing"],
     },
     Edit {
-        name: "strangers_are_told_names",
+        name: "names_shown_to_strangers",
         file: "src/serve/pages/status.rs",
         find: "Ok(shown(&without_names(status), now, &headers))",
         replace: "Ok(shown(&status, now, &headers))",
