@@ -150,7 +150,7 @@ pub(super) const EDITS: &[Edit] = &[
         file: "src/apply/rejects.rs",
         find: "if *count > WHOLE_MAX {",
         replace: "if *count == 0 {",
-        models: "whoever sends a flood of bad records fills the table of rejects with them",
+        models: "a flood of bad records fills the table of rejects with their bytes",
         tests: &["pipeline::rejects::h8_of_a_flood_a_sample_is_kept_whole"],
     },
     Edit {
