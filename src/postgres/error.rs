@@ -31,7 +31,7 @@ pub enum PrivatePostgresError {
         is_brief: bool,
     },
     /// The folder belongs to another user.
-    #[error("{path} belongs to the user with number {uid}: run as that user or as root")]
+    #[error("{path} belongs to the user with number {uid}: run as that user, or give it to this one with chown")]
     Foreign {
         /// The data folder, or the server's in it.
         path: PathBuf,
