@@ -16,7 +16,7 @@ pub(super) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Strangers' texts may hold what moves a terminal's cursor.
+/// Texts of untrusted hosts may hold what moves a terminal's cursor.
 pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

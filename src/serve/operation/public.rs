@@ -1,4 +1,4 @@
-//! The report for strangers: without what is the operator's alone. Names of hosts, numbers of processes and errors in words would
+//! The report for untrusted clients: without what is the operator's alone. Names of hosts, numbers of processes and errors in words would
 //! say where the program runs and what it stands on.
 
 use std::collections::BTreeMap;

@@ -11,13 +11,13 @@ use crate::{
 /// One source.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SourceStatus {
-    /// Its name; for strangers its dialect alone.
+    /// Its name; for untrusted clients its dialect alone.
     pub source: String,
     /// `starting`, `connected`, `waiting`, `refused`, or `paused` for a standby and for one that stayed incomplete; `incomplete` while
     /// it is connected and does not deliver what others do; `silent` when the process that follows it has given no sign of life for half a
     /// minute; null when it has not been recorded.
     pub state: Option<String>,
-    /// Why it waits or was refused; null for strangers.
+    /// Why it waits or was refused; null for untrusted clients.
     pub reason: Option<String>,
     /// Since when it has been in that state.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -9,5 +9,5 @@ mod pages;
 mod rest;
 mod size;
 mod snapshots;
-mod strangers;
+mod untrusted_clients;
 mod xrpc;

@@ -1,4 +1,4 @@
-//! What a stranger is answered, whatever it asks: errors that programs can read, headers that browsers obey, and nothing of where
+//! What an untrusted client is answered, whatever it asks: errors that programs can read, headers that browsers obey, and nothing of where
 //! the program runs.
 
 use std::{str::FromStr, time::Duration};

@@ -9,7 +9,7 @@ mod profiles;
 mod repos;
 mod shown;
 mod sources;
-mod strangers;
+mod untrusted_clients;
 mod verify;
 
 /// One edit.
@@ -42,7 +42,7 @@ pub fn all() -> Vec<&'static Edit> {
         shown::EDITS,
         verify::EDITS,
         profiles::EDITS,
-        strangers::EDITS,
+        untrusted_clients::EDITS,
     ];
     rooms.into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! What strangers may take of the web side.
+//! What untrusted clients may take of the web side.
 
 use super::Edit;
 
@@ -76,7 +76,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "self.awaited.0.store(frame.is_pending(), Ordering::Relaxed);",
         replace: "",
         models: "a client that does not send its body writes errors into our log, and is asked to come back",
-        tests: &["api::strangers::f8_a_slow_body_is_the_clients_fault"],
+        tests: &["api::untrusted_clients::f8_a_slow_body_is_the_clients_fault"],
     },
     Edit {
         name: "types_are_guessed",
@@ -84,7 +84,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "router.layer(map_response(harden)).with_state(())",
         replace: "router.with_state(())",
         models: "a browser takes what a record holds for a script",
-        tests: &["api::strangers::every_answer_says_what_it_is_and_pages_run_nothing"],
+        tests: &["api::untrusted_clients::every_answer_says_what_it_is_and_pages_run_nothing"],
     },
     Edit {
         name: "page_without_policy",
@@ -92,7 +92,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "([(header::CONTENT_SECURITY_POLICY, POLICY.clone())], Html(page)).into_response()",
         replace: "Html(page).into_response()",
         models: "a text that is not escaped runs as a script, and the page is shown in another's frame",
-        tests: &["api::strangers::every_answer_says_what_it_is_and_pages_run_nothing"],
+        tests: &["api::untrusted_clients::every_answer_says_what_it_is_and_pages_run_nothing"],
     },
     Edit {
         name: "names_shown_to_strangers",
@@ -100,7 +100,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "Ok(shown(&without_names(status), now, &headers))",
         replace: "Ok(shown(&status, now, &headers))",
         models: "the public report names machines, processes and private hosts",
-        tests: &["api::strangers::the_public_status_names_no_machine"],
+        tests: &["api::untrusted_clients::the_public_status_names_no_machine"],
     },
     Edit {
         name: "path_of_no_text_refused_by_the_framework",
@@ -108,7 +108,7 @@ pub(super) const EDITS: &[Edit] = &[
         find: "get(move |Path(FilePath { file: name })| file(name, config.clone()))",
         replace: "get(move |axum::extract::Path(name): axum::extract::Path<String>| file(name, config.clone()))",
         models: "an address that is no text is refused in plain text, which a program cannot read",
-        tests: &["api::strangers::f8_every_refusal_is_json"],
+        tests: &["api::untrusted_clients::f8_every_refusal_is_json"],
     },
     Edit {
         name: "album_without_a_bound",
