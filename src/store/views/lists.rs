@@ -82,7 +82,7 @@ impl ListRow {
 pub async fn find_list(connection: &mut PgConnection, did: &Did, rkey: Tid) -> sqlx::Result<Option<ListView>> {
     let row = sqlx::query_as!(
         ListRow,
-        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
+        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count,
             l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
         FROM lists l JOIN visible_actors a ON a.id = l.actor_id
         WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL",
@@ -115,22 +115,44 @@ pub async fn list_lists(
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<ListView>> {
     let after = page.after.as_ref();
-    let rows = sqlx::query_as!(
-        ListRow,
-        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
-            l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
-        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
-        WHERE l.actor_id = $1 AND l.cid IS NOT NULL AND ($2::text IS NULL OR l.list_type = $2)
-            AND (l.sort_at, l.rkey) < (coalesce($3::timestamptz, 'infinity'), $4)
-        ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $5",
-        actor_id.number(),
-        list_type,
-        after.map(|after| after.sort_at.utc()),
-        after.map_or(0, |after| after.key),
-        page.limit
-    )
-    .fetch_all(connection)
-    .await?;
+    let (at, key) = (after.map(|after| after.sort_at.utc()), after.map_or(0, |after| after.key));
+    let rows = match list_type {
+        None => {
+            sqlx::query_as!(
+                ListRow,
+                "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count, l.created_at, l.updated_at,
+                    l.indexed_at, l.sort_at AS \"sort_at!\"
+                FROM lists l JOIN visible_actors a ON a.id = l.actor_id
+                WHERE l.actor_id = $1 AND l.cid IS NOT NULL
+                    AND (l.sort_at, l.rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $4",
+                actor_id.number(),
+                at,
+                key,
+                page.limit
+            )
+            .fetch_all(connection)
+            .await?
+        }
+        Some(list_type) => {
+            sqlx::query_as!(
+                ListRow,
+                "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count, l.created_at, l.updated_at,
+                    l.indexed_at, l.sort_at AS \"sort_at!\"
+                FROM lists l JOIN visible_actors a ON a.id = l.actor_id
+                WHERE l.actor_id = $1 AND l.cid IS NOT NULL AND l.list_type = $5
+                    AND (l.sort_at, l.rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $4",
+                actor_id.number(),
+                at,
+                key,
+                page.limit,
+                list_type
+            )
+            .fetch_all(connection)
+            .await?
+        }
+    };
     rows.into_iter().map(ListRow::view).collect()
 }
 
