@@ -53,7 +53,8 @@ CREATE VIEW visible_like_counts AS
             SELECT * FROM uncounted_actors WHERE NOT is_uncounted ORDER BY actor_id LIMIT 100
         ) AS u
         WHERE u.is_hidden = (u.uncounted_to < c.track_id)
-            AND EXISTS (SELECT FROM likes l WHERE l.actor_id = u.actor_id AND l.subject_id = c.track_id)
+            -- A look-up by pair asks for the key too, which only the index of pairs has: of the likes of a subject there may be very many.
+            AND (SELECT l.rkey FROM likes l WHERE l.actor_id = u.actor_id AND l.subject_id = c.track_id LIMIT 1) IS NOT NULL
     ) AS like_count FROM track_counts c;
 
 -- The likes that make up `track_counts`, for its standing check.
@@ -66,6 +67,7 @@ CREATE VIEW counted_likes AS
 CREATE TABLE count_checks (
     id            smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),
     track_id      bigint NOT NULL DEFAULT 0,
+    actor_id      bigint NOT NULL DEFAULT 0,
     checked       bigint NOT NULL DEFAULT 0,
     corrected     bigint NOT NULL DEFAULT 0,
     checked_at    timestamptz,
@@ -88,7 +90,8 @@ BEGIN
         UNION ALL
         -- All that there are came with this statement. One more than that is enough to know that they did not.
         SELECT actor_id, subject_id FROM shared s WHERE s.records = (SELECT count(*) FROM (
-            SELECT FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = s.subject_id LIMIT s.records + 1
+            SELECT FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = s.subject_id
+            ORDER BY l.rkey LIMIT s.records + 1
         ) AS live)
     ), many AS (
         UPDATE many_likers m SET like_count = m.like_count + d.delta FROM (
@@ -117,7 +120,8 @@ BEGIN
     ), counted AS (
         -- One more than the change is enough to know whether there are any, and were.
         SELECT p.actor_id, p.subject_id, p.change, (SELECT count(*) FROM (
-            SELECT FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id LIMIT abs(p.change) + 1
+            SELECT FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id
+            ORDER BY l.rkey LIMIT abs(p.change) + 1
         ) AS live) AS now
         FROM pairs p
     ), moved AS (
@@ -143,7 +147,7 @@ CREATE FUNCTION count_deleted_likes() RETURNS trigger LANGUAGE plpgsql SET enabl
 BEGIN
     WITH pairs AS (
         SELECT actor_id, subject_id FROM (SELECT DISTINCT actor_id, subject_id FROM removed WHERE subject_id IS NOT NULL) AS p
-        WHERE NOT EXISTS (SELECT FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id)
+        WHERE (SELECT l.rkey FROM likes l WHERE l.actor_id = p.actor_id AND l.subject_id = p.subject_id LIMIT 1) IS NULL
     ), many AS (
         UPDATE many_likers m SET like_count = m.like_count - d.delta FROM (
             SELECT p.actor_id, count(*) AS delta FROM pairs p JOIN many_likers k ON k.actor_id = p.actor_id

@@ -88,34 +88,45 @@ async fn list_custom(
         Some(list) => list_liked_items(transaction.connection(), actor_id, list).await?,
         None => Vec::new(),
     };
-    let (new_after, listed_from) = start(page.after.as_ref(), &listed);
     let mut rows = Vec::new();
-    if let Some(after) = new_after {
-        let page = Page { after, limit: page.limit };
-        let new = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
-        rows.extend(new.rows.into_iter().map(|LikedKey { track_id, place }| (track_id, CustomPlace::New { track_id, place })));
-        if new.rest.is_some() {
-            return Ok(Stretch { rows, rest: new.rest.map(CustomPlace::Passed) });
+    let listed_from = match start(page.after.as_ref(), &listed) {
+        Start::New(after) => {
+            let page = Page { after, limit: page.limit };
+            let new = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
+            let place = |LikedKey { track_id, place }| (track_id, CustomPlace::New { track_id, place });
+            rows.extend(new.rows.into_iter().map(place));
+            if new.rest.is_some() {
+                return Ok(Stretch { rows, rest: new.rest.map(CustomPlace::Passed) });
+            }
+            0
         }
-    }
+        Start::Listed(index) => index,
+    };
     let listed = (0_i64..).zip(&listed).skip(listed_from);
     rows.extend(listed.map(|(index, track_id)| (*track_id, CustomPlace::Listed { track_id: *track_id, index })));
     rows.truncate(usize::try_from(page.limit).unwrap_or_default());
     Ok(rows.into())
 }
 
-/// Behind which like a page starts among those that the list does not name, if it starts there, and at which index in the list.
-fn start(after: Option<&CustomPlace>, listed: &[TrackId]) -> (Option<Option<Place<i64>>>, usize) {
-    let Some(after) = after else { return (Some(None), 0) };
+/// Where a page starts.
+enum Start {
+    /// Among the likes that the list does not name: at the top, or behind this one.
+    New(Option<Place<i64>>),
+    /// At this index of the list.
+    Listed(usize),
+}
+
+fn start(after: Option<&CustomPlace>, listed: &[TrackId]) -> Start {
+    let Some(after) = after else { return Start::New(None) };
     let shown = match after {
         CustomPlace::New { track_id, .. } | CustomPlace::Listed { track_id, .. } => Some(track_id),
         CustomPlace::Passed(_) => None,
     };
     if let Some(index) = shown.and_then(|shown| listed.iter().position(|id| id == shown)) {
-        return (None, index + 1);
+        return Start::Listed(index + 1);
     }
     match after {
-        CustomPlace::New { place, .. } | CustomPlace::Passed(place) => (Some(Some(place.clone())), 0),
-        CustomPlace::Listed { index, .. } => (None, usize::try_from(*index).unwrap_or_default()),
+        CustomPlace::New { place, .. } | CustomPlace::Passed(place) => Start::New(Some(place.clone())),
+        CustomPlace::Listed { index, .. } => Start::Listed(usize::try_from(*index).unwrap_or_default()),
     }
 }

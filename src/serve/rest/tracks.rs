@@ -27,9 +27,7 @@ use crate::{
     store::views::{
         Stretch,
         actors::{ActorName, find_actor},
-        tracks::{
-            PopularKey, find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks,
-        },
+        tracks::{find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks},
     },
 };
 

@@ -141,8 +141,7 @@ async fn get_track_likes(
         }
         None => (Vec::new().into(), 0),
     };
-    let (likers, cursor) =
-        pager.close_stretch(likers, |last| Place { sort_at: last.sort_at, key: last.id.number() });
+    let (likers, cursor) = pager.close_stretch(likers, |last| Place { sort_at: last.sort_at, key: last.id.number() });
     let like = |liker: LikerView| TrackLike {
         uri: uri_of(&app.settings.collections, &liker.did, Collection::Like, liker.rkey).to_string(),
         actor: actor_basic(&liker.did, liker.handle.as_ref()),

@@ -113,7 +113,11 @@ pub async fn analyze(connection: &mut PgConnection) -> sqlx::Result<()> {
         match collection {
             Collection::Like => sqlx::query!("ANALYZE likes, subject_cids").execute(&mut *connection).await?,
             Collection::List => sqlx::query!("ANALYZE lists").execute(&mut *connection).await?,
-            Collection::Track => sqlx::query!("ANALYZE tracks, track_counts, shown_tracks, popular_tracks").execute(&mut *connection).await?,
+            Collection::Track => {
+                sqlx::query!("ANALYZE tracks, track_counts, shown_tracks, popular_tracks")
+                    .execute(&mut *connection)
+                    .await?
+            }
             Collection::Profile => sqlx::query!("ANALYZE profiles").execute(&mut *connection).await?,
             #[cfg(feature = "fifth-collection")]
             Collection::Comment => sqlx::query("ANALYZE comments").execute(&mut *connection).await?,

@@ -127,17 +127,10 @@ pub async fn list_likers(
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Stretch<LikerView, Place<i64>>> {
     let (at, key) = start(page);
-    let rows = sqlx::query_file_as!(
-        LikerRow,
-        "src/store/views/likers.sql",
-        track_id.number(),
-        at,
-        key,
-        page.limit,
-        STRETCH
-    )
-    .fetch_all(&mut *connection)
-    .await?;
+    let rows =
+        sqlx::query_file_as!(LikerRow, "src/store/views/likers.sql", track_id.number(), at, key, page.limit, STRETCH)
+            .fetch_all(&mut *connection)
+            .await?;
     let view = |row: LikerRow| {
         Ok(LikerView {
             id: row.actor_id.into(),
@@ -152,24 +145,30 @@ pub async fn list_likers(
         })
     };
     let rows: Vec<LikerView> = rows.into_iter().map(view).collect::<sqlx::Result<_>>()?;
-    let rest = match is_full(&rows, page) {
-        true => None,
-        false => {
-            sqlx::query_as!(
-                PlaceRow,
-                "SELECT sort_at AS \"sort_at!\", actor_id AS key FROM likes
-                WHERE subject_id = $1 AND (sort_at, actor_id) < (coalesce($2::timestamptz, 'infinity'), $3)
-                ORDER BY sort_at DESC, actor_id DESC OFFSET $4 LIMIT 1",
-                track_id.number(),
-                at,
-                key,
-                STRETCH - 1
-            )
-            .fetch_optional(connection)
-            .await?
-        }
-    };
-    Ok(Stretch { rows, rest: rest.map(PlaceRow::place) })
+    let rest = if is_full(&rows, page) { None } else { end_of_likers(connection, track_id, page).await? };
+    Ok(Stretch { rows, rest })
+}
+
+/// The last of a track's likes that a page looks at, if it looks at no more.
+async fn end_of_likers(
+    connection: &mut PgConnection,
+    track_id: TrackId,
+    page: &Page<Place<i64>>,
+) -> sqlx::Result<Option<Place<i64>>> {
+    let (at, key) = start(page);
+    let last = sqlx::query_as!(
+        PlaceRow,
+        "SELECT sort_at AS \"sort_at!\", actor_id AS key FROM likes
+        WHERE subject_id = $1 AND (sort_at, actor_id) < (coalesce($2::timestamptz, 'infinity'), $3)
+        ORDER BY sort_at DESC, actor_id DESC OFFSET $4 LIMIT 1",
+        track_id.number(),
+        at,
+        key,
+        STRETCH - 1
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.map(PlaceRow::place))
 }
 
 /// An actor's like records, newest first, also those of tracks that are not known, without those of tracks of hidden actors.
@@ -229,8 +228,9 @@ pub async fn list_liked(
             ORDER BY sort_at DESC, rkey DESC LIMIT $6
         ) AS l
         JOIN shown_tracks s ON s.track_id = l.subject_id
-        WHERE s.track_id <> ALL ($5::bigint[]) AND EXISTS (SELECT FROM visible_actors WHERE id = $1) AND NOT EXISTS (
-            SELECT FROM likes newer WHERE newer.actor_id = $1 AND newer.subject_id = l.subject_id AND newer.rkey > l.rkey
+        WHERE s.track_id <> ALL ($5::bigint[]) AND EXISTS (SELECT FROM visible_actors WHERE id = $1) AND l.rkey = (
+            SELECT newest.rkey FROM likes newest WHERE newest.actor_id = $1 AND newest.subject_id = l.subject_id
+            ORDER BY newest.rkey DESC LIMIT 1
         )
         ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $4",
         actor_id.number(),

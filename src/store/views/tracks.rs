@@ -100,7 +100,7 @@ pub async fn load_tracks(
                 LEFT JOIN bluesky_profiles g ON g.actor_id = f.id
                 ORDER BY named.n) AS \"display_names!: Vec<Option<String>>\",
             coalesce(c.like_count, 0) AS \"like_count!\",
-            (EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id)
+            ((SELECT l.rkey FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id LIMIT 1) IS NOT NULL
                 AND EXISTS (SELECT FROM visible_actors WHERE id = $2)) AS \"liked!\"
         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, n)
         JOIN visible_tracks t ON t.id = asked.id AND t.title IS NOT NULL

@@ -1,5 +1,7 @@
 //! What a client sees: routes, pages, bounds, errors.
 
+mod bounded_reads;
+mod busy;
 mod connections;
 mod hidden_views;
 mod large_rows;
