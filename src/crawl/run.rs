@@ -10,7 +10,12 @@ use super::{
     fairness::{Fairness, Next},
     queue::{Entry, Postponed, Queue, Taken, Taking},
 };
-use crate::{atproto::Timestamp, clock::Clock, retry::Retry, store::is_unavailable};
+use crate::{
+    atproto::Timestamp,
+    clock::Clock,
+    retry::Retry,
+    store::{in_time, is_unavailable},
+};
 
 /// When to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +99,7 @@ impl<Q: Queue> Crawler<'_, Q> {
         self.fairness.forget_idle(now);
         let (limit, lease) = (limits.taken_max.saturating_sub(self.held.len()), now.plus(limits.lease));
         let held = self.held.keys().cloned().collect();
-        let Taken { entries, is_more } = self.queue.take(Taking { limit, now, lease, held }).await?;
+        let Taken { entries, is_more } = in_time(self.queue.take(Taking { limit, now, lease, held })).await?;
         let mut postponed = Vec::new();
         for entry in entries {
             // One whose lease has run out while it was waited for is not read twice.
@@ -105,9 +110,12 @@ impl<Q: Queue> Crawler<'_, Q> {
         for entry in &postponed {
             self.held.remove(&entry.key);
         }
-        self.queue.postpone(&postponed).await?;
+        in_time(self.queue.postpone(&postponed)).await?;
         self.look_at = if is_more { Instant::now() } else { Instant::now() + limits.tick };
-        Ok(self.until == Until::NothingIsDue && !is_more && self.held.is_empty() && self.queue.is_drained().await?)
+        Ok(self.until == Until::NothingIsDue
+            && !is_more
+            && self.held.is_empty()
+            && in_time(self.queue.is_drained()).await?)
     }
 
     /// Has an entry wait for its host, or for its host to be known, unless too many wait for that host.
@@ -175,7 +183,7 @@ impl<Q: Queue> Crawler<'_, Q> {
     async fn release(&mut self) {
         let due_at = self.clock.now();
         let held = self.held.drain().map(|(key, lease)| Postponed { key, lease, due_at });
-        if let Err(error) = self.queue.postpone(&held.collect::<Vec<_>>()).await {
+        if let Err(error) = in_time(self.queue.postpone(&held.collect::<Vec<_>>())).await {
             tracing::debug!(%error, "entries that were taken are due again when their lease ends");
         }
     }

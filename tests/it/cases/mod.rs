@@ -6,6 +6,7 @@ mod crash;
 mod delivery;
 mod gaps;
 mod jetstream_v2;
+mod lag;
 mod lease;
 mod moves;
 mod network;
