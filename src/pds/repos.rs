@@ -183,6 +183,11 @@ impl Server {
         Self { client, url, trust: Trust::Operator }
     }
 
+    /// The client that asks it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Where it is.
     pub fn url(&self) -> &HostUrl {
         &self.url

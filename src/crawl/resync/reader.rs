@@ -1,10 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     diff::{Both, Drift, Ours, Theirs},
-    read::{ReadError, read_archive, read_listed},
+    progress::Progress,
+    read::{ReadError, RepoSource, read_archive, read_listed},
     repo::{load_ours, plan},
     write::Prepared,
 };
@@ -13,7 +14,7 @@ use crate::{
     crawl::Context,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
     model::{Collections, ResyncCause, UntrustedText},
-    pds::{Server, XrpcError},
+    pds::{HostUrl, Server, XrpcError},
     retry::Backoff,
     store::repos::{self, TakenRepo},
 };
@@ -34,8 +35,12 @@ pub(super) struct RepoHost {
 }
 
 impl RepoHost {
-    /// The server's URL, which names it in tables and queues.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn url(&self) -> &HostUrl {
+        self.server.url()
+    }
+
+    /// The server's URL, which names it in tables.
+    fn name(&self) -> String {
         self.server.url().to_string()
     }
 }
@@ -46,8 +51,6 @@ pub(super) struct Reader {
     pub(super) context: Context,
     collections: Collections,
     prepared: mpsc::Sender<Prepared>,
-    /// A whole repo takes memory: one at a time is read.
-    archives: Arc<Semaphore>,
 }
 
 /// Why a repo was not read.
@@ -76,7 +79,7 @@ enum Given {
 impl Reader {
     /// A reader that hands over what it has read.
     pub(super) fn new(context: Context, collections: Collections, prepared: mpsc::Sender<Prepared>) -> Self {
-        Self { context, collections, prepared, archives: Arc::new(Semaphore::new(1)) }
+        Self { context, collections, prepared }
     }
 
     /// Where the repo of an account lies, if it has one.
@@ -113,7 +116,9 @@ impl Reader {
         let (collections, did) = (&self.collections, &repo.did);
         let nothing = || Prepared::nothing(repo, Some(host.name()), began_at);
         let earlier = self.load(did).await?;
-        let theirs = match self.list(host, did, &earlier).await? {
+        let tries = u32::try_from(repo.tries).unwrap_or_default();
+        let mut progress = Progress::begin(host.server.client().memory(), tries);
+        let theirs = match self.list(host, &earlier, &mut progress).await? {
             Given::Holds(theirs) => theirs,
             // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
             Given::Nothing => return Ok(nothing()),
@@ -135,7 +140,7 @@ impl Reader {
             match self.refresh(host).await? {
                 Some(_) if !is_above_head && extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
-                    let Given::Holds(verified) = self.read_archive(host, &identity).await? else {
+                    let Given::Holds(verified) = self.read_archive(host, &identity, &mut progress).await? else {
                         return Ok(nothing());
                     };
                     rev = verified.rev;
@@ -144,7 +149,8 @@ impl Reader {
                 None => return Ok(nothing()),
             }
         }
-        Ok(Prepared { did: did.clone(), cause: repo.cause, host: Some(host.name()), rev: Some(rev), began_at, repair })
+        let (did, host, memory) = (did.clone(), Some(host.name()), Some(progress.memory));
+        Ok(Prepared { did, cause: repo.cause, host, rev: Some(rev), began_at, repair, memory })
     }
 
     async fn load(&self, did: &Did) -> sqlx::Result<Ours> {
@@ -153,11 +159,12 @@ impl Reader {
     }
 
     /// Has the repo listed, and reads it as a whole where that does not do.
-    async fn list(&self, host: &RepoHost, did: &Did, ours: &Ours) -> Result<Given, Failure> {
-        match read_listed(&host.server, &self.collections, did, ours).await {
+    async fn list(&self, host: &RepoHost, ours: &Ours, progress: &mut Progress) -> Result<Given, Failure> {
+        let source = RepoSource { server: &host.server, collections: &self.collections, did: &host.identity.did };
+        match read_listed(source, ours, progress).await {
             Ok(theirs) => self.accept(theirs),
             Err(error) if error.is_of_listing() => match self.refresh(host).await? {
-                Some(identity) => self.read_archive(host, &identity).await,
+                Some(identity) => self.read_archive(host, &identity, progress).await,
                 None => Ok(Given::Nothing),
             },
             Err(error) => self.interpret(host, error).await,
@@ -165,11 +172,16 @@ impl Reader {
     }
 
     /// Reads the repo as a whole, as its owner signed it.
-    async fn read_archive(&self, host: &RepoHost, identity: &Identity) -> Result<Given, Failure> {
+    async fn read_archive(
+        &self,
+        host: &RepoHost,
+        identity: &Identity,
+        progress: &mut Progress,
+    ) -> Result<Given, Failure> {
         let key = identity.signing_key.ok_or(Failure::NoKey)?;
-        // The semaphore is never closed; should it be, nothing is lost but its bound.
-        let _one_at_a_time = self.archives.acquire().await.ok();
-        match read_archive(&host.server, &self.collections, &identity.did, key).await {
+        progress.begin_archive();
+        let source = RepoSource { server: &host.server, collections: &self.collections, did: &identity.did };
+        match read_archive(source, key, progress).await {
             Ok(theirs) => self.accept(theirs),
             Err(error) => self.interpret(host, error).await,
         }
