@@ -205,7 +205,7 @@ impl Server {
     /// Whether the server gives a repo to the public.
     pub async fn fetch_repo_status(&self, did: &Did) -> Result<RepoStatus, XrpcError> {
         let raw: RawStatus = self.ask("com.atproto.sync.getRepoStatus", &[("did", did.as_str())]).await?;
-        if raw.did != did.as_str() {
+        if Did::parse(&raw.did).as_ref() != Ok(did) {
             return Err(XrpcError::BadAnswer("it answers for another repo"));
         }
         Ok(RepoStatus {

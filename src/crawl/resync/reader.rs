@@ -25,8 +25,6 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_ho
 const IDENTITY_AGE_MAX: Duration = Duration::from_mins(2);
 /// The stream may take this long for what was written just now: before that it is not missing.
 const STREAM_PATIENCE: Duration = Duration::from_secs(5);
-/// From this many records on that are said to be gone, the signed repo must say so too.
-const EXTRA_UNPROVEN_MAX: usize = 20;
 
 /// Where a repo lies, as its owner's document said.
 pub(super) struct RepoHost {
@@ -70,7 +68,9 @@ enum Failure {
 
 /// What a host gives of a repo.
 enum Given {
-    /// This is in it.
+    /// It lists this.
+    Lists(Theirs),
+    /// This is in it, and its owner has signed it.
     Holds(Theirs),
     /// It does not give it to the public.
     Nothing,
@@ -118,8 +118,9 @@ impl Reader {
         let earlier = self.load(did).await?;
         let tries = u32::try_from(repo.tries).unwrap_or_default();
         let mut progress = Progress::begin(host.server.client().memory(), tries);
-        let theirs = match self.list(host, &earlier, &mut progress).await? {
-            Given::Holds(theirs) => theirs,
+        let (theirs, is_signed) = match self.list(host, &earlier, &mut progress).await? {
+            Given::Lists(theirs) => (theirs, false),
+            Given::Holds(theirs) => (theirs, true),
             // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
             Given::Nothing => return Ok(nothing()),
         };
@@ -134,11 +135,9 @@ impl Reader {
             repair = plan(collections, did, both);
         }
         let mut rev = theirs.rev;
-        let extra = repair.count(Drift::Extra);
-        let is_above_head = !both.above_head().is_empty();
-        if extra > 0 || is_above_head {
+        // What a listing leaves out is not gone before the repo as its owner signed it says so.
+        if !is_signed && (repair.count(Drift::Extra) > 0 || !both.above_head().is_empty()) {
             match self.refresh(host).await? {
-                Some(_) if !is_above_head && extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
                     let Given::Holds(verified) = self.read_archive(host, &identity, &mut progress).await? else {
                         return Ok(nothing());
@@ -162,7 +161,7 @@ impl Reader {
     async fn list(&self, host: &RepoHost, ours: &Ours, progress: &mut Progress) -> Result<Given, Failure> {
         let source = RepoSource { server: &host.server, collections: &self.collections, did: &host.identity.did };
         match read_listed(source, ours, progress).await {
-            Ok(theirs) => self.accept(theirs),
+            Ok(theirs) => self.accept(theirs).map(Given::Lists),
             Err(error) if error.is_of_listing() => match self.refresh(host).await? {
                 Some(identity) => self.read_archive(host, &identity, progress).await,
                 None => Ok(Given::Nothing),
@@ -182,17 +181,17 @@ impl Reader {
         progress.begin_archive();
         let source = RepoSource { server: &host.server, collections: &self.collections, did: &identity.did };
         match read_archive(source, key, progress).await {
-            Ok(theirs) => self.accept(theirs),
+            Ok(theirs) => self.accept(theirs).map(Given::Holds),
             Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// What would be written at a rev of a time that has not come would win over all that its owner writes later.
-    fn accept(&self, theirs: Theirs) -> Result<Given, Failure> {
+    fn accept(&self, theirs: Theirs) -> Result<Theirs, Failure> {
         if theirs.rev.is_from_future(self.context.clock.now()) {
             return Err(ReadError::FutureRev(theirs.rev).into());
         }
-        Ok(Given::Holds(theirs))
+        Ok(theirs)
     }
 
     /// A host that no longer has the repo is believed when the document, as it is by now, still names it.

@@ -129,8 +129,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "empty_listing_believed",
         file: "src/crawl/resync/reader.rs",
-        find: "Some(_) if !is_above_head && extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}",
-        replace: "Some(_) if extra > 0 => {}",
+        find: "                Some(identity) => {\n                    let Given::Holds(verified)",
+        replace: "                Some(_) if repair.count(Drift::Extra) > 0 => {}\n                Some(identity) => {\n                    let Given::Holds(verified)",
         models: "a host that has lost its disk empties the index",
         tests: &["cases::reconcile::b6_an_empty_answer_deletes_nothing"],
     },
