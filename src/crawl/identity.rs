@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Until,
-    queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+    queue::{Entry, Limits, Place, Postponed, Queue, Read, Taken, Taking},
 };
 use crate::{
     atproto::{Did, Handle, Timestamp},
@@ -34,9 +34,8 @@ const COUNT_EVERY: Duration = Duration::from_mins(1);
 
 /// Keeps the table of identities until cancelled: every actor in the index is looked up, and again when it is due.
 pub async fn run(identities: Identities, cancel: CancellationToken) -> sqlx::Result<()> {
-    let clock = identities.clock().clone();
-    let mut lookups = Lookups { identities, enrolled: 0, plc_away_until: None, counted_at: None };
-    super::run::run(&mut lookups, &clock, Until::Cancelled, &cancel).await
+    let mut lookups = Lookups { identities: identities.clone(), enrolled: 0, plc_away_until: None, counted_at: None };
+    super::run::run(&mut lookups, &identities, Until::Cancelled, &cancel).await
 }
 
 struct Lookups {
@@ -54,10 +53,8 @@ impl Entry for Did {
         self.clone()
     }
 
-    /// The PLC directory, or the host of a `did:web`.
-    fn host(&self) -> Option<String> {
-        let is_plc = self.as_str().starts_with("did:plc:");
-        Some(if is_plc { "did:plc".to_owned() } else { self.to_string() })
+    fn place(&self) -> Place {
+        Place::document(self)
     }
 }
 
@@ -96,9 +93,9 @@ impl Queue for Lookups {
         Ok(Taken { is_more: entries.len() == taking.limit, entries })
     }
 
-    fn read(&self, did: Did) -> impl Future<Output = Option<Timestamp>> + Send + 'static {
+    fn read(&self, did: Did) -> impl Future<Output = Read<Did, Option<Timestamp>>> + Send + 'static {
         let identities = self.identities.clone();
-        async move { look(&identities, &did).await }
+        async move { Read::Done(look(&identities, &did).await) }
     }
 
     fn note(&mut self, plc_away_until: Option<Timestamp>) {

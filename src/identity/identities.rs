@@ -285,10 +285,6 @@ impl Identities {
         self.0.directory.client().clone()
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
         self.0.clock.now()
     }

@@ -186,6 +186,23 @@ pub async fn is_overtaken(
     .await
 }
 
+/// Delays checks that wait, each until its moment.
+pub async fn delay(connection: &mut PgConnection, due: &[(ActorId, Timestamp)]) -> sqlx::Result<()> {
+    if due.is_empty() {
+        return Ok(());
+    }
+    let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) = due.iter().map(|(id, at)| (id.number(), at.utc())).unzip();
+    sqlx::query!(
+        "UPDATE account_checks c SET due_at = d.at FROM UNNEST($1::bigint[], $2::timestamptz[]) AS d (id, at)
+        WHERE c.actor_id = d.id AND c.due_at < d.at",
+        &ids,
+        &times
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Puts a check off that had no answer, unless there was another reason to ask since it was read.
 pub async fn postpone(connection: &mut PgConnection, check: &AccountCheck, due_at: DateTime<Utc>) -> sqlx::Result<()> {
     sqlx::query!(

@@ -5,6 +5,7 @@ pub mod backfill;
 mod crash;
 mod delivery;
 mod gaps;
+mod hosts;
 mod jetstream_v2;
 mod lag;
 mod lease;
