@@ -13,6 +13,8 @@ CREATE TABLE actors (
     active      boolean NOT NULL DEFAULT true,
     status      text,
     status_at   timestamptz,
+    -- Orders what a host said at one time.
+    status_seq  bigint NOT NULL DEFAULT 0,
     created_at  timestamptz NOT NULL DEFAULT now()
 );
 CREATE UNIQUE INDEX actors_handle ON actors (handle) WHERE handle IS NOT NULL;

@@ -1,9 +1,12 @@
+use std::borrow::Cow;
+
 use super::text_type;
 
 text_type! {
     /// A decentralized identifier, <https://atproto.com/specs/did>. Any method is accepted: an actor of a method that
-    /// no program resolves yet is still an actor.
-    Did, "DID", check
+    /// no program resolves yet is still an actor. The colon before the port of a `did:web` is spelt `%3A`, and `%3a` read as that: they are
+    /// one account.
+    Did, "DID", check, canonical
 }
 
 /// Bytes that the specification allows at most.
@@ -26,4 +29,8 @@ fn check(text: &str) -> Result<(), &'static str> {
         return Err("must not end with a colon or a percent sign");
     }
     Ok(())
+}
+
+fn canonical(text: Cow<'_, str>) -> Cow<'_, str> {
+    if text.starts_with("did:web:") && text.contains("%3a") { text.replace("%3a", "%3A").into() } else { text }
 }

@@ -36,20 +36,23 @@ pub struct SyntaxError {
 /// A newtype over text whose only way in is `parse`.
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $check:path) => {
+        $crate::atproto::text_type! { $(#[$doc])* $name, $kind, $check, std::convert::identity }
+    };
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $check:path, $canonical:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Box<str>);
 
         impl $name {
-            /// Takes text that satisfies the specification's syntax; refuses any other with the rule it broke.
+            /// Takes text that satisfies the specification's syntax, in its one spelling from then on; refuses any other with the rule it broke.
             pub fn parse(text: &str) -> Result<Self, $crate::atproto::SyntaxError> {
                 match $check(text) {
-                    Ok(()) => Ok(Self(text.into())),
+                    Ok(()) => Ok(Self($canonical(std::borrow::Cow::from(text)).into())),
                     Err(why) => Err($crate::atproto::SyntaxError { kind: $kind, why }),
                 }
             }
 
-            /// The text as it was written.
+            /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }

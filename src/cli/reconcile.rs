@@ -6,7 +6,7 @@ use crate::{
     clock::Clock,
     crawl::{
         Context,
-        resync::{self, Both, Drift, load_ours, plan, read_listed},
+        resync::{self, Both, Drift, Progress, RepoSource, load_ours, plan, read_listed},
     },
     identity::Identity,
     lifecycle,
@@ -92,7 +92,8 @@ async fn differences(context: &Context, collections: &Collections, did: &Did) ->
         anyhow::bail!("the DID document names no PDS")
     };
     let server = Server::untrusted(context.identities.client(), url);
-    let theirs = read_listed(&server, collections, did, &ours).await?;
+    let mut progress = Progress::begin(server.client().memory(), 0);
+    let theirs = read_listed(RepoSource { server: &server, collections, did }, &ours, &mut progress).await?;
     let repair = plan(collections, did, Both { theirs: &theirs, ours: &ours, earlier: &ours });
     let name = |(collection, rkey)| format!("{}/{rkey}", collections.nsid(collection));
     Ok(repair.paths.into_iter().map(|(path, drift)| (name(path), drift)).collect())

@@ -9,15 +9,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, Until,
-    queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+    queue::{Entry, Limits, Place, Postponed, Queue, Read, Taken, Taking},
 };
 use crate::{
     apply::{Answer, Answered, ApplyError, act_on_answer},
     atproto::Did,
-    identity::{Failure, Identities, IdentityError},
+    identity::{Failure, Identities, Identity, IdentityError},
     model::{AccountStatus, ActorId},
-    pds::{Server, XrpcError},
-    store::actors::account_checks::{self, AccountCheck},
+    pds::{HostUrl, Server, XrpcError},
+    store::{
+        actors::account_checks::{self, AccountCheck},
+        in_time,
+    },
 };
 
 /// Without a lease: only the leader checks accounts, and a check that was not answered is due still.
@@ -33,9 +36,9 @@ const LIMITS: Limits = Limits {
 
 /// Checks the accounts that are due. Gives how many were asked about.
 pub async fn run(context: Context, until: Until, cancel: CancellationToken) -> sqlx::Result<u64> {
-    let clock = context.clock.clone();
+    let identities = context.identities.clone();
     let mut checks = Checks { context, asked: 0 };
-    super::run::run(&mut checks, &clock, until, &cancel).await?;
+    super::run::run(&mut checks, &identities, until, &cancel).await?;
     Ok(checks.asked)
 }
 
@@ -46,7 +49,8 @@ struct Checks {
 
 struct DueCheck {
     check: AccountCheck,
-    host: String,
+    /// As it was known says whose turn it is. The one that is asked is the one of the document by now.
+    server: Option<HostUrl>,
 }
 
 impl Entry for DueCheck {
@@ -56,8 +60,9 @@ impl Entry for DueCheck {
         self.check.actor_id
     }
 
-    fn host(&self) -> Option<String> {
-        Some(self.host.clone())
+    fn place(&self) -> Place {
+        let did = &self.check.did;
+        self.server.clone().map_or_else(|| Place::document(did), |server| Place::server(server, did))
     }
 }
 
@@ -76,21 +81,28 @@ impl Queue for Checks {
             account_checks::list_due(&mut connection, now, limit, &taking.held).await?
         };
         let dids: Vec<&Did> = due.iter().map(|check| &check.did).collect();
-        // The host as it was known says whose turn it is. The one that is asked is the one of the document by now.
-        let known = self.context.identities.find_known(&dids).await.unwrap_or_default();
-        let host = |did: &Did| known.get(did).and_then(|identity| identity.pds.as_ref()).map(ToString::to_string);
-        let entry = |check: AccountCheck| DueCheck { host: host(&check.did).unwrap_or(check.did.to_string()), check };
+        let mut known = self.context.identities.find_known(&dids).await.unwrap_or_default();
+        let entry = |check: AccountCheck| {
+            let server = known.remove(&check.did).and_then(|identity| identity.pds);
+            DueCheck { check, server }
+        };
         let is_more = due.len() == taking.limit;
         Ok(Taken { entries: due.into_iter().map(entry).collect(), is_more })
     }
 
-    fn read(&self, entry: DueCheck) -> impl Future<Output = ()> + Send + 'static {
+    fn read(&self, entry: DueCheck) -> impl Future<Output = Read<DueCheck, ()>> + Send + 'static {
         let context = self.context.clone();
         async move {
-            let check = entry.check;
+            let DueCheck { check, server } = entry;
+            if server.is_none()
+                && let Ok(Identity { pds: Some(server), .. }) = context.identities.find(&check.did).await
+            {
+                return Read::Elsewhere(DueCheck { check, server: Some(server) });
+            }
             if let Err(error) = answer(&context, &check).await {
                 tracing::warn!(%error, did = %check.did, "what its PDS says of an account is not stored: it is asked again");
             }
+            Read::Done(())
         }
     }
 
@@ -98,16 +110,20 @@ impl Queue for Checks {
         self.asked += 1;
     }
 
-    async fn postpone(&mut self, _: &[Postponed<ActorId>]) -> sqlx::Result<()> {
-        Ok(())
+    async fn postpone(&mut self, entries: &[Postponed<ActorId>]) -> sqlx::Result<()> {
+        let due: Vec<_> = entries.iter().map(|entry| (entry.key, entry.due_at)).collect();
+        account_checks::delay(&mut *self.context.pool.acquire().await?, &due).await
     }
 }
 
 async fn answer(context: &Context, check: &AccountCheck) -> Result<(), ApplyError> {
     let asked_at = context.clock.now();
     let answer = ask(&context.identities, check).await;
-    let mut connection = context.pool.acquire().await?;
-    let decision = act_on_answer(&mut connection, check, Answered { answer, asked_at }, context.clock.now()).await?;
+    let decision = in_time(async {
+        let mut connection = context.pool.acquire().await?;
+        act_on_answer(&mut connection, check, Answered { answer, asked_at }, context.clock.now()).await
+    })
+    .await?;
     tracing::debug!(did = %check.did, ?decision, "asked about an account");
     Ok(())
 }

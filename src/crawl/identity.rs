@@ -11,13 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Until,
-    queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+    queue::{Entry, Limits, Place, Postponed, Queue, Read, Taken, Taking},
 };
 use crate::{
     atproto::{Did, Handle, Timestamp},
     identity::{Identities, Identity, IdentityError},
     pds::HandleAnswer,
-    store::actors::identities::{self, IdentityCounts},
+    store::{
+        actors::identities::{self, IdentityCounts},
+        in_time, within,
+    },
 };
 
 /// How long a look-up may take before it counts as lost: longer than all its requests together.
@@ -31,9 +34,8 @@ const COUNT_EVERY: Duration = Duration::from_mins(1);
 
 /// Keeps the table of identities until cancelled: every actor in the index is looked up, and again when it is due.
 pub async fn run(identities: Identities, cancel: CancellationToken) -> sqlx::Result<()> {
-    let clock = identities.clock().clone();
-    let mut lookups = Lookups { identities, enrolled: 0, plc_away_until: None, counted_at: None };
-    super::run::run(&mut lookups, &clock, Until::Cancelled, &cancel).await
+    let mut lookups = Lookups { identities: identities.clone(), enrolled: 0, plc_away_until: None, counted_at: None };
+    super::run::run(&mut lookups, &identities, Until::Cancelled, &cancel).await
 }
 
 struct Lookups {
@@ -51,10 +53,8 @@ impl Entry for Did {
         self.clone()
     }
 
-    /// The PLC directory, or the host of a `did:web`.
-    fn host(&self) -> Option<String> {
-        let is_plc = self.as_str().starts_with("did:plc:");
-        Some(if is_plc { "did:plc".to_owned() } else { self.to_string() })
+    fn place(&self) -> Place {
+        Place::document(self)
     }
 }
 
@@ -93,9 +93,9 @@ impl Queue for Lookups {
         Ok(Taken { is_more: entries.len() == taking.limit, entries })
     }
 
-    fn read(&self, did: Did) -> impl Future<Output = Option<Timestamp>> + Send + 'static {
+    fn read(&self, did: Did) -> impl Future<Output = Read<Did, Option<Timestamp>>> + Send + 'static {
         let identities = self.identities.clone();
-        async move { look(&identities, &did).await }
+        async move { Read::Done(look(&identities, &did).await) }
     }
 
     fn note(&mut self, plc_away_until: Option<Timestamp>) {
@@ -119,13 +119,13 @@ impl Queue for Lookups {
 async fn look(identities: &Identities, did: &Did) -> Option<Timestamp> {
     let begun_at = identities.now();
     let (outcome, plc_away_until) = match identities.look_up(did, Some(begun_at.plus(LEASE))).await {
-        Ok(identity) => (confirm(identities, &identity, begun_at).await, None),
+        Ok(identity) => (within(LEASE, confirm(identities, &identity, begun_at)).await, None),
         Err(IdentityError::Unresolved { failure, .. }) if failure.is_definite() => {
-            (hide_handle(identities, did).await, None)
+            (in_time(hide_handle(identities, did)).await, None)
         }
         Err(IdentityError::Unresolved { is_host_away, retry_at, .. }) => {
             let is_plc = is_host_away && did.as_str().starts_with("did:plc:");
-            (hide_old_handle(identities, did).await, Some(retry_at).filter(|_| is_plc))
+            (in_time(hide_old_handle(identities, did)).await, Some(retry_at).filter(|_| is_plc))
         }
         Err(IdentityError::Database(error)) => {
             tracing::debug!(%error, "an identity waits for the database");

@@ -4,7 +4,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{atproto::Timestamp, store::LeaseTimes};
+use crate::{
+    atproto::{Did, Timestamp},
+    pds::{HostUrl, document_host},
+    store::LeaseTimes,
+};
 
 /// One kind of reading: where its entries are due, and how one of them is read.
 ///
@@ -25,13 +29,8 @@ pub(super) trait Queue: Send {
         taking: Taking<<Self::Entry as Entry>::Key>,
     ) -> impl Future<Output = sqlx::Result<Taken<Self::Entry>>> + Send;
 
-    /// Looks up the host of an entry that has none. An outcome where there is nothing to be read.
-    fn locate(&self, entry: Self::Entry) -> impl Future<Output = Result<Self::Entry, Self::Outcome>> + Send + 'static {
-        ready(Ok(entry))
-    }
-
     /// Reads an entry, and stores what came of it and when it is due again.
-    fn read(&self, entry: Self::Entry) -> impl Future<Output = Self::Outcome> + Send + 'static;
+    fn read(&self, entry: Self::Entry) -> impl Future<Output = Read<Self::Entry, Self::Outcome>> + Send + 'static;
 
     /// Hears what has come of a reading.
     fn note(&mut self, outcome: Self::Outcome);
@@ -42,6 +41,16 @@ pub(super) trait Queue: Send {
         entries: &[Postponed<<Self::Entry as Entry>::Key>],
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
+    /// Extends leases, as far as they still stand. Gives the entries of which they do not: these are another's by now. None where a
+    /// reading always ends within its lease.
+    fn renew(
+        &mut self,
+        _entries: &[Leased<<Self::Entry as Entry>::Key>],
+        _until: Timestamp,
+    ) -> impl Future<Output = sqlx::Result<Option<Vec<<Self::Entry as Entry>::Key>>>> + Send {
+        ready(Ok(None))
+    }
+
     /// Whether nothing is due, here or under the lease of another process.
     fn is_drained(&mut self) -> impl Future<Output = sqlx::Result<bool>> + Send {
         ready(Ok(true))
@@ -51,12 +60,46 @@ pub(super) trait Queue: Send {
 /// What is due.
 pub(super) trait Entry: Send + 'static {
     /// What it is known by.
-    type Key: Clone + Eq + Hash + Send + Sync;
+    type Key: Clone + Eq + Hash + Send + Sync + 'static;
 
     fn key(&self) -> Self::Key;
 
-    /// The host that it is read from, if that is known.
-    fn host(&self) -> Option<String>;
+    /// The host that it is read from next.
+    fn place(&self) -> Place;
+}
+
+/// What has come of reading an entry.
+pub(super) enum Read<E, O> {
+    /// It is done.
+    Done(O),
+    /// It goes on at another host, when it is that one's turn.
+    Elsewhere(E),
+}
+
+/// Where an entry is read.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// Entries of one name share the limits of one host.
+    pub name: String,
+    /// The untrusted hosts that take part; none of the operator's.
+    pub hosts: Vec<HostUrl>,
+}
+
+impl Place {
+    /// A server with repos, for an account. That of an account whose DID names a host of its own waits with those alone: asking that host is part
+    /// of reading the account.
+    pub(super) fn server(server: HostUrl, did: &Did) -> Self {
+        let document = document_host(did);
+        let name = document.as_ref().map_or_else(|| server.to_string(), |host| format!("{server} of {host}"));
+        Self { name, hosts: [server].into_iter().chain(document).collect() }
+    }
+
+    /// Who has the document of a DID: the PLC directory, or the host of a `did:web`.
+    pub(super) fn document(did: &Did) -> Self {
+        let host = document_host(did);
+        let name = host.as_ref().map_or_else(|| "did:plc".to_owned(), ToString::to_string);
+        Self { name, hosts: host.into_iter().collect() }
+    }
 }
 
 /// How much is read at the same time.
@@ -108,6 +151,14 @@ pub(super) struct Taken<E> {
     pub entries: Vec<E>,
     /// Whether more may be due at once.
     pub is_more: bool,
+}
+
+/// An entry that is taken.
+#[derive(Debug, Clone)]
+pub(super) struct Leased<K> {
+    pub key: K,
+    /// The end of the lease.
+    pub lease: Timestamp,
 }
 
 /// An entry that is not read for now.

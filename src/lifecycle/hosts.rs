@@ -16,6 +16,8 @@ use crate::{
 /// Repos that are read at the same time, and of those from one host.
 const READERS_MAX: usize = 24;
 const PER_HOST_MAX: usize = 4;
+/// How long a repo is taken for: a process that dies has it read by another after this.
+const REPO_LEASE: Duration = Duration::from_mins(2);
 /// Where there is no audit, the relay is asked once a day still.
 const DISCOVER_EVERY: Duration = Duration::from_hours(24);
 
@@ -111,8 +113,8 @@ impl HostSettings {
     /// Which repos are read.
     pub fn resync_options(&self, collections: Collections) -> resync::Options {
         let audit_every = Some(Duration::from_hours(self.audit_hours.into())).filter(|every| !every.is_zero());
-        let until = Until::Cancelled;
-        resync::Options { collections, audit_every, in_all: READERS_MAX, per_host: PER_HOST_MAX, until }
+        let (in_all, per_host, until) = (READERS_MAX, PER_HOST_MAX, Until::Cancelled);
+        resync::Options { collections, audit_every, in_all, per_host, lease: REPO_LEASE, until }
     }
 
     /// Looks DIDs and handles up, over the one client of this process.

@@ -4,7 +4,10 @@ use metrics::counter;
 use sqlx::PgPool;
 use tokio::time::sleep;
 
-use crate::{retry::Retry, store::rejects::expired};
+use crate::{
+    retry::Retry,
+    store::{self, rejects::expired},
+};
 
 /// How long and how many rejects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +32,7 @@ const MEGABYTE: i64 = 1 << 20;
 pub(super) async fn sweep(pool: &PgPool, retention: Retention) -> Infallible {
     let mut retry = Retry::of_database("expired rejects could not be deleted");
     loop {
-        let pause = match sweep_once(pool, retention).await {
+        let pause = match store::in_time(sweep_once(pool, retention)).await {
             Ok(()) => {
                 retry.succeeded();
                 SWEEP_EVERY

@@ -39,7 +39,8 @@ pub struct Download {
     pub(super) bytes_max: usize,
     pub(super) deadline: Instant,
     pub(super) admission: Admission,
-    pub(super) _in_all: OwnedSemaphorePermit,
+    /// A host of the operator has places of its own.
+    pub(super) _in_all: Option<OwnedSemaphorePermit>,
 }
 
 impl Download {

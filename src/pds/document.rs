@@ -62,7 +62,8 @@ struct Entry {
 impl Entry {
     fn is_named(&self, did: &Did, fragment: &str) -> bool {
         let id = self.id.as_ref().and_then(Value::as_str).unwrap_or_default();
-        id.strip_prefix(did.as_str()).unwrap_or(id) == fragment
+        let (owner, name) = id.find('#').map_or((id, ""), |at| id.split_at(at));
+        name == fragment && (owner.is_empty() || Did::parse(owner).as_ref() == Ok(did))
     }
 
     /// The key, in the form of today or of the years before.
@@ -90,7 +91,7 @@ impl DidDocument {
     /// `handle.invalid`, is as if it was not there, and so is a list that is null; a PDS or a key that is none refuses the document.
     pub fn parse(did: &Did, bytes: &[u8]) -> Result<Self, DocumentError> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(|_| DocumentError::NoDocument)?;
-        if raw.id != did.as_str() {
+        if Did::parse(&raw.id).as_ref() != Ok(did) {
             return Err(DocumentError::OfAnother);
         }
         let service = entries(raw.service).find(|entry| entry.is_named(did, "#atproto_pds"));

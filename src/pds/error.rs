@@ -21,6 +21,9 @@ pub enum HostError {
         /// What it may have.
         bytes_max: usize,
     },
+    /// All readings together hold as much as they may.
+    #[error("there is no room for more of the answer now")]
+    NoRoom,
     /// The host asks for patience, now or some time ago.
     #[error("the host asks for patience until {}", until.utc().to_rfc3339())]
     Throttled {
@@ -66,13 +69,14 @@ fn named(separator: &str, text: Option<&str>) -> String {
 
 impl HostError {
     /// The outcomes that requests are counted by.
-    pub const OUTCOMES: [&'static str; 13] = [
+    pub const OUTCOMES: [&'static str; 14] = [
         "ok",
         "bad_url",
         "address_refused",
         "unreachable",
         "timed_out",
         "too_large",
+        "no_room",
         "throttled",
         "broken_circuit",
         "too_many_redirects",
@@ -90,6 +94,7 @@ impl HostError {
             Self::Unreachable(_) => "unreachable",
             Self::TimedOut => "timed_out",
             Self::TooLarge { .. } => "too_large",
+            Self::NoRoom => "no_room",
             Self::Throttled { .. } => "throttled",
             Self::BrokenCircuit { .. } => "broken_circuit",
             Self::TooManyRedirects => "too_many_redirects",
@@ -111,7 +116,11 @@ impl HostError {
     /// Whether the same request may well succeed later: the host was away or busy, and nothing was learnt of what was asked.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::TimedOut | Self::Throttled { .. } | Self::BrokenCircuit { .. } => true,
+            Self::Unreachable(_)
+            | Self::TimedOut
+            | Self::NoRoom
+            | Self::Throttled { .. }
+            | Self::BrokenCircuit { .. } => true,
             Self::Status { status, .. } => *status >= 500 || *status == 408,
             _ => false,
         }

@@ -7,10 +7,11 @@ use tokio::{
 };
 
 use super::{
-    Answer, Download, HostError, Names, Request, Trust,
+    Answer, Download, Groups, HostError, HostUrl, Memory, Names, Request, Trust,
     address::is_public,
     answer::{classify, count},
-    hosts::{Admission, Health, Hosts},
+    groups::Grouping,
+    hosts::{Admission, Health, Hosts, Places},
     resolver::GuardedResolver,
 };
 use crate::clock::Clock;
@@ -36,8 +37,11 @@ struct Inner {
     /// For the hosts of the settings, which may be anywhere.
     open: reqwest::Client,
     allow_private_hosts: bool,
+    /// Requests to untrusted hosts.
     in_all: Arc<Semaphore>,
     hosts: Hosts,
+    grouping: Grouping,
+    memory: Memory,
 }
 
 /// How many requests at once, and whether hosts of this machine and its network are reached.
@@ -45,7 +49,7 @@ struct Inner {
 pub struct ClientOptions {
     /// Reaches private hosts, and speaks plain HTTP: for networks on a developer's machine.
     pub allow_private_hosts: bool,
-    /// Requests at once.
+    /// Requests at once to all untrusted hosts. Those of one registrable domain, or at one address, have three quarters of these.
     pub in_all: usize,
     /// Requests at once to one host.
     pub per_host: usize,
@@ -56,6 +60,13 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self { allow_private_hosts: false, in_all: 32, per_host: 4, connect_max: Duration::from_secs(5) }
+    }
+}
+
+impl ClientOptions {
+    /// A group that had all of them would leave none for others.
+    fn places(&self) -> Places {
+        Places { per_host: self.per_host, per_group: (self.in_all * 3 / 4).max(self.per_host) }
     }
 }
 
@@ -99,7 +110,9 @@ impl Client {
             open: build(true)?,
             allow_private_hosts: options.allow_private_hosts,
             in_all: Arc::new(Semaphore::new(options.in_all)),
-            hosts: Hosts::new(options.per_host, clock, jitter),
+            hosts: Hosts::new(options.places(), clock, jitter),
+            grouping: Grouping::new(names.clone()),
+            memory: Memory::default(),
         })))
     }
 
@@ -108,11 +121,22 @@ impl Client {
         self.0.allow_private_hosts
     }
 
+    /// What a host shares limits by, however many names there are.
+    pub async fn groups_of(&self, host: &HostUrl) -> Groups {
+        self.0.grouping.find(&host.join("/")).await
+    }
+
+    /// The bytes that answers and what is kept of them may take together.
+    pub fn memory(&self) -> &Memory {
+        &self.0.memory
+    }
+
     /// Asks, and reads the whole answer.
     pub async fn fetch(&self, request: Request) -> Result<Vec<u8>, HostError> {
         let mut download = self.open(request).await?;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut held) = (Vec::new(), self.0.memory.hold());
         while let Some(more) = download.next().await? {
+            held.grow(more.len()).await.inspect_err(|error| count(error.outcome()))?;
             bytes.extend_from_slice(&more);
         }
         Ok(bytes)
@@ -152,9 +176,7 @@ impl Client {
         let mut deadline = None;
         for _ in 0..=REDIRECTS_MAX {
             self.check(&request.url, request.trust)?;
-            let admission = self.0.hosts.admit(&host_of(&request.url)).await?;
-            let in_all = self.0.in_all.clone().acquire_owned().await;
-            let in_all = in_all.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
+            let (admission, in_all) = self.admit(&request).await?;
             // Waiting for one's turn is not the host's fault; what comes after is.
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + request.time_max);
             let mut download = self.send_once(&request, deadline, admission, in_all).await?;
@@ -175,12 +197,26 @@ impl Client {
         Err(HostError::TooManyRedirects)
     }
 
+    /// Waits for a free place among the requests: to the host, to those with which it shares limits, and to all. The hosts of the operator
+    /// share with none.
+    async fn admit(&self, request: &Request) -> Result<(Admission, Option<OwnedSemaphorePermit>), HostError> {
+        let name = host_of(&request.url);
+        if request.trust == Trust::Operator {
+            return Ok((self.0.hosts.admit(&name, &[]).await?, None));
+        }
+        let groups = self.0.grouping.find(&request.url).await;
+        let admission = self.0.hosts.admit(&name, &groups).await?;
+        let in_all = self.0.in_all.clone().acquire_owned().await;
+        let in_all = in_all.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
+        Ok((admission, Some(in_all)))
+    }
+
     async fn send_once(
         &self,
         request: &Request,
         deadline: Instant,
         mut admission: Admission,
-        in_all: OwnedSemaphorePermit,
+        in_all: Option<OwnedSemaphorePermit>,
     ) -> Result<Download, HostError> {
         let client = if request.trust == Trust::Operator { &self.0.open } else { &self.0.guarded };
         let mut sending = client.request(request.method(), request.url.clone()).headers(request.headers.clone());

@@ -1,5 +1,5 @@
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -8,7 +8,7 @@ use std::{
 use metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::HostError;
+use super::{Group, HostError};
 use crate::{atproto::Timestamp, clock::Clock, retry::Backoff};
 
 /// Failures in a row that open a host's circuit.
@@ -29,10 +29,18 @@ pub(super) struct Hosts(Arc<Inner>);
 
 struct Inner {
     of_name: Mutex<HashMap<Box<str>, Arc<Host>>>,
-    per_host: usize,
+    of_group: Mutex<HashMap<Group, Arc<Semaphore>>>,
+    places: Places,
     clock: Clock,
     /// Gives numbers from 0 to 1.
     jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+/// Requests at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) per_host: usize,
+    pub(super) per_group: usize,
 }
 
 /// What is known of one.
@@ -57,7 +65,7 @@ pub(super) struct Admission {
     hosts: Hosts,
     host: Arc<Host>,
     is_probe: bool,
-    _permit: OwnedSemaphorePermit,
+    _permits: Vec<OwnedSemaphorePermit>,
 }
 
 /// What a host's answer says of the host.
@@ -72,18 +80,35 @@ pub(super) enum Health {
 }
 
 impl Hosts {
-    pub(super) fn new(per_host: usize, clock: Clock, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Inner { of_name: Mutex::default(), per_host, clock, jitter: Box::new(jitter) }))
+    pub(super) fn new(places: Places, clock: Clock, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        let (of_name, of_group, jitter) = (Mutex::default(), Mutex::default(), Box::new(jitter));
+        Self(Arc::new(Inner { of_name, of_group, places, clock, jitter }))
     }
 
-    /// Waits for a free place among the requests to a host. Refuses at once while the host throttles or its circuit is open.
-    pub(super) async fn admit(&self, name: &str) -> Result<Admission, HostError> {
+    /// Waits for a free place among the requests to a host, and to those of its groups. Refuses at once while the host throttles or its circuit
+    /// is open.
+    pub(super) async fn admit(&self, name: &str, groups: &[Group]) -> Result<Admission, HostError> {
         let host = self.find(name, self.0.clock.now());
         host.lock().refuse(self.0.clock.now())?;
-        let permit = host.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?;
+        // In one order, so that no two wait for each other.
+        let places = groups.iter().collect::<BTreeSet<_>>().into_iter().map(|group| self.places_of(group));
+        let mut permits = Vec::new();
+        for places in [host.permits.clone()].into_iter().chain(places) {
+            let permit = places.acquire_owned().await;
+            permits.push(permit.map_err(|_| HostError::Unreachable("the program stops".to_owned()))?);
+        }
         let is_probe = host.lock().admit(self.0.clock.now())?;
-        Ok(Admission { hosts: self.clone(), host, is_probe, _permit: permit })
+        Ok(Admission { hosts: self.clone(), host, is_probe, _permits: permits })
+    }
+
+    fn places_of(&self, group: &Group) -> Arc<Semaphore> {
+        let mut groups = lock(&self.0.of_group);
+        if groups.len() >= HOSTS_MAX {
+            // Those without a request have all their places.
+            groups.retain(|_, places| Arc::strong_count(places) > 1);
+        }
+        let places = groups.entry(group.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.0.places.per_group)));
+        places.clone()
     }
 
     fn find(&self, name: &str, now: Timestamp) -> Arc<Host> {
@@ -95,7 +120,8 @@ impl Hosts {
             forget_half(&mut hosts);
         }
         let state = State { used_at: Some(now), ..State::default() };
-        let host = Arc::new(Host { permits: Arc::new(Semaphore::new(self.0.per_host)), state: Mutex::new(state) });
+        let host =
+            Arc::new(Host { permits: Arc::new(Semaphore::new(self.0.places.per_host)), state: Mutex::new(state) });
         hosts.insert(name.into(), host.clone());
         host
     }

@@ -157,3 +157,9 @@ fn owner_of_texts(texts: &[String]) -> Option<HandleAnswer> {
         _ => Some(HandleAnswer::NoAccount),
     }
 }
+
+/// The host that serves a DID's document, where the DID itself names it.
+pub fn document_host(did: &Did) -> Option<HostUrl> {
+    let host = did.as_str().strip_prefix("did:web:")?;
+    HostUrl::parse(&format!("https://{}", host.replacen("%3A", ":", 1))).ok()
+}

@@ -8,10 +8,12 @@ mod address;
 mod answer;
 mod document;
 mod error;
+mod groups;
 mod guard;
 mod host_url;
 mod hosts;
 mod identity;
+mod memory;
 mod names;
 mod repos;
 mod request;
@@ -23,9 +25,11 @@ pub use address::is_public;
 pub use answer::{Answer, Download};
 pub use document::{DidDocument, DocumentError};
 pub use error::HostError;
+pub use groups::{Group, Groups};
 pub use guard::{Client, ClientError, ClientOptions};
 pub use host_url::{HostUrl, HostUrlError};
-pub use identity::{Directory, DirectoryError, HandleAnswer};
+pub use identity::{Directory, DirectoryError, HandleAnswer, document_host};
+pub use memory::{HeldBytes, Memory};
 pub use names::{Looking, NameError, Names};
 pub use repos::{
     Cursors, DidPage, LatestCommit, ListedRecord, RecordPage, RecordQuery, RepoBounds, RepoStatus, Server,

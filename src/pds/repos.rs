@@ -183,6 +183,11 @@ impl Server {
         Self { client, url, trust: Trust::Operator }
     }
 
+    /// The client that asks it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Where it is.
     pub fn url(&self) -> &HostUrl {
         &self.url
@@ -200,7 +205,7 @@ impl Server {
     /// Whether the server gives a repo to the public.
     pub async fn fetch_repo_status(&self, did: &Did) -> Result<RepoStatus, XrpcError> {
         let raw: RawStatus = self.ask("com.atproto.sync.getRepoStatus", &[("did", did.as_str())]).await?;
-        if raw.did != did.as_str() {
+        if Did::parse(&raw.did).as_ref() != Ok(did) {
             return Err(XrpcError::BadAnswer("it answers for another repo"));
         }
         Ok(RepoStatus {

@@ -17,9 +17,9 @@ use crate::store::actors::bluesky_profiles::Outcome;
 
 /// Keeps the profiles of artists and likers until cancelled.
 pub async fn run(context: Context, options: Options, cancel: CancellationToken) -> sqlx::Result<()> {
-    let clock = context.clock.clone();
+    let identities = context.identities.clone();
     let mut profiles = queue::Profiles::new(context, options);
-    super::run::run(&mut profiles, &clock, Until::Cancelled, &cancel).await
+    super::run::run(&mut profiles, &identities, Until::Cancelled, &cancel).await
 }
 
 /// The outcomes that attempts are counted by.

@@ -8,9 +8,10 @@ use crate::{
     atproto::Timestamp,
     crawl::{
         Context,
-        queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+        queue::{Entry, Limits, Place, Postponed, Queue, Read, Taken, Taking},
     },
     model::ActorId,
+    pds::HostUrl,
     store::actors::bluesky_profiles::{self, DueProfile, Postponed as PostponedProfile},
 };
 
@@ -39,8 +40,11 @@ impl Entry for DueProfile {
         self.actor_id
     }
 
-    fn host(&self) -> Option<String> {
-        self.host.clone()
+    fn place(&self) -> Place {
+        match self.host.as_deref().and_then(|host| HostUrl::parse(host).ok()) {
+            Some(server) => Place::server(server, &self.did),
+            None => Place::document(&self.did),
+        }
     }
 }
 
@@ -99,8 +103,12 @@ impl Queue for Profiles {
         Ok(Taken { entries, is_more: has_enrolled || is_full })
     }
 
-    fn read(&self, due: DueProfile) -> impl Future<Output = ()> + Send + 'static {
-        self.reader.clone().read(due)
+    fn read(&self, due: DueProfile) -> impl Future<Output = Read<DueProfile, ()>> + Send + 'static {
+        let reader = self.reader.clone();
+        async move {
+            reader.read(due).await;
+            Read::Done(())
+        }
     }
 
     fn note(&mut self, (): ()) {}

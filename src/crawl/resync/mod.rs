@@ -13,6 +13,7 @@ mod figures;
 mod gaps;
 mod options;
 mod pace;
+mod progress;
 mod queue;
 mod read;
 mod reader;
@@ -32,7 +33,8 @@ pub use error::ResyncError;
 pub use figures::drift_labels;
 pub use gaps::close_gaps;
 pub use options::Options;
-pub use read::{ReadError, read_listed};
+pub use progress::{Progress, TooSlow};
+pub use read::{ReadError, RepoSource, read_listed};
 pub use repo::{Repair, load_ours, plan};
 pub use write::Done;
 
@@ -48,10 +50,10 @@ pub async fn run(
     on_progress: impl Fn(&Done) + Send + 'static,
     cancel: CancellationToken,
 ) -> Result<Done, ResyncError> {
-    let Context { pool, clock, .. } = context.clone();
+    let Context { pool, clock, identities } = context.clone();
     let until = options.until;
     let (prepared, inbox) = mpsc::channel(PREPARED_MAX);
-    let writer = write::Writer::new(pool, options.collections.clone(), clock.clone());
+    let writer = write::Writer::new(pool, options.collections.clone(), clock);
     let writing = tokio::spawn(writer.run(inbox, on_progress, cancel.clone()));
     let reader = reader::Reader::new(context, options.collections.clone(), prepared);
     let mut repos = queue::Repos::new(reader, options);
@@ -60,7 +62,7 @@ pub async fn run(
     {
         tracing::debug!(%error, "repos that a predecessor took are due again when their lease ends");
     }
-    let outcome = super::run::run(&mut repos, &clock, until, &cancel).await;
+    let outcome = super::run::run(&mut repos, &identities, until, &cancel).await;
     let failed = repos.failed;
     // The last sender goes with the queue, and the writer ends when it has written what was prepared.
     drop(repos);

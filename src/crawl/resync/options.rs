@@ -13,6 +13,8 @@ pub struct Options {
     pub in_all: usize,
     /// Of those, from one host.
     pub per_host: usize,
+    /// How long a repo is taken for. The lease is renewed while it waits and is read.
+    pub lease: Duration,
     /// When to stop.
     pub until: Until,
 }

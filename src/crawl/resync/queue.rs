@@ -1,4 +1,4 @@
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use sqlx::PgPool;
 
@@ -8,10 +8,10 @@ use super::{
     reader::{Reader, RepoHost},
 };
 use crate::{
-    atproto::Did,
-    crawl::queue::{Entry, Limits, Postponed, Queue, Taken, Taking},
+    atproto::{Did, Timestamp},
+    crawl::queue::{Entry, Leased, Limits, Place, Postponed, Queue, Read, Taken, Taking},
     identity::Identities,
-    store::repos::{self, TakenRepo},
+    store::repos::{self, MovedLease, TakenRepo},
 };
 
 /// Repos that are taken from the table at the same time, for each that is read at the same time.
@@ -41,8 +41,9 @@ impl Entry for DueRepo {
         self.repo.did.clone()
     }
 
-    fn host(&self) -> Option<String> {
-        self.host.as_ref().map(|host| host.name())
+    fn place(&self) -> Place {
+        let did = &self.repo.did;
+        self.host.as_ref().map_or_else(|| Place::document(did), |host| Place::server(host.url().clone(), did))
     }
 }
 
@@ -84,7 +85,7 @@ impl Queue for Repos {
             pace: Duration::ZERO,
             taken_max: self.options.in_all * TAKEN_PER_READER,
             waiting_per_host_max: usize::MAX,
-            lease: Duration::from_mins(2),
+            lease: self.options.lease,
             tick: Duration::from_secs(1),
         }
     }
@@ -102,20 +103,15 @@ impl Queue for Repos {
         Ok(Taken { entries: taken.into_iter().map(entry).collect(), is_more })
     }
 
-    fn locate(&self, entry: DueRepo) -> impl Future<Output = Result<DueRepo, bool>> + Send + 'static {
+    fn read(&self, entry: DueRepo) -> impl Future<Output = Read<DueRepo, bool>> + Send + 'static {
         let reader = self.reader.clone();
         async move {
-            let host = reader.locate(&entry.repo).await?;
-            Ok(DueRepo { host: Some(Box::new(host)), ..entry })
-        }
-    }
-
-    fn read(&self, entry: DueRepo) -> impl Future<Output = bool> + Send + 'static {
-        let reader = self.reader.clone();
-        async move {
-            match entry.host {
-                Some(host) => reader.read(&entry.repo, &host).await,
-                None => true,
+            if let Some(host) = &entry.host {
+                return Read::Done(reader.read(&entry.repo, host).await);
+            }
+            match reader.locate(&entry.repo).await {
+                Ok(host) => Read::Elsewhere(DueRepo { host: Some(Box::new(host)), ..entry }),
+                Err(has_failed) => Read::Done(has_failed),
             }
         }
     }
@@ -128,8 +124,18 @@ impl Queue for Repos {
         if entries.is_empty() {
             return Ok(());
         }
-        let dids: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
-        repos::release(&mut *self.pool.acquire().await?, &dids).await
+        let now = self.reader.context.clock.now();
+        let until = |due_at: Timestamp| Some(due_at).filter(|due_at| *due_at > now);
+        let moved =
+            entries.iter().map(|entry| MovedLease { did: &entry.key, from: entry.lease, to: until(entry.due_at) });
+        repos::move_leases(&mut *self.pool.acquire().await?, &moved.collect::<Vec<_>>()).await.map(drop)
+    }
+
+    async fn renew(&mut self, entries: &[Leased<Did>], until: Timestamp) -> sqlx::Result<Option<Vec<Did>>> {
+        let moved = entries.iter().map(|entry| MovedLease { did: &entry.key, from: entry.lease, to: Some(until) });
+        let kept = repos::move_leases(&mut *self.pool.acquire().await?, &moved.collect::<Vec<_>>()).await?;
+        let lost = entries.iter().map(|entry| &entry.key).filter(|did| !kept.contains(*did));
+        Ok(Some(lost.cloned().collect()))
     }
 
     async fn is_drained(&mut self) -> sqlx::Result<bool> {

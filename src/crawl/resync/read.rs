@@ -2,7 +2,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::value::RawValue;
 
-use super::diff::{Ours, Path, Record, Theirs};
+use super::{
+    diff::{Ours, Path, Record, Theirs},
+    progress::{Progress, TooSlow},
+};
 use crate::{
     atproto::{Cid, Did, Nsid, PublicKey, RecordKey, Tid},
     decode::{
@@ -34,6 +37,9 @@ pub enum ReadError {
     /// The repo as a whole is not what its owner signed.
     #[error("the repo does not verify: {0}")]
     Unproven(#[from] VerifyError),
+    /// The server took longer than it may for what it gave.
+    #[error(transparent)]
+    TooSlow(#[from] TooSlow),
     /// Our own code failed on it.
     #[error("reading the repo panicked: this is a bug of plyr-likes")]
     Panicked,
@@ -58,7 +64,12 @@ impl ReadError {
                 | XrpcError::RepoSuspended
                 | XrpcError::RepoDeactivated => false,
             },
-            Self::FutureRev(_) | Self::TooLarge | Self::Unproven(_) | Self::Panicked | Self::Cancelled => false,
+            Self::FutureRev(_)
+            | Self::TooLarge
+            | Self::Unproven(_)
+            | Self::TooSlow(_)
+            | Self::Panicked
+            | Self::Cancelled => false,
         }
     }
 }
@@ -75,23 +86,30 @@ const ARCHIVE: RepoBounds = RepoBounds { bytes_max: 128 << 20, time_max: Duratio
 /// Records on a page.
 const PAGE: u8 = 100;
 
+/// Whose repo is read, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct RepoSource<'a> {
+    /// The server that has it.
+    pub server: &'a Server,
+    /// Ours.
+    pub collections: &'a Collections,
+    /// Whose.
+    pub did: &'a Did,
+}
+
 /// Lists all records of our collections, and makes sure that the repo was the same before and after: what is listed carries no
 /// rev of its own. The JSON is kept only of what the index does not hold.
-pub async fn read_listed(
-    server: &Server,
-    collections: &Collections,
-    did: &Did,
-    ours: &Ours,
-) -> Result<Theirs, ReadError> {
-    let mut before = server.fetch_latest_commit(did).await?.rev;
+pub async fn read_listed(source: RepoSource<'_>, ours: &Ours, progress: &mut Progress) -> Result<Theirs, ReadError> {
+    let RepoSource { server, collections, did } = source;
+    let mut before = progress.within(server.fetch_latest_commit(did)).await??.rev;
     for attempt in 1..=LISTINGS_MAX {
-        let mut listing =
-            Listing { server, did, ours, theirs: Theirs { rev: before, records: BTreeMap::new() }, bytes: 0 };
+        let theirs = Theirs { rev: before, records: BTreeMap::new() };
+        let mut listing = Listing { server, did, ours, theirs, bytes: 0, progress };
         for collection in Collection::ALL {
             listing.add(collection, collections.nsid(collection)).await?;
         }
         let theirs = listing.theirs;
-        let after = server.fetch_latest_commit(did).await?.rev;
+        let after = progress.within(server.fetch_latest_commit(did)).await??.rev;
         if after == before {
             return Ok(theirs);
         }
@@ -109,6 +127,7 @@ struct Listing<'a> {
     theirs: Theirs,
     /// Of the JSON that is kept.
     bytes: usize,
+    progress: &'a mut Progress,
 }
 
 impl Listing<'_> {
@@ -118,13 +137,20 @@ impl Listing<'_> {
         let mut cursors = Cursors::default();
         let mut cursor = None;
         loop {
-            let page = self.server.fetch_records(query, cursor.as_deref()).await?;
+            let page = self.progress.within(self.server.fetch_records(query, cursor.as_deref())).await??;
             if page.malformed > 0 {
                 return Err(ReadError::Malformed(page.malformed));
             }
+            let (before, is_empty, kept) = (self.theirs.records.len(), page.records.is_empty(), self.bytes);
             for listed in page.records {
                 self.insert((collection, listed.rkey), listed.cid, listed.value);
             }
+            let new = self.theirs.records.len() - before;
+            if new == 0 && !is_empty {
+                return Err(XrpcError::BadAnswer("it gives the same records for ever").into());
+            }
+            self.progress.add_records(new);
+            self.progress.memory.grow(self.bytes - kept).await.map_err(XrpcError::from)?;
             if self.theirs.records.len() > RECORDS_MAX || self.bytes > BYTES_MAX {
                 return Err(ReadError::TooLarge);
             }
@@ -146,16 +172,19 @@ impl Listing<'_> {
 
 /// Reads a repo as a whole, verified by its owner's key: for one that is not to be had by listing. Its rev is its own.
 pub(super) async fn read_archive(
-    server: &Server,
-    collections: &Collections,
-    did: &Did,
+    source: RepoSource<'_>,
     key: PublicKey,
+    progress: &mut Progress,
 ) -> Result<Theirs, ReadError> {
-    let mut download = server.fetch_repo(did, None, ARCHIVE).await?;
+    let RepoSource { server, collections, did } = source;
+    let mut download = progress.within(server.fetch_repo(did, None, ARCHIVE)).await??;
     let mut car = Vec::new();
-    while let Some(piece) = download.next().await.map_err(XrpcError::from)? {
+    while let Some(piece) = progress.within(download.next()).await?.map_err(XrpcError::from)? {
+        progress.add_bytes(piece.len());
+        progress.memory.grow(piece.len()).await.map_err(XrpcError::from)?;
         car.extend_from_slice(&piece);
     }
+    drop(download);
     let (did, collections) = (did.clone(), collections.clone());
     let read = tokio::task::spawn_blocking(move || verify(&car, &collections, &did, &key));
     match read.await {

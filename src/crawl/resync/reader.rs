@@ -1,10 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     diff::{Both, Drift, Ours, Theirs},
-    read::{ReadError, read_archive, read_listed},
+    progress::Progress,
+    read::{ReadError, RepoSource, read_archive, read_listed},
     repo::{load_ours, plan},
     write::Prepared,
 };
@@ -13,7 +14,7 @@ use crate::{
     crawl::Context,
     identity::{Failure as IdentityFailure, Identity, IdentityError},
     model::{Collections, ResyncCause, UntrustedText},
-    pds::{Server, XrpcError},
+    pds::{HostUrl, Server, XrpcError},
     retry::Backoff,
     store::repos::{self, TakenRepo},
 };
@@ -24,8 +25,6 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_secs(10), Duration::from_ho
 const IDENTITY_AGE_MAX: Duration = Duration::from_mins(2);
 /// The stream may take this long for what was written just now: before that it is not missing.
 const STREAM_PATIENCE: Duration = Duration::from_secs(5);
-/// From this many records on that are said to be gone, the signed repo must say so too.
-const EXTRA_UNPROVEN_MAX: usize = 20;
 
 /// Where a repo lies, as its owner's document said.
 pub(super) struct RepoHost {
@@ -34,8 +33,12 @@ pub(super) struct RepoHost {
 }
 
 impl RepoHost {
-    /// The server's URL, which names it in tables and queues.
-    pub(super) fn name(&self) -> String {
+    pub(super) fn url(&self) -> &HostUrl {
+        self.server.url()
+    }
+
+    /// The server's URL, which names it in tables.
+    fn name(&self) -> String {
         self.server.url().to_string()
     }
 }
@@ -46,8 +49,6 @@ pub(super) struct Reader {
     pub(super) context: Context,
     collections: Collections,
     prepared: mpsc::Sender<Prepared>,
-    /// A whole repo takes memory: one at a time is read.
-    archives: Arc<Semaphore>,
 }
 
 /// Why a repo was not read.
@@ -67,7 +68,9 @@ enum Failure {
 
 /// What a host gives of a repo.
 enum Given {
-    /// This is in it.
+    /// It lists this.
+    Lists(Theirs),
+    /// This is in it, and its owner has signed it.
     Holds(Theirs),
     /// It does not give it to the public.
     Nothing,
@@ -76,7 +79,7 @@ enum Given {
 impl Reader {
     /// A reader that hands over what it has read.
     pub(super) fn new(context: Context, collections: Collections, prepared: mpsc::Sender<Prepared>) -> Self {
-        Self { context, collections, prepared, archives: Arc::new(Semaphore::new(1)) }
+        Self { context, collections, prepared }
     }
 
     /// Where the repo of an account lies, if it has one.
@@ -113,8 +116,11 @@ impl Reader {
         let (collections, did) = (&self.collections, &repo.did);
         let nothing = || Prepared::nothing(repo, Some(host.name()), began_at);
         let earlier = self.load(did).await?;
-        let theirs = match self.list(host, did, &earlier).await? {
-            Given::Holds(theirs) => theirs,
+        let tries = u32::try_from(repo.tries).unwrap_or_default();
+        let mut progress = Progress::begin(host.server.client().memory(), tries);
+        let (theirs, is_signed) = match self.list(host, &earlier, &mut progress).await? {
+            Given::Lists(theirs) => (theirs, false),
+            Given::Holds(theirs) => (theirs, true),
             // The account's fate decides what is shown; that no host gives the repo says nothing of what is in it.
             Given::Nothing => return Ok(nothing()),
         };
@@ -129,13 +135,11 @@ impl Reader {
             repair = plan(collections, did, both);
         }
         let mut rev = theirs.rev;
-        let extra = repair.count(Drift::Extra);
-        let is_above_head = !both.above_head().is_empty();
-        if extra > 0 || is_above_head {
+        // What a listing leaves out is not gone before the repo as its owner signed it says so.
+        if !is_signed && (repair.count(Drift::Extra) > 0 || !both.above_head().is_empty()) {
             match self.refresh(host).await? {
-                Some(_) if !is_above_head && extra <= EXTRA_UNPROVEN_MAX && !theirs.records.is_empty() => {}
                 Some(identity) => {
-                    let Given::Holds(verified) = self.read_archive(host, &identity).await? else {
+                    let Given::Holds(verified) = self.read_archive(host, &identity, &mut progress).await? else {
                         return Ok(nothing());
                     };
                     rev = verified.rev;
@@ -144,7 +148,8 @@ impl Reader {
                 None => return Ok(nothing()),
             }
         }
-        Ok(Prepared { did: did.clone(), cause: repo.cause, host: Some(host.name()), rev: Some(rev), began_at, repair })
+        let (did, host, memory) = (did.clone(), Some(host.name()), Some(progress.memory));
+        Ok(Prepared { did, cause: repo.cause, host, rev: Some(rev), began_at, repair, memory })
     }
 
     async fn load(&self, did: &Did) -> sqlx::Result<Ours> {
@@ -153,11 +158,12 @@ impl Reader {
     }
 
     /// Has the repo listed, and reads it as a whole where that does not do.
-    async fn list(&self, host: &RepoHost, did: &Did, ours: &Ours) -> Result<Given, Failure> {
-        match read_listed(&host.server, &self.collections, did, ours).await {
-            Ok(theirs) => self.accept(theirs),
+    async fn list(&self, host: &RepoHost, ours: &Ours, progress: &mut Progress) -> Result<Given, Failure> {
+        let source = RepoSource { server: &host.server, collections: &self.collections, did: &host.identity.did };
+        match read_listed(source, ours, progress).await {
+            Ok(theirs) => self.accept(theirs).map(Given::Lists),
             Err(error) if error.is_of_listing() => match self.refresh(host).await? {
-                Some(identity) => self.read_archive(host, &identity).await,
+                Some(identity) => self.read_archive(host, &identity, progress).await,
                 None => Ok(Given::Nothing),
             },
             Err(error) => self.interpret(host, error).await,
@@ -165,22 +171,27 @@ impl Reader {
     }
 
     /// Reads the repo as a whole, as its owner signed it.
-    async fn read_archive(&self, host: &RepoHost, identity: &Identity) -> Result<Given, Failure> {
+    async fn read_archive(
+        &self,
+        host: &RepoHost,
+        identity: &Identity,
+        progress: &mut Progress,
+    ) -> Result<Given, Failure> {
         let key = identity.signing_key.ok_or(Failure::NoKey)?;
-        // The semaphore is never closed; should it be, nothing is lost but its bound.
-        let _one_at_a_time = self.archives.acquire().await.ok();
-        match read_archive(&host.server, &self.collections, &identity.did, key).await {
-            Ok(theirs) => self.accept(theirs),
+        progress.begin_archive();
+        let source = RepoSource { server: &host.server, collections: &self.collections, did: &identity.did };
+        match read_archive(source, key, progress).await {
+            Ok(theirs) => self.accept(theirs).map(Given::Holds),
             Err(error) => self.interpret(host, error).await,
         }
     }
 
     /// What would be written at a rev of a time that has not come would win over all that its owner writes later.
-    fn accept(&self, theirs: Theirs) -> Result<Given, Failure> {
+    fn accept(&self, theirs: Theirs) -> Result<Theirs, Failure> {
         if theirs.rev.is_from_future(self.context.clock.now()) {
             return Err(ReadError::FutureRev(theirs.rev).into());
         }
-        Ok(Given::Holds(theirs))
+        Ok(theirs)
     }
 
     /// A host that no longer has the repo is believed when the document, as it is by now, still names it.

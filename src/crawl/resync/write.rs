@@ -10,6 +10,7 @@ use crate::{
     atproto::{Did, Tid, Timestamp},
     clock::Clock,
     model::{Collections, ResyncCause},
+    pds::HeldBytes,
     retry::Retry,
     store::{
         actors::account_checks,
@@ -35,12 +36,16 @@ pub(super) struct Prepared {
     pub began_at: Timestamp,
     /// What is to be written.
     pub repair: Repair,
+    /// The bytes of it, until it is written.
+    #[expect(dead_code, reason = "it is held until it is dropped")]
+    pub memory: Option<HeldBytes>,
 }
 
 impl Prepared {
     /// A repo that no host gives: nothing is to be written.
     pub(super) fn nothing(repo: &TakenRepo, host: Option<String>, began_at: Timestamp) -> Self {
-        Self { did: repo.did.clone(), cause: repo.cause, host, rev: None, began_at, repair: Repair::default() }
+        let (did, cause, repair) = (repo.did.clone(), repo.cause, Repair::default());
+        Self { did, cause, host, rev: None, began_at, repair, memory: None }
     }
 
     fn reading(&self) -> Reading<'_> {

@@ -33,7 +33,7 @@ pub struct RepoRecord<'a> {
 pub fn read_repo<'a>(car: &'a [u8], did: &Did, key: &PublicKey) -> Result<Repo<'a>, VerifyError> {
     let blocks = Blocks::read(car)?;
     let commit = blocks.commit()?;
-    if commit.did != did.as_str() {
+    if Did::parse(commit.did).as_ref() != Ok(did) {
         return Err(VerifyError::Other("repo"));
     }
     let rev = Tid::parse(commit.rev).map_err(|_| VerifyError::Commit("its rev is no TID"))?;

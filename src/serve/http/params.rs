@@ -92,6 +92,16 @@ pub enum NamedUri {
     OfHandle(Handle, String),
 }
 
+impl NamedUri {
+    /// The address, where it names a DID.
+    pub fn complete(&self) -> Option<&AtUri> {
+        match self {
+            Self::Uri(uri) => Some(uri),
+            Self::OfHandle(..) => None,
+        }
+    }
+}
+
 /// The AT-URI of a record, with a DID or a handle.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]

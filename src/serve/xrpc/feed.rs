@@ -69,10 +69,10 @@ async fn get_like_statuses(
     Query(LikeStatusesQuery { actor, uris }): Query<LikeStatusesQuery>,
 ) -> Result<Response, ApiError> {
     let named = actor.map(|actor| actor.0);
-    let are_complete = uris.0.iter().all(|uri| matches!(uri.uri, NamedUri::Uri(_)));
+    let complete: Option<Vec<String>> = uris.0.iter().map(|uri| uri.uri.complete().map(ToString::to_string)).collect();
     let (asked, uris): (Vec<String>, Vec<NamedUri>) = uris.0.into_iter().map(|uri| (uri.text, uri.uri)).unzip();
-    if let (Some(actor), Credentials::None, true) = (&named, &credentials, are_complete) {
-        let uris = asked.as_slice();
+    if let (Some(actor), Credentials::None, Some(uris)) = (&named, &credentials, complete) {
+        let uris = uris.as_slice();
         let ask = |mut connection: Connection| async move {
             let statuses = find_like_statuses(&mut connection, actor, uris).await;
             (connection, statuses)

@@ -1,10 +1,12 @@
 //! The repos that we know of: which are to be read, and what their last reading found.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::{
-    atproto::{Did, Tid},
+    atproto::{Did, Tid, Timestamp},
     model::{ResyncCause, UntrustedText},
     store::{LeaseTimes, stored::stored_did},
 };
@@ -144,14 +146,20 @@ pub async fn enqueue_moved(connection: &mut PgConnection, now: DateTime<Utc>) ->
     Ok(done.rows_affected())
 }
 
-/// Takes repos that are due, those asked for last first, until `times.until`.
+/// Takes repos that are due until `times.until`: those asked for last and those due the longest by turns, so that a new account is read soon
+/// however many wait, and those that wait are read however many are new.
 pub async fn take_due(connection: &mut PgConnection, limit: i64, times: LeaseTimes) -> sqlx::Result<Vec<TakenRepo>> {
     let rows = sqlx::query!(
-        "UPDATE repos r SET leased_until = $3 FROM (
+        "WITH newest AS (
             SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
-            ORDER BY requested_at DESC, did LIMIT $2 FOR UPDATE SKIP LOCKED
-        ) AS due WHERE r.did = due.did
-        RETURNING r.did, r.cause, r.tries",
+            ORDER BY requested_at DESC, did LIMIT ($2::bigint + 1) / 2 FOR UPDATE SKIP LOCKED
+        ), oldest AS (
+            SELECT did FROM repos WHERE state <> 'done' AND due_at <= $1 AND (leased_until IS NULL OR leased_until <= $1)
+                AND did NOT IN (SELECT did FROM newest)
+            ORDER BY due_at, did LIMIT $2::bigint / 2 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE repos r SET leased_until = $3 FROM (SELECT did FROM newest UNION ALL SELECT did FROM oldest) AS due
+        WHERE r.did = due.did RETURNING r.did, r.cause, r.tries",
         times.now,
         limit,
         times.until
@@ -249,12 +257,33 @@ pub async fn fail(
     Ok(())
 }
 
-/// Ends the lease of repos that were taken and not read.
-pub async fn release(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<()> {
-    sqlx::query!("UPDATE repos SET leased_until = NULL WHERE did = ANY ($1)", dids as &[&str])
-        .execute(connection)
-        .await?;
-    Ok(())
+/// A lease that is to end at another time.
+#[derive(Debug, Clone, Copy)]
+pub struct MovedLease<'a> {
+    /// Whose repo.
+    pub did: &'a Did,
+    /// When it ends, as far as its holder knows.
+    pub from: Timestamp,
+    /// When it is to end; none for now.
+    pub to: Option<Timestamp>,
+}
+
+/// Extends or ends leases, as far as they still stand. Gives the repos of which they did.
+pub async fn move_leases(connection: &mut PgConnection, leases: &[MovedLease<'_>]) -> sqlx::Result<HashSet<Did>> {
+    if leases.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let dids = sqlx::query_scalar!(
+        "UPDATE repos r SET leased_until = m.until
+        FROM UNNEST($1::text[], $2::timestamptz[], $3::timestamptz[]) AS m (did, lease, until)
+        WHERE r.did = m.did AND r.leased_until = m.lease RETURNING r.did",
+        &leases.iter().map(|lease| lease.did.as_str()).collect::<Vec<_>>() as &[&str],
+        &leases.iter().map(|lease| lease.from.utc()).collect::<Vec<_>>(),
+        &leases.iter().map(|lease| lease.to.map(Timestamp::utc)).collect::<Vec<_>>() as &[Option<DateTime<Utc>>]
+    )
+    .fetch_all(connection)
+    .await?;
+    dids.iter().map(|did| stored_did(did)).collect()
 }
 
 /// All repos that we know of.

@@ -93,6 +93,25 @@ async fn b6_an_empty_answer_deletes_nothing() {
     assert!(sim.fired()["read empty"] >= 12, "{:?}", sim.fired());
 }
 
+/// A listing that leaves out what a signed commit has written deletes nothing, however few records it leaves out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f12_what_a_listing_leaves_out_is_not_gone() {
+    let (sim, database) = (a_world(1, Mix::LIFE, &ReadPlan::default()).await, fresh().await);
+    let (text, code) = said(&of_sim(&database, &sim), &["backfill", "--discover"]);
+    assert_eq!(code, 0, "{text}");
+    let whole = dump::state(&database.pool).await;
+    drop(sim);
+
+    let reads = ReadPlan::default().with("listRecords", When::Every(1), ReadFault::Omit);
+    let sim = a_world(1, Mix::LIFE, &reads).await;
+    change(&database, "DELETE FROM identities").await;
+    let (text, code) = said(&of_sim(&database, &sim), &["reconcile"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(figure(&text, "extra"), 0, "{text}");
+    assert_eq!(differences(&whole, &dump::state(&database.pool).await).join("\n"), "");
+    assert!(sim.fired()["read omit"] >= 12, "{:?}", sim.fired());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b4_one_broken_host_does_not_delay_the_others() {
     let (sim, database) = (a_world(2, Mix::LIFE, &ReadPlan::default()).await, fresh().await);

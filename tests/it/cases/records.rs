@@ -1,11 +1,14 @@
 //! Cases O12 to O18: what records may hold. Each goes through decode and apply into the real database and is compared with the
 //! referee, besides what it says itself.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::{
     history::{START_US, did, key, tid, track_uri},
     model::{Like, Record, tid_text},
+    stage::Stage,
     wire::{
         Body, Commit, Operation, invalid, like, like_json, list, micros, profile, put, some_cid, track, updated,
         v1_identity,
@@ -264,6 +267,34 @@ async fn o16_keys_that_no_like_can_have_and_actors_with_ports() {
     assert!(track_uri(2, 0).contains("%3A"), "the subject's artist has a port too");
     assert_eq!(world.commit(&[web]).await.applied, 1);
     world.check().await;
+}
+
+/// The two spellings of a `did:web` with a port are one actor, by whichever door they come.
+#[tokio::test]
+async fn f12_a_did_web_is_one_actor_however_its_port_is_spelt() {
+    let mut stage = Stage::new().await;
+    let other = |text: &str| text.replace("%3A", "%3a");
+    let actors = "SELECT count(*) FROM actors";
+    let before: i64 = sqlx::query_scalar(actors).fetch_one(stage.pool()).await.unwrap();
+    // Whose commit, and of whose track: by Jetstream, and by the firehose.
+    let theirs = like(&other(&track_uri(2, 0)), AT);
+    stage
+        .world
+        .commit(&[Commit::new(&other(&did(2)), rev(20), vec![Operation::like(&key(1, 7), theirs.clone())])])
+        .await;
+    stage.world.firehose(&Commit::new(&other(&did(2)), rev(21), vec![Operation::like(&key(1, 8), theirs)])).await;
+    stage.say(2, (true, None), 22).await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(actors).fetch_one(stage.pool()).await.unwrap(), before);
+    let likers = BTreeSet::from([did(1), did(2)]);
+    for uri in [track_uri(2, 0), other(&track_uri(2, 0))] {
+        assert_eq!(stage.likers(&uri).await, likers, "{uri}");
+        for actor in [did(2), other(&did(2))] {
+            let answer = stage.ask("feed.getLikeStatuses", &[("actor", &actor), ("uris", &uri)]).await;
+            assert_eq!(answer["statuses"][0]["liked"], true, "{actor} {uri}");
+            let likes = stage.ask("feed.getActorLikes", &[("actor", &actor)]).await;
+            assert_eq!(likes["likes"].as_array().unwrap().len(), 3, "{actor}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod lexicons;
 mod network;
 pub mod pds;
 mod profiles;
+mod progress;
 mod property;
 mod property_repos;
 mod reconcile;

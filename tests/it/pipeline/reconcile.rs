@@ -8,7 +8,9 @@ use std::sync::{
 use plyr_likes::{
     apply::Lowered,
     atproto::{Cid, Did, RecordKey, Tid},
-    crawl::resync::{Both, Drift, Held, Ours, Path, ReadError, Record, Theirs, compare, plan, read_listed},
+    crawl::resync::{
+        Both, Drift, Held, Ours, Path, Progress, ReadError, Record, RepoSource, Theirs, compare, plan, read_listed,
+    },
     decode::RawFormat,
     model::{Collection, Collections, Event, EventBody},
     pds::{HostUrl, Server},
@@ -177,7 +179,8 @@ async fn pds(revs: &'static [i64], also: Vec<Value>) -> (Host, Server) {
 }
 
 async fn read(server: &Server) -> Result<Theirs, ReadError> {
-    read_listed(server, &collections(), &did(), &Ours::default()).await
+    let source = RepoSource { server, collections: &collections(), did: &did() };
+    read_listed(source, &Ours::default(), &mut Progress::begin(server.client().memory(), 0)).await
 }
 
 #[tokio::test]

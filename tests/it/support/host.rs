@@ -74,6 +74,7 @@ struct Notes {
     connections: AtomicUsize,
     open: AtomicUsize,
     open_max: AtomicUsize,
+    unanswered: AtomicUsize,
 }
 
 /// The host. It goes away with the value.
@@ -85,7 +86,12 @@ pub struct Host {
 
 impl Host {
     pub async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1", script).await
+    }
+
+    /// On another address of this machine.
+    pub async fn start_on(ip: &str, script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (notes, script): (Arc<Notes>, Arc<Script>) = (Arc::default(), Arc::new(script));
         let noted = notes.clone();
@@ -116,6 +122,11 @@ impl Host {
         self.notes.connections.load(Ordering::SeqCst)
     }
 
+    /// Requests whose answers do not come, or do not end.
+    pub fn unanswered(&self) -> usize {
+        self.notes.unanswered.load(Ordering::SeqCst)
+    }
+
     /// Late answers that were awaited at once, at most.
     pub fn open_max(&self) -> usize {
         self.notes.open_max.load(Ordering::SeqCst)
@@ -142,6 +153,22 @@ fn parse_head(head: &str) -> Asked {
     let mut asked = Asked { number: 0, method, target, host: String::new(), headers, body: Vec::new() };
     asked.host = asked.header("host").unwrap_or_default().to_owned();
     asked
+}
+
+/// Counts a request as long as it is there.
+struct Unanswered<'a>(&'a Notes);
+
+impl<'a> Unanswered<'a> {
+    fn new(notes: &'a Notes) -> Self {
+        notes.unanswered.fetch_add(1, Ordering::SeqCst);
+        Self(notes)
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.unanswered.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::io::Result<()> {
@@ -174,7 +201,11 @@ async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::i
             notes.open.fetch_sub(1, Ordering::SeqCst);
             stream.write_all(head(200, "Content-Length: 0\r\n").as_bytes()).await?;
         }
-        Reply::Hang => std::future::pending().await,
+        Reply::Hang => {
+            let _unanswered = Unanswered::new(notes);
+            // Until the client goes.
+            while stream.read_u8().await.is_ok() {}
+        }
         Reply::Cut => stream.write_all((head(200, "Content-Length: 1000\r\n") + "ten bytes.").as_bytes()).await?,
         Reply::Flood => {
             stream.write_all(head(200, "").as_bytes()).await?;
@@ -183,6 +214,7 @@ async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::i
             }
         }
         Reply::Drip => {
+            let _unanswered = Unanswered::new(notes);
             stream.write_all(head(200, "").as_bytes()).await?;
             loop {
                 stream.write_all(b" ").await?;

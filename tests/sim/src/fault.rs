@@ -228,6 +228,8 @@ pub enum ReadFault {
     WrongPds(String),
     /// The PDS answers an empty page, as though the repo had no records.
     Empty,
+    /// The PDS leaves out the first record of a page.
+    Omit,
     /// Something in the answer is not as others write it.
     Odd(OddAnswer),
 }

@@ -197,6 +197,11 @@ impl RequestContext<'_> {
         {
             body["cursor"] = (*last).into();
         }
+        if self.fault == Some(&ReadFault::Omit)
+            && let Some(records) = body["records"].as_array_mut().filter(|records| !records.is_empty())
+        {
+            records.remove(0);
+        }
         if self.fault == Some(&ReadFault::SameCursor) {
             body["cursor"] = cursor.unwrap_or("3zzzzzzzzzzzz").into();
         }

@@ -101,7 +101,7 @@ async fn few_requests_at_once() {
 /// An account's host that never answers takes no more than its own places.
 #[tokio::test]
 async fn b4_one_broken_host_does_not_hold_up_others() {
-    let (broken, good) = (Host::start(|_| Reply::Hang).await, Host::start(|_| Reply::ok("{}")).await);
+    let (broken, good) = (Host::start_on("127.0.0.2", |_| Reply::Hang).await, Host::start(|_| Reply::ok("{}")).await);
     let bounds = ClientOptions { per_host: 3, in_all: 4, ..options(true) };
     let client = client(bounds, &names(&[], &[]), &ManualClock::new());
     let waiting = join_all((0..20).map(|_| client.fetch(request(&broken.url()))));
