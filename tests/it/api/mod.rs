@@ -5,6 +5,7 @@ mod busy;
 mod connections;
 mod hidden_views;
 mod large_rows;
+mod many_likers;
 mod odd_input;
 mod operation;
 mod pages;
