@@ -211,12 +211,13 @@ impl Identities {
     }
 
     async fn fetch(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+        // What an event says while the answer is on its way may be newer than the answer.
+        let asked_at = self.0.clock.now();
         let fetched = self.0.directory.fetch_document(did).await;
-        let now = self.0.clock.now();
         let mut connection = self.acquire().await?;
         match fetched {
-            Ok(document) => store_document(&mut connection, document, now, lease).await,
-            Err(error) => Err(self.store_failure(&mut connection, did, &error, now).await?),
+            Ok(document) => store_document(&mut connection, document, asked_at, lease).await,
+            Err(error) => Err(self.store_failure(&mut connection, did, &error, self.0.clock.now()).await?),
         }
     }
 

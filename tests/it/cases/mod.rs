@@ -8,6 +8,7 @@ mod gaps;
 mod hosts;
 mod jetstream_v2;
 mod lease;
+mod mentions;
 mod moves;
 mod network;
 mod order;
