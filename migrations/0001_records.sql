@@ -13,6 +13,8 @@ CREATE TABLE actors (
     active      boolean NOT NULL DEFAULT true,
     status      text,
     status_at   timestamptz,
+    -- Orders what a host said at one time.
+    status_seq  bigint NOT NULL DEFAULT 0,
     created_at  timestamptz NOT NULL DEFAULT now(),
     -- The place among those who have written a record, or were given a token. Null of one who is only mentioned: anyone may mention
     -- anyone, so that nothing is asked of hosts for it.

@@ -20,6 +20,8 @@ CREATE TABLE sources (
     state       text NOT NULL CHECK (state IN ('starting', 'paused', 'connected', 'waiting', 'refused')),
     reason      text,
     changed_at  timestamptz NOT NULL,
+    -- Since when the index may lack something that the source has; null while it has everything.
+    behind_since timestamptz,
     -- A heartbeat: the state of an indexer that has ended no longer holds.
     alive_at    timestamptz
 );

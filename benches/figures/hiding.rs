@@ -14,7 +14,7 @@ use plyr_likes::{
     atproto::{Did, Timestamp},
     clock::Clock,
     maintenance::follow_accounts,
-    model::{AccountStatus, Collections, Event, EventBody},
+    model::{AccountStatus, Collections, Event, EventBody, HostMoment},
 };
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
@@ -68,7 +68,7 @@ fn began_at(round: i64) -> Timestamp {
 
 /// Applies what a host says of the liker's account.
 async fn say(pool: &PgPool, status: Option<AccountStatus>, at: Timestamp) -> anyhow::Result<()> {
-    let body = EventBody::Account { active: status.is_none(), status, at };
+    let body = EventBody::Account { active: status.is_none(), status, at: HostMoment { at, seq: 0 } };
     let batch = Batch { events: vec![Event { did: Did::parse(LIKER)?, body }], ..Batch::default() };
     let mut applier = Applier::new(Collections::of_namespace("fm.plyr")?, Clock::system());
     let mut connection = pool.acquire().await?;

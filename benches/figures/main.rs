@@ -37,7 +37,7 @@ use program::{Program, Settings};
 use server::Server;
 
 /// Likes written one after the other for the freshness figure.
-const FRESHNESS_LIKES: usize = 200;
+const FRESHNESS_LIKES: usize = 600;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

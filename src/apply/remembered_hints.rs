@@ -1,10 +1,7 @@
 use quick_cache::unsync::Cache;
 
 use super::account_hints::says_visibility;
-use crate::{
-    atproto::Timestamp,
-    model::{Event, EventBody},
-};
+use crate::model::{Event, EventBody, HostMoment};
 
 /// Accounts whose hints are remembered: the whole network says about that much in half a day.
 const ACTORS_KEPT: usize = 10_000;
@@ -46,7 +43,7 @@ impl RememberedHints {
 }
 
 /// What an account event says of visibility, if anything, and when.
-fn word_of(event: &Event) -> Option<(Option<bool>, Timestamp)> {
+fn word_of(event: &Event) -> Option<(Option<bool>, HostMoment)> {
     match &event.body {
         EventBody::Account { active, status, at } => {
             Some((says_visibility(*active, status.as_ref()).then_some(*active), *at))

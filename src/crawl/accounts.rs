@@ -17,7 +17,10 @@ use crate::{
     identity::{Failure, Identities, Identity, IdentityError},
     model::{AccountStatus, ActorId},
     pds::{HostUrl, Server, XrpcError},
-    store::actors::account_checks::{self, AccountCheck},
+    store::{
+        actors::account_checks::{self, AccountCheck},
+        in_time,
+    },
 };
 
 /// Without a lease: only the leader checks accounts, and a check that was not answered is due still.
@@ -116,8 +119,11 @@ impl Queue for Checks {
 async fn answer(context: &Context, check: &AccountCheck) -> Result<(), ApplyError> {
     let asked_at = context.clock.now();
     let answer = ask(&context.identities, check).await;
-    let mut connection = context.pool.acquire().await?;
-    let decision = act_on_answer(&mut connection, check, Answered { answer, asked_at }, context.clock.now()).await?;
+    let decision = in_time(async {
+        let mut connection = context.pool.acquire().await?;
+        act_on_answer(&mut connection, check, Answered { answer, asked_at }, context.clock.now()).await
+    })
+    .await?;
     tracing::debug!(did = %check.did, ?decision, "asked about an account");
     Ok(())
 }

@@ -17,7 +17,10 @@ use crate::{
     atproto::{Did, Handle, Timestamp},
     identity::{Identities, Identity, IdentityError},
     pds::HandleAnswer,
-    store::actors::identities::{self, IdentityCounts},
+    store::{
+        actors::identities::{self, IdentityCounts},
+        in_time, within,
+    },
 };
 
 /// How long a look-up may take before it counts as lost: longer than all its requests together.
@@ -122,13 +125,13 @@ impl Queue for Lookups {
 async fn look(identities: &Identities, did: &Did) -> Option<Timestamp> {
     let begun_at = identities.now();
     let (outcome, plc_away_until) = match identities.look_up(did, Some(begun_at.plus(LEASE))).await {
-        Ok(identity) => (confirm(identities, &identity, begun_at).await, None),
+        Ok(identity) => (within(LEASE, confirm(identities, &identity, begun_at)).await, None),
         Err(IdentityError::Unresolved { failure, .. }) if failure.is_definite() => {
-            (hide_handle(identities, did).await, None)
+            (in_time(hide_handle(identities, did)).await, None)
         }
         Err(IdentityError::Unresolved { is_host_away, retry_at, .. }) => {
             let is_plc = is_host_away && did.as_str().starts_with("did:plc:");
-            (hide_old_handle(identities, did).await, Some(retry_at).filter(|_| is_plc))
+            (in_time(hide_old_handle(identities, did)).await, Some(retry_at).filter(|_| is_plc))
         }
         Err(IdentityError::Database(error)) => {
             tracing::debug!(%error, "an identity waits for the database");

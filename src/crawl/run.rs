@@ -16,7 +16,7 @@ use crate::{
     identity::Identities,
     pds::{Client, Groups},
     retry::Retry,
-    store::is_unavailable,
+    store::{in_time, is_unavailable},
 };
 
 /// When to stop.
@@ -88,7 +88,7 @@ impl<Q: Queue> Crawler<'_, Q> {
         let mut retry = Retry::of_database("the database is away: what is due is not read from hosts");
         loop {
             if self.has_room() && self.look_at <= Instant::now() {
-                match self.look().await {
+                match in_time(self.look()).await {
                     Ok(true) => return Ok(()),
                     Ok(false) => retry.succeeded(),
                     Err(error) if self.until == Until::Cancelled && is_unavailable(&error) => {
@@ -203,7 +203,8 @@ impl<Q: Queue> Crawler<'_, Q> {
         let (lease, now) = (self.queue.limits().lease, self.identities.now());
         self.renew_at = Instant::now() + (lease / 3).max(Duration::from_secs(1));
         let held = self.held.iter().map(|(key, held)| Leased { key: key.clone(), lease: held.lease });
-        let lost = match self.queue.renew(&held.collect::<Vec<_>>(), now.plus(lease)).await {
+        let held: Vec<_> = held.collect();
+        let lost = match in_time(self.queue.renew(&held, now.plus(lease))).await {
             Ok(Some(lost)) => lost,
             Ok(None) => return,
             Err(error) => return tracing::debug!(%error, "leases are not renewed now"),
@@ -221,7 +222,7 @@ impl<Q: Queue> Crawler<'_, Q> {
         let due_at = self.identities.now();
         let held = self.held.drain().map(|(key, held)| Postponed { key, lease: held.lease, due_at });
         self.postponed.extend(held);
-        if let Err(error) = self.queue.postpone(&self.postponed).await {
+        if let Err(error) = in_time(self.queue.postpone(&self.postponed)).await {
             tracing::debug!(%error, "entries that were taken are due again when their lease ends");
         }
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     atproto::{Cid, Did, Handle, RecordKey, Tid, Timestamp},
-    model::{AccountStatus, Collection, Collections, Event, EventBody, RecordPath, RejectReason},
+    model::{AccountStatus, Collection, Collections, Event, EventBody, HostMoment, RecordPath, RejectReason},
 };
 
 /// A text that is copied only where it holds escapes.
@@ -64,6 +64,9 @@ pub(super) struct AccountPart<'a> {
     /// `None` where it is absent; a status of another type than text is some.
     #[serde(borrow)]
     status: Option<&'a RawValue>,
+    /// Likewise: of another type than a number it is as good as none.
+    #[serde(borrow)]
+    seq: Option<&'a RawValue>,
     #[serde(borrow)]
     time: Option<Text<'a>>,
 }
@@ -108,6 +111,7 @@ impl<'a> Parts<'a> {
         self.part("account").map(|part| AccountPart {
             active: part.field("active"),
             status: part.field("status"),
+            seq: part.field("seq"),
             time: part.field("time"),
         })
     }
@@ -236,7 +240,8 @@ impl Head<'_, '_> {
         // `active` governs; a status that is no text is as good as none.
         let word = account.status.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
         let status = word.map(|word| AccountStatus::parse(&word.0));
-        let at = self.read_time(account.time.as_ref())?;
+        let seq = account.seq.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or(0);
+        let at = HostMoment { at: self.read_time(account.time.as_ref())?, seq };
         Ok(Item::Event(Event { did, body: EventBody::Account { active, status, at } }))
     }
 

@@ -18,7 +18,10 @@ use crate::{
     model::UntrustedText,
     pds::{Client, DidDocument, Directory, DirectoryError, HostUrl},
     retry::{Backoff, spread},
-    store::actors::identities::{self, IdentityFailure, NewDocument, StoredIdentity},
+    store::{
+        self,
+        actors::identities::{self, IdentityFailure, NewDocument, StoredIdentity},
+    },
 };
 
 /// How old what is known may become, and how often we ask.
@@ -137,8 +140,11 @@ impl Identities {
     /// Those of several that [`Self::find`] would know without a request.
     pub async fn find_known(&self, dids: &[&Did]) -> Result<HashMap<Did, Identity>, IdentityError> {
         let texts: Vec<&str> = dids.iter().map(|did| did.as_str()).collect();
-        let mut connection = self.acquire().await?;
-        let stored = identities::load(&mut connection, &texts).await?;
+        let stored = store::in_time(async {
+            let mut connection = self.acquire().await?;
+            identities::load(&mut connection, &texts).await
+        })
+        .await?;
         let known = stored.iter().filter_map(|(at, stored)| self.recall(dids.get(*at)?, stored));
         Ok(known.filter(|(_, is_young)| *is_young).map(|(known, _)| (known.did.clone(), known)).collect())
     }
@@ -214,11 +220,14 @@ impl Identities {
         // What an event says while the answer is on its way may be newer than the answer.
         let asked_at = self.0.clock.now();
         let fetched = self.0.directory.fetch_document(did).await;
-        let mut connection = self.acquire().await?;
-        match fetched {
-            Ok(document) => store_document(&mut connection, document, asked_at, lease).await,
-            Err(error) => Err(self.store_failure(&mut connection, did, &error, self.0.clock.now()).await?),
-        }
+        store::in_time(async {
+            let mut connection = self.acquire().await?;
+            match fetched {
+                Ok(document) => store_document(&mut connection, document, asked_at, lease).await,
+                Err(error) => Err(self.store_failure(&mut connection, did, &error, self.0.clock.now()).await?),
+            }
+        })
+        .await
     }
 
     /// Stores a failure, and gives what is to be answered. That a host throttles does not count as a failure of the DID.
@@ -261,8 +270,11 @@ impl Identities {
     }
 
     async fn load(&self, did: &Did) -> Result<Option<StoredIdentity>, IdentityError> {
-        let mut connection = self.acquire().await?;
-        Ok(identities::find(&mut connection, did).await?)
+        store::in_time(async {
+            let mut connection = self.acquire().await?;
+            Ok(identities::find(&mut connection, did).await?)
+        })
+        .await
     }
 
     pub(crate) async fn acquire(&self) -> sqlx::Result<sqlx::pool::PoolConnection<sqlx::Postgres>> {

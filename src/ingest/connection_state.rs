@@ -1,38 +1,50 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
-use super::{GRACE, IngestError};
+use super::{GRACE, IngestError, lag::Lags};
 use crate::{
     atproto::Timestamp,
     model::UntrustedText,
     retry::Retry,
     source::Connection,
     store::{
-        Leader, is_unavailable,
+        self, Leader, is_unavailable,
         sources::connections::{self, ConnectionState},
     },
 };
 
 /// Between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long storing it may take: it is to be known soon that the database does not answer the index.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Writes the state of a source's connection where `status` finds it, with a heartbeat that shows that it still holds.
+/// Writes the state of a source's connection, and how far it is behind, where `status` finds it, with a heartbeat that shows that
+/// it still holds.
 pub struct ConnectionStateWriter {
     /// Who writes.
     pub leader: Leader,
     /// The source.
     pub name: Arc<str>,
+    /// Know how far it is behind.
+    pub lags: Arc<Lags>,
+    /// Its place among the sources.
+    pub place: usize,
+    /// Changes when it falls behind, and when it has caught up.
+    pub behind_since: watch::Receiver<Option<Timestamp>>,
 }
 
 impl ConnectionStateWriter {
     /// Runs until the source has stopped. A database that is away makes it wait; only the latest state matters.
-    pub async fn run(self, mut connection: watch::Receiver<Connection>) -> Result<(), IngestError> {
+    pub async fn run(mut self, mut connection: watch::Receiver<Connection>) -> Result<(), IngestError> {
         let mut retry = Retry::of_database("the state of the source is not stored yet");
         let mut changed_at = self.leader.clock.now();
         loop {
             let state = connection.borrow_and_update().clone();
-            let pause = match self.write(&state, changed_at).await {
+            let pause = match store::within(WRITE_TIME_MAX, self.write(&state, changed_at)).await {
                 Ok(()) => {
                     retry.succeeded();
                     HEARTBEAT
@@ -40,10 +52,13 @@ impl ConnectionStateWriter {
                 Err(error) if is_unavailable(&error) => retry.failed(&error),
                 Err(error) => return Err(error.into()),
             };
-            match timeout(pause, connection.changed()).await {
-                Ok(Ok(())) => changed_at = self.leader.clock.now(),
-                Ok(Err(_)) => break,
-                Err(_) => {}
+            tokio::select! {
+                changed = connection.changed() => match changed {
+                    Ok(()) => changed_at = self.leader.clock.now(),
+                    Err(_) => break,
+                },
+                Ok(()) = self.behind_since.changed() => {}
+                () = sleep(pause) => {}
             }
         }
         if let Ok(Err(error)) = timeout(GRACE, self.end_heartbeat()).await {
@@ -54,7 +69,7 @@ impl ConnectionStateWriter {
 
     async fn end_heartbeat(&self) -> sqlx::Result<()> {
         let mut connection = self.leader.pool.acquire().await?;
-        connections::silence(&mut connection, self.leader.token, &self.name).await
+        connections::silence(&mut connection, self.leader.token, &self.name, self.leader.clock.now().utc()).await
     }
 
     async fn write(&self, state: &Connection, changed_at: Timestamp) -> sqlx::Result<()> {
@@ -71,6 +86,7 @@ impl ConnectionStateWriter {
             state: word,
             reason: reason.map(UntrustedText::of),
             changed_at: changed_at.utc(),
+            behind_since: self.lags.behind_since(self.place).map(Timestamp::utc),
             alive_at: self.leader.clock.now().utc(),
         };
         connections::write(&mut connection, self.leader.token, new).await

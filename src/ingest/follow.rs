@@ -8,15 +8,15 @@ use super::{
     IngestError,
     failover::{Manager, Monitor, detect::Score},
     gaps::{self, Continuities},
+    lag::Lags,
     options::Options,
-    pump::{Acknowledger, BatchBuilder, Detectors, Lag, Lags, Pump, SourceKey, Writer, WriterOptions},
+    pump::{Acknowledger, BatchBuilder, Detectors, Pump, SourceKey, Writer, WriterOptions},
     source_tasks::SourceTasks,
     tasks::Tasks,
     verify::{BackgroundVerifier, CommitVerifier, CommitVerifierOptions, ReceivedQueue, VerifyCommits, VerifyJobs},
 };
 use crate::{
     apply::Applier,
-    atproto::Timestamp,
     retry::Retry,
     source::{Delivery, SourceSpec},
     store::{self, Leader, is_unavailable, sources::positions::StoredPosition},
@@ -34,13 +34,11 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
     let stored_of = |spec: &SourceSpec| stored.iter().find(|row| *row.source == *spec.name());
     let continuities = Continuities::new(&specs, options.tuning.rewind, &stored);
     let keys: Arc<[SourceKey]> = specs.iter().map(SourceKey::of_spec).collect();
-    let lags = specs.iter().map(|spec| lag(spec, stored_of(spec))).collect();
-    let lags = Arc::new(Lags::new(lags, leader.clock.clone()));
-
+    let lags = Arc::new(Lags::new(leader.clock.clone()));
     let (deliveries, inbox) = mpsc::channel(DELIVERIES_MAX);
     let queue = deliveries.downgrade();
     let mut tasks = Tasks::default();
-    let mut sources = SourceTasks::new(&options, &leader, deliveries, &cancel);
+    let mut sources = SourceTasks::new(&options, &leader, deliveries, lags.clone(), &cancel);
     for spec in specs.iter().cloned() {
         let stored = stored_of(&spec);
         sources.start(spec, stored, &mut tasks);
@@ -48,7 +46,7 @@ pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) ->
     let SourceTasks { committed, managed, monitored, deliveries, .. } = sources;
     // The pump ends when the last source has dropped its sender.
     drop(deliveries);
-    let (received, verify) = start_verifying(inbox, &options, &leader, &cancel, &mut tasks);
+    let (received, verify) = start_verifying(inbox, &options, &leader, &lags, &cancel, &mut tasks);
     let (scores, scores_receiver) = watch::channel(vec![Score::default(); managed.len()]);
     let is_compared = managed.len() > 1;
     let monitor = is_compared.then(|| Monitor::new(monitored, scores, &options.patience, leader.clock.clone()));
@@ -90,6 +88,7 @@ fn start_verifying(
     inbox: mpsc::Receiver<Delivery>,
     options: &Options,
     leader: &Leader,
+    lags: &Arc<Lags>,
     cancel: &CancellationToken,
     tasks: &mut Tasks,
 ) -> (ReceivedQueue, VerifyJobs) {
@@ -110,17 +109,8 @@ fn start_verifying(
             });
             let draining = verifier.clone();
             tasks.spawn_fallible("looks keys up", async move { draining.drain().await });
-            (ReceivedQueue::verified(inbox, verifier, cancel.clone()), VerifyJobs::default())
+            (ReceivedQueue::verified(inbox, verifier, lags.clone(), cancel.clone()), VerifyJobs::default())
         }
-    }
-}
-
-/// How far a source is behind by what is stored.
-fn lag(spec: &SourceSpec, stored: Option<&StoredPosition>) -> Lag {
-    Lag {
-        name: spec.name(),
-        event_at: stored.and_then(|row| row.event_at).map(Timestamp::from_utc),
-        stored_at: stored.map(|row| Timestamp::from_utc(row.updated_at)),
     }
 }
 
@@ -129,7 +119,7 @@ async fn load_positions(pool: &PgPool, options: &Options) -> sqlx::Result<Vec<St
     let names: Vec<String> = options.sources.iter().chain(&options.standbys).map(ToString::to_string).collect();
     let mut retry = Retry::of_database("the positions cannot be read yet");
     loop {
-        match try_load_positions(pool, &names).await {
+        match store::in_time(try_load_positions(pool, &names)).await {
             Ok(positions) => {
                 retry.succeeded();
                 return Ok(positions);

@@ -10,6 +10,7 @@ mod connection_state;
 pub mod failover;
 mod follow;
 pub mod gaps;
+mod lag;
 mod lease;
 mod observe;
 mod options;

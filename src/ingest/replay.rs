@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     IngestError,
     follow::DELIVERIES_MAX,
-    pump::{Acknowledger, BatchBuilder, Detectors, Lags, Pump, SourceKey, Writer, WriterOptions},
+    lag::Lags,
+    pump::{Acknowledger, BatchBuilder, Detectors, Pump, SourceKey, Writer, WriterOptions},
     verify::ReceivedQueue,
 };
 use crate::{apply::Applier, clock::Clock, model::Collections, source};
@@ -46,7 +47,7 @@ pub async fn replay(
         acknowledged: Vec::new(),
         cancel: CancellationToken::new(),
     });
-    let lags = Arc::new(Lags::new(Vec::new(), clock.clone()));
+    let lags = Arc::new(Lags::new(clock.clone()));
     let pump = Pump {
         received: ReceivedQueue::of(inbox),
         batch: BatchBuilder::new(collections, sources.clone(), Detectors::default()),

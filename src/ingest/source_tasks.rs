@@ -1,13 +1,17 @@
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     connection_state::ConnectionStateWriter,
     failover::{ManagedSource, Monitored, Runner},
+    lag::{LagStart, Lags},
     options::Options,
     tasks::Tasks,
 };
 use crate::{
+    atproto::Timestamp,
     model::Position,
     source::{Connection, Delivery, Dialect, Follow, SourceSpec},
     store::{Leader, sources::positions::StoredPosition},
@@ -23,6 +27,8 @@ pub struct SourceTasks<'a> {
     pub cancel: &'a CancellationToken,
     /// To the pump.
     pub deliveries: mpsc::Sender<Delivery>,
+    /// How far each source is behind.
+    pub lags: Arc<Lags>,
     /// Where each source learns its committed position.
     pub committed: Vec<watch::Sender<Option<Position>>>,
     /// What failover decides about.
@@ -37,10 +43,11 @@ impl<'a> SourceTasks<'a> {
         options: &'a Options,
         leader: &'a Leader,
         deliveries: mpsc::Sender<Delivery>,
+        lags: Arc<Lags>,
         cancel: &'a CancellationToken,
     ) -> Self {
         let (committed, managed, monitored) = Default::default();
-        Self { options, leader, cancel, deliveries, committed, managed, monitored }
+        Self { options, leader, cancel, deliveries, lags, committed, managed, monitored }
     }
 
     /// Starts the tasks of the next source.
@@ -56,6 +63,13 @@ impl<'a> SourceTasks<'a> {
         // A relay carries the network, a PDS only its own repos, and a firehose does not say which of them it is.
         let carries_all = spec.dialect != Dialect::Firehose;
         self.monitored.push(Monitored { connection: connection_receiver.clone(), carries_all });
+        let behind_since = self.lags.add(LagStart {
+            name: spec.name(),
+            connection: connection_receiver.clone(),
+            event_at: stored.and_then(|row| row.event_at).map(Timestamp::from_utc),
+            stored_at: stored.map(|row| Timestamp::from_utc(row.updated_at)),
+            complete_until: stored.and_then(|row| row.complete_until).map(Timestamp::from_utc),
+        });
         let follow = Follow {
             index: place,
             spec,
@@ -68,7 +82,8 @@ impl<'a> SourceTasks<'a> {
             clock: self.leader.clock.clone(),
         };
         tasks.spawn("follows a source", Runner { follow, duty }.run(self.cancel.clone()));
-        let states = ConnectionStateWriter { leader: self.leader.clone(), name };
+        let states =
+            ConnectionStateWriter { leader: self.leader.clone(), name, lags: self.lags.clone(), place, behind_since };
         tasks.spawn_fallible("stores a source's state", states.run(connection_receiver));
     }
 }

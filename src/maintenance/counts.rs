@@ -77,8 +77,8 @@ pub(super) async fn keep(leader: &Leader, recounts_per_minute: u32) -> Infallibl
     let mut recounts = (recounts_per_minute > 0).then(|| ticks(Duration::from_mins(1) / recounts_per_minute));
     loop {
         let outcome = tokio::select! {
-            _ = looks.tick() => follow_hidden(leader).await,
-            () = next(&mut recounts) => recount(leader).await,
+            _ = looks.tick() => store::in_time(follow_hidden(leader)).await,
+            () = next(&mut recounts) => store::in_time(recount(leader)).await,
         };
         match outcome {
             Ok(()) => retry.succeeded(),

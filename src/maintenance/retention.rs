@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::{
     clock::Clock,
     retry::Retry,
-    store::{Leader, gaps, rejects::expired},
+    store::{self, Leader, gaps, rejects::expired},
 };
 
 /// How long and how many rejects are kept.
@@ -38,7 +38,8 @@ const CLOSED_GAPS_MAX: i64 = 100_000;
 pub(super) async fn sweep(leader: &Leader, retention: Retention) -> Infallible {
     let mut retry = Retry::of_database("expired rejects and gaps could not be deleted");
     loop {
-        let pause = match sweep_once(&leader.pool, &leader.clock, retention).await {
+        let swept = sweep_once(&leader.pool, &leader.clock, retention);
+        let pause = match store::in_time(swept).await {
             Ok(()) => {
                 retry.succeeded();
                 SWEEP_EVERY

@@ -31,6 +31,15 @@ impl Event {
     }
 }
 
+/// When a host said something of an account. What it said later is greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostMoment {
+    /// By the host's clock, which may count milliseconds.
+    pub at: Timestamp,
+    /// The event's sequence number, which orders what happened at one time; 0 where it has none.
+    pub seq: i64,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum EventBody {
@@ -49,8 +58,8 @@ pub enum EventBody {
         active: bool,
         /// Why not.
         status: Option<AccountStatus>,
-        /// When, by the host's clock.
-        at: Timestamp,
+        /// When.
+        at: HostMoment,
     },
     /// The repo diverged from what its events said.
     Sync {

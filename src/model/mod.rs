@@ -23,7 +23,7 @@ pub use collection::{Collection, CollectionMap, KeyForm};
 pub use collections::Collections;
 #[cfg(feature = "fifth-collection")]
 pub use comment::Comment;
-pub use event::{Commit, Event, EventBody, EventKind, Operation};
+pub use event::{Commit, Event, EventBody, EventKind, HostMoment, Operation};
 pub use gap::GapReason;
 pub use ids::{ActorId, CidId, SessionId, TrackId};
 pub use position::{Position, PositionKind};

@@ -21,7 +21,7 @@ mod transaction;
 pub mod views;
 
 pub use availability::is_unavailable;
-pub use connect::{open_pool, parse_database_url};
+pub use connect::{connections, in_time, open_pool, parse_database_url, within};
 pub use leader::Leader;
 pub use transaction::{begin_apply, begin_held};
 

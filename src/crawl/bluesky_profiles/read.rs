@@ -7,7 +7,10 @@ use crate::{
     model::UntrustedText,
     pds::{ListedRecord, Server, XrpcError},
     retry::spread,
-    store::actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
+    store::{
+        actors::bluesky_profiles::{self, DueProfile, Outcome, ProfileAnswer, ProfileFailure},
+        in_time,
+    },
 };
 
 /// What counts as an attempt that brought no answer.
@@ -75,8 +78,11 @@ impl ProfileReader {
             asked_at,
             due_at: asked_at.plus(spread(age_max, rand::random())),
         };
-        let mut connection = pool.acquire().await?;
-        bluesky_profiles::write_answer(&mut connection, due.actor_id, &answer).await?;
+        in_time(async {
+            let mut connection = pool.acquire().await?;
+            bluesky_profiles::write_answer(&mut connection, due.actor_id, &answer).await
+        })
+        .await?;
         Ok(outcome)
     }
 
@@ -84,8 +90,11 @@ impl ProfileReader {
         let due_at = self.retry_at(due);
         let due_at = failure.retry_at().map_or(due_at, |until| until.max(due_at));
         let failure = ProfileFailure { detail: UntrustedText::of(failure), due_at };
-        let mut connection = self.context.pool.acquire().await?;
-        bluesky_profiles::write_failure(&mut connection, due.actor_id, &failure).await
+        in_time(async {
+            let mut connection = self.context.pool.acquire().await?;
+            bluesky_profiles::write_failure(&mut connection, due.actor_id, &failure).await
+        })
+        .await
     }
 
     /// When to try one again that could not be read: the longer that has been so, the later.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     atproto::{Did, Handle, Tid, Timestamp},
-    model::{AccountStatus, Collections, Event, EventBody, RejectReason},
+    model::{AccountStatus, Collections, Event, EventBody, HostMoment, RejectReason},
 };
 use commit::Found;
 
@@ -78,7 +78,8 @@ fn decode_account(raw: &RawMessage<'_>) -> Result<Event, Refusal> {
     let active = raw.field("active").and_then(Value::as_boolean).ok_or_else(|| Refusal::missing("active"))?;
     // `active` governs; a status that is no text is as good as none.
     let status = raw.text("status").map(AccountStatus::parse);
-    Ok(Event { did, body: EventBody::Account { active, status, at: read_time(raw)? } })
+    let at = HostMoment { at: read_time(raw)?, seq: raw.position().unwrap_or(0) };
+    Ok(Event { did, body: EventBody::Account { active, status, at } })
 }
 
 fn decode_sync(raw: &RawMessage<'_>) -> Result<Event, Refusal> {

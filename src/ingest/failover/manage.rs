@@ -300,11 +300,14 @@ impl Manager {
 
     /// Does something in a transaction of the leader's.
     async fn transaction<T>(&self, act: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = store::begin_held(&mut connection, self.token).await?;
-        let done = act(&mut transaction).await?;
-        transaction.commit().await?;
-        Ok(done)
+        store::in_time(async {
+            let mut connection = self.pool.acquire().await?;
+            let mut transaction = store::begin_held(&mut connection, self.token).await?;
+            let done = act(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
+        })
+        .await
     }
 }
 

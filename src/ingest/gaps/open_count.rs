@@ -15,7 +15,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(15);
 pub async fn report_open(pool: PgPool, cancel: CancellationToken) {
     let mut ticks = interval(COUNT_EVERY);
     while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
-        match cancel.run_until_cancelled(count_open(&pool)).await {
+        match cancel.run_until_cancelled(store::in_time(count_open(&pool))).await {
             Some(Ok(counts)) => report(&counts),
             Some(Err(error)) => tracing::debug!(%error, "the gaps cannot be counted now"),
             None => break,

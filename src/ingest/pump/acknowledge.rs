@@ -2,9 +2,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{lag::Lags, source_key::SourceKey};
+use super::source_key::SourceKey;
 use crate::{
     apply::Reached,
+    ingest::lag::Lags,
     model::{Position, PositionKind},
 };
 

@@ -286,6 +286,11 @@ impl BatchBuilder {
         self.reached[source].get_or_insert_with(|| Reached::to(name.clone(), kind, value))
     }
 
+    /// When the upstream saw the last event in the batch of the source at a place.
+    pub fn last_event_at(&self, source: usize) -> Option<Timestamp> {
+        self.reached.get(source)?.as_ref()?.event_at
+    }
+
     /// Hands the batch over and starts another.
     pub fn take(&mut self) -> PreparedBatch {
         self.bytes = 0;

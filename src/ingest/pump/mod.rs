@@ -7,14 +7,12 @@
 
 mod acknowledge;
 mod batch;
-mod lag;
 mod prepared;
 mod source_key;
 mod writer;
 
 pub use acknowledge::Acknowledger;
 pub use batch::{BatchBuilder, Detectors};
-pub use lag::{Lag, Lags};
 pub use source_key::SourceKey;
 pub use writer::{Writer, WriterOptions};
 
@@ -62,7 +60,9 @@ impl Pump {
             let is_due = batch.has_rows() || !batch.is_empty() && (!is_open || positions_due <= Instant::now());
             if is_due && writing.is_idle() {
                 positions_due = Instant::now() + IDLE_POSITION;
-                writing = writing.start(batch.take());
+                let prepared = batch.take();
+                acknowledger.lags.writes(prepared.received_at);
+                writing = writing.start(prepared);
             } else if !is_open && writing.is_idle() && writing.analyze_at().is_some() {
                 writing = writing.start_analyze();
             } else if !is_open && batch.is_empty() && writing.is_idle() {
@@ -73,13 +73,18 @@ impl Pump {
                 biased;
                 written = writing.written() => match written? {
                     Some(written) => {
+                        acknowledger.lags.writes(None);
                         totals += written.applied;
                         acknowledger.acknowledge(&written.positions);
                     }
                     None => return Ok(totals),
                 },
                 delivery = received.next(), if is_open && batch.has_room() => match delivery {
-                    Some(received) => batch.add(received, clock.now()),
+                    Some(received) => {
+                        let source = received.delivery.source;
+                        batch.add(received, clock.now());
+                        acknowledger.lags.received(source, batch.last_event_at(source));
+                    }
                     None => is_open = false,
                 },
                 // After the deliveries: sources are compared only when all that waits has been received.

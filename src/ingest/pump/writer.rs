@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::watch;
@@ -51,6 +54,12 @@ pub struct Written {
 /// Rows after which statistics are taken again: at once, or in the first pause.
 const ANALYZE_AFTER: u64 = 500_000;
 const ANALYZE_IN_PAUSE_AFTER: u64 = 10_000;
+/// How long a batch may take at first before the database counts as silent: far longer than it does. A database that needs longer
+/// than any such time for one is slow, and not gone: each attempt has twice the time of the one before.
+const BATCH_TIME: Duration = Duration::from_secs(15);
+const BATCH_TIME_MAX: Duration = Duration::from_mins(16);
+/// How long statistics may take: of a large table they take seconds.
+const ANALYZE_TIME_MAX: Duration = Duration::from_mins(5);
 
 impl Writer {
     /// A writer that has written nothing.
@@ -108,7 +117,7 @@ impl Writer {
     pub async fn analyze(&mut self) {
         self.unanalyzed = 0;
         if let Some(connection) = &mut self.connection
-            && let Err(error) = store::records::analyze(connection).await
+            && let Err(error) = store::within(ANALYZE_TIME_MAX, store::records::analyze(connection)).await
         {
             tracing::warn!(%error, "statistics could not be taken");
             self.connection = None;
@@ -119,8 +128,9 @@ impl Writer {
     async fn apply(&mut self, batch: &Batch) -> Result<Option<Applied>, IngestError> {
         let mut retry = Retry::of_database("the database is away: reading waits, nothing is lost");
         let mut give_up: Option<Instant> = None;
+        let mut time = BATCH_TIME;
         loop {
-            let error = match self.try_apply(batch).await {
+            let error = match store::within(time, self.try_apply(batch)).await {
                 Ok(applied) => {
                     retry.succeeded();
                     return Ok(Some(applied));
@@ -129,6 +139,7 @@ impl Writer {
                 Err(error) => return Err(error),
             };
             self.connection = None;
+            time = (time * 2).min(BATCH_TIME_MAX);
             let pause = retry.failed(&error);
             let is_stopping = self.options.cancel.is_cancelled();
             if is_stopping && *give_up.get_or_insert_with(|| Instant::now() + GRACE) <= Instant::now() {

@@ -12,7 +12,10 @@ use crate::{
     clock::Clock,
     identity::Identities,
     model::GapReason,
-    store::gaps::{self, NewBreak},
+    store::{
+        self,
+        gaps::{self, NewBreak},
+    },
 };
 
 /// Commits that wait at most; the rest is not verified, and counted as such. A message has 5 kB in the mean.
@@ -95,7 +98,7 @@ impl VerifyContext {
         count(outcome.as_str());
         if let VerifyOutcome::Failed(error) = outcome {
             tracing::warn!(source = %job.source, %did, rev = %job.rev, %error, "a commit is not verified: resync of its repo");
-            if let Err(error) = self.mark(job).await {
+            if let Err(error) = store::in_time(self.mark(job)).await {
                 tracing::error!(%error, %did, "a repo could not be marked for resync");
             }
         }

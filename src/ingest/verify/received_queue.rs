@@ -8,7 +8,10 @@ use tokio_tungstenite::tungstenite::Bytes;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::blocking::CommitVerifier;
-use crate::{ingest::received::Received, source::Delivery};
+use crate::{
+    ingest::{lag::Lags, received::Received},
+    source::Delivery,
+};
 
 /// What the sources deliver, in its order: as it comes, or verified.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ struct Verifying {
     /// In the messages of all that wait.
     bytes: usize,
     is_closed: bool,
+    /// Are kept informed of how long the first has waited.
+    lags: Arc<Lags>,
     cancel: CancellationToken,
     /// When what is not verified yet is given up, after cancellation.
     ends_at: Option<Instant>,
@@ -33,6 +38,7 @@ struct Verifying {
 #[derive(Debug)]
 struct Waiting {
     received: AbortOnDropHandle<Received>,
+    received_at: std::time::Instant,
     bytes: usize,
 }
 
@@ -53,10 +59,11 @@ impl ReceivedQueue {
     pub fn verified(
         deliveries: mpsc::Receiver<Delivery>,
         verifier: Arc<CommitVerifier>,
+        lags: Arc<Lags>,
         cancel: CancellationToken,
     ) -> Self {
-        let verifying =
-            Verifying { verifier, waiting: VecDeque::new(), bytes: 0, is_closed: false, cancel, ends_at: None };
+        let waiting = VecDeque::new();
+        let verifying = Verifying { verifier, waiting, bytes: 0, is_closed: false, lags, cancel, ends_at: None };
         Self { deliveries, verifying: Some(verifying) }
     }
 
@@ -102,14 +109,20 @@ impl Verifying {
 
     fn push(&mut self, delivery: Delivery) {
         let bytes = delivery.messages.iter().map(Bytes::len).sum();
-        let verifier = self.verifier.clone();
+        let (verifier, received_at) = (self.verifier.clone(), delivery.received_at);
         let received = AbortOnDropHandle::new(tokio::spawn(async move { verifier.verify(delivery).await }));
-        self.waiting.push_back(Waiting { received, bytes });
+        self.waiting.push_back(Waiting { received, received_at, bytes });
         self.bytes += bytes;
+        self.report();
     }
 
     fn pop(&mut self) {
         self.bytes -= self.waiting.pop_front().map_or(0, |first| first.bytes);
+        self.report();
+    }
+
+    fn report(&self) {
+        self.lags.verifies(self.waiting.front().map(|first| first.received_at));
     }
 }
 

@@ -26,8 +26,8 @@ pub struct SourceStatus {
     pub kind: Option<String>,
     /// The number of the last message applied.
     pub position: Option<i64>,
-    /// Seconds between an upstream's event and the index: while connected, as it was when the last one was applied; else until
-    /// now. Null while nothing has been applied.
+    /// How far the index is behind it, in seconds: for how long it may have lacked something that the upstream has. 0 when it has
+    /// caught up, however quiet the upstream is. Null while nothing has been applied, and of a source that is not followed.
     pub lag_s: Option<f64>,
     /// When the upstream saw the last message applied.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -67,20 +67,24 @@ impl From<ScoreView> for SourceScore {
     }
 }
 
-/// Seconds between an upstream's event and the index.
+/// For how long the index may have lacked something that the source has, in seconds.
 ///
-/// A connected source that is quiet has nothing that we lack: its lag is what it was when its last event was applied. One
-/// that is not connected, or whose follower is silent, may have anything: its lag grows. So does that of an incomplete one, from the
-/// last message of our collections on, whatever else it delivers.
+/// A connected source that is quiet has nothing that we lack. One that is not connected, or whose follower is silent, may have
+/// anything: its lag grows. So does that of an incomplete one, from the last message of our collections on, whatever else it
+/// delivers.
 fn lag_s(source: &SourceView, now: Timestamp) -> Option<f64> {
-    if let Some(incomplete_since) = source.incomplete_since() {
-        let seen_at = source.ours_at.map_or(incomplete_since, |ours_at| ours_at.min(incomplete_since));
-        return Some(now.utc().signed_duration_since(seen_at.utc()).as_seconds_f64().max(0.0));
-    }
-    let (event_at, updated_at) = (source.event_at?, source.updated_at?);
-    let until = if source.state_at(now) == Some("connected") { updated_at } else { now };
-    let lag = until.utc().signed_duration_since(event_at.utc());
-    Some(lag.as_seconds_f64().max(0.0))
+    let state = source.state_at(now)?;
+    let complete_until = if let Some(incomplete_since) = source.incomplete_since() {
+        source.ours_at.map_or(incomplete_since, |ours_at| ours_at.min(incomplete_since))
+    } else {
+        source.event_at?;
+        match source.behind_since {
+            Some(behind_since) => behind_since,
+            None if state == "connected" => return Some(0.0),
+            None => source.alive_at.or(source.changed_at)?,
+        }
+    };
+    Some(now.utc().signed_duration_since(complete_until.utc()).as_seconds_f64().max(0.0))
 }
 
 /// What one source delivers the index has: the least lag counts.

@@ -121,6 +121,8 @@ pub struct AccountCheck {
     pub status: Option<String>,
     /// When that was said.
     pub status_at: Option<Timestamp>,
+    /// Its sequence number, which orders what was said at one time.
+    pub status_seq: i64,
     /// Since when it is to be asked about.
     pub since: Timestamp,
     /// How often it was asked for in vain.
@@ -137,7 +139,7 @@ pub async fn list_due(
     held: &[ActorId],
 ) -> sqlx::Result<Vec<AccountCheck>> {
     let rows = sqlx::query!(
-        "SELECT a.id, a.did, a.active, a.status, a.status_at, c.since, c.attempts, c.requests
+        "SELECT a.id, a.did, a.active, a.status, a.status_at, a.status_seq, c.since, c.attempts, c.requests
         FROM account_checks c JOIN actors a ON a.id = c.actor_id WHERE c.due_at <= $1 AND c.actor_id <> ALL ($3)
         ORDER BY c.due_at, a.id LIMIT $2",
         now,
@@ -154,6 +156,7 @@ pub async fn list_due(
                 active: row.active,
                 status: row.status,
                 status_at: row.status_at.map(Timestamp::from_utc),
+                status_seq: row.status_seq,
                 since: Timestamp::from_utc(row.since),
                 attempts: row.attempts,
                 requests: row.requests,
@@ -171,11 +174,13 @@ pub async fn is_overtaken(
     let read_at = check.status_at.map(Timestamp::utc);
     sqlx::query_scalar!(
         "SELECT EXISTS (
-            SELECT FROM actors WHERE id = $1 AND status_at > $2 AND status_at IS DISTINCT FROM $3::timestamptz
+            SELECT FROM actors
+            WHERE id = $1 AND status_at > $2 AND (status_at, status_seq) IS DISTINCT FROM ($3::timestamptz, $4::bigint)
         ) AS \"is_overtaken!\"",
         check.actor_id.number(),
         asked_at,
-        read_at
+        read_at,
+        check.status_seq
     )
     .fetch_one(connection)
     .await

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use crate::{
     atproto::{Did, Timestamp},
-    model::ActorId,
+    model::{ActorId, HostMoment},
 };
 
 /// An actor's id, and whether the actor is an author.
@@ -77,8 +77,8 @@ pub struct AccountHint<'a> {
     pub active: bool,
     /// Why not.
     pub status: Option<&'a str>,
-    /// When, by the host's clock.
-    pub at: Timestamp,
+    /// When.
+    pub at: HostMoment,
 }
 
 /// What became of a hint.
@@ -107,15 +107,17 @@ pub async fn update_accounts(
     let dids: Vec<&str> = hints.iter().map(|hint| hint.did.as_str()).collect();
     let active: Vec<bool> = hints.iter().map(|hint| hint.active).collect();
     let statuses: Vec<Option<&str>> = hints.iter().map(|hint| hint.status).collect();
-    let times: Vec<_> = hints.iter().map(|hint| hint.at.utc()).collect();
+    let times: Vec<_> = hints.iter().map(|hint| hint.at.at.utc()).collect();
+    let numbers: Vec<i64> = hints.iter().map(|hint| hint.at.seq).collect();
     let outcomes = sqlx::query!(
         r#"WITH hints AS (
-            SELECT a.id, a.active AS was_active, h.active, h.status, h.at
-            FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[]) AS h (did, active, status, at)
+            SELECT a.id, a.active AS was_active, h.active, h.status, h.at, h.seq
+            FROM UNNEST($1::text[], $2::bool[], $3::text[], $4::timestamptz[], $5::bigint[])
+                AS h (did, active, status, at, seq)
             JOIN actors a ON a.did = h.did
         ), kept AS (
-            UPDATE actors a SET active = h.active, status = h.status, status_at = h.at FROM hints h
-            WHERE a.id = h.id AND (a.status_at IS NULL OR a.status_at < h.at) RETURNING a.id
+            UPDATE actors a SET active = h.active, status = h.status, status_at = h.at, status_seq = h.seq FROM hints h
+            WHERE a.id = h.id AND (a.status_at IS NULL OR (a.status_at, a.status_seq) < (h.at, h.seq)) RETURNING a.id
         )
         SELECT h.id AS actor_id, h.was_active, h.active AS "active!",
             h.status, h.id IN (SELECT id FROM kept) AS "applied!"
@@ -123,7 +125,8 @@ pub async fn update_accounts(
         &dids as &[&str],
         &active,
         &statuses as &[Option<&str>],
-        &times
+        &times,
+        &numbers
     )
     .fetch_all(connection)
     .await?;
@@ -158,7 +161,9 @@ pub async fn write_answer(
     answer: AccountAnswer<'_>,
 ) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE actors SET active = $2, status = $3, status_at = greatest(status_at, $4) WHERE id = $1",
+        "UPDATE actors SET active = $2, status = $3, status_at = greatest(status_at, $4),
+            status_seq = CASE WHEN status_at >= $4 THEN status_seq ELSE 0 END
+        WHERE id = $1",
         actor_id.number(),
         answer.active,
         answer.status,

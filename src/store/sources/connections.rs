@@ -17,6 +17,8 @@ pub struct ConnectionState<'a> {
     pub reason: Option<UntrustedText>,
     /// Since when it is in this state.
     pub changed_at: DateTime<Utc>,
+    /// Since when the index may lack something that the source has; none while it has everything.
+    pub behind_since: Option<DateTime<Utc>>,
     /// The heartbeat of the index that follows it.
     pub alive_at: DateTime<Utc>,
 }
@@ -24,14 +26,15 @@ pub struct ConnectionState<'a> {
 /// Stores the state of one source's connection. Does nothing without the lease.
 pub async fn write(connection: &mut PgConnection, token: Token, new: ConnectionState<'_>) -> sqlx::Result<()> {
     sqlx::query!(
-        "INSERT INTO sources (source, state, reason, changed_at, alive_at)
-        SELECT $1, $2, $3, $4, $5 FROM lease WHERE token = $6
+        "INSERT INTO sources (source, state, reason, changed_at, behind_since, alive_at)
+        SELECT $1, $2, $3, $4, $5, $6 FROM lease WHERE token = $7
         ON CONFLICT (source) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason,
-            changed_at = EXCLUDED.changed_at, alive_at = EXCLUDED.alive_at",
+            changed_at = EXCLUDED.changed_at, behind_since = EXCLUDED.behind_since, alive_at = EXCLUDED.alive_at",
         new.source,
         new.state,
         new.reason.as_ref().map(UntrustedText::as_str),
         new.changed_at,
+        new.behind_since,
         new.alive_at,
         token.0
     )
@@ -40,12 +43,19 @@ pub async fn write(connection: &mut PgConnection, token: Token, new: ConnectionS
     Ok(())
 }
 
-/// Ends the heartbeat of a source that is not followed any more, unless another indexer follows it by now.
-pub async fn silence(connection: &mut PgConnection, token: Token, source: &str) -> sqlx::Result<()> {
+/// Ends the heartbeat of a source that is not followed from now on, unless another indexer follows it by now.
+pub async fn silence(
+    connection: &mut PgConnection,
+    token: Token,
+    source: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
     sqlx::query!(
-        "UPDATE sources SET alive_at = NULL WHERE source = $1 AND EXISTS (SELECT FROM lease WHERE token = $2)",
+        "UPDATE sources SET alive_at = NULL, behind_since = coalesce(behind_since, $3)
+        WHERE source = $1 AND EXISTS (SELECT FROM lease WHERE token = $2)",
         source,
-        token.0
+        token.0,
+        now
     )
     .execute(connection)
     .await?;

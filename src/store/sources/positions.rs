@@ -22,6 +22,8 @@ pub struct StoredPosition {
     pub quiet_until: Option<DateTime<Utc>>,
     /// When we stored it.
     pub updated_at: DateTime<Utc>,
+    /// Until when the index had all that the upstream had, as far as its follower could know.
+    pub complete_until: Option<DateTime<Utc>>,
 }
 
 /// A position to store.
@@ -78,7 +80,9 @@ pub async fn write_quiet(connection: &mut PgConnection, source: &str, until: Dat
 /// All of them, by source.
 pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosition>> {
     let rows = sqlx::query!(
-        "SELECT source, kind, value, event_at, last_record_at, quiet_until, updated_at FROM positions ORDER BY source"
+        "SELECT source, kind, value, event_at, last_record_at, quiet_until, updated_at,
+            coalesce(s.behind_since, s.alive_at) AS complete_until
+        FROM positions LEFT JOIN sources s USING (source) ORDER BY source"
     )
     .fetch_all(connection)
     .await?;
@@ -93,6 +97,7 @@ pub async fn list(connection: &mut PgConnection) -> sqlx::Result<Vec<StoredPosit
                 ours_at: row.last_record_at,
                 quiet_until: row.quiet_until,
                 updated_at: row.updated_at,
+                complete_until: row.complete_until,
             })
         })
         .collect()

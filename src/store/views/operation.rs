@@ -20,6 +20,8 @@ pub struct SourceView {
     pub reason: Option<String>,
     /// Since when.
     pub changed_at: Option<Timestamp>,
+    /// Since when the index may lack something of it; none while it has everything.
+    pub behind_since: Option<Timestamp>,
     /// The last heartbeat of the index that follows it, which comes every ten seconds.
     pub alive_at: Option<Timestamp>,
     /// The number space of the position.
@@ -109,7 +111,8 @@ const COUNTED_MAX: i64 = 100_000;
 /// All sources, by name.
 pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<SourceView>> {
     let rows = sqlx::query!(
-        "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.alive_at,
+        "SELECT source AS \"source!\", s.state AS \"state?\", s.reason, s.changed_at AS \"changed_at?\", s.behind_since,
+            s.alive_at,
             p.kind AS \"kind?\", p.value AS \"position?\", p.event_at, p.last_record_at, p.updated_at AS \"updated_at?\",
             c.delivered AS \"delivered?\", c.missed AS \"missed?\", c.late AS \"late?\", c.incomplete_since,
             c.incomplete_in AS \"incomplete_in?\"
@@ -131,6 +134,7 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
             state: row.state,
             reason: row.reason,
             changed_at: moment(row.changed_at),
+            behind_since: moment(row.behind_since),
             alive_at: moment(row.alive_at),
             kind: row.kind,
             position: row.position,

@@ -366,6 +366,50 @@ async fn a2_an_event_without_effect_on_an_unknown_account_replaces_no_other() {
     }
 }
 
+/// What a host says of an account at that second, as its event of that number.
+fn numbered_message(who: usize, word: (bool, Option<&str>), second: i64, seq: i64) -> Vec<u8> {
+    let mut message: Value = serde_json::from_slice(&account_message(&did(who), word, second)).unwrap();
+    message["account"]["seq"] = seq.into();
+    message.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn h10_of_what_is_said_in_one_millisecond_the_last_number_counts() {
+    let away = (false, Some("deactivated"));
+    let mut stage = Stage::new().await;
+    let mut second = 10;
+    for is_known in [true, false] {
+        for (last, words) in [(true, [away, (true, None)]), (false, [(true, None), away])] {
+            for in_order in [true, false] {
+                for together in [true, false] {
+                    second += 1;
+                    let who = if is_known { 1 } else { usize::try_from(second).unwrap() };
+                    let mut numbered: Vec<_> = (7..).zip(words).collect();
+                    if !in_order {
+                        numbered.reverse();
+                    }
+                    let messages: Vec<_> = numbered
+                        .into_iter()
+                        .map(|(seq, word)| numbered_message(who, word, second, seq))
+                        .map(|bytes| stage.world.v1_message(bytes, Vec::new()))
+                        .collect();
+                    let batches: Vec<_> = if together { vec![&messages[..]] } else { messages.chunks(1).collect() };
+                    for batch in batches {
+                        stage.world.deliver(batch).await;
+                    }
+                    if !is_known {
+                        // Of whom nothing was known yet: what was said is remembered until the first record comes.
+                        let like = Operation::like(&key(1, 0), like(&track_uri(2, 0), AT));
+                        stage.world.commit(&[Commit::new(&did(who), rev(second), vec![like])]).await;
+                    }
+                    let shown = stage.likers(&track_uri(2, 0)).await.contains(&did(who));
+                    assert_eq!(shown, last, "{who} {words:?}, in order: {in_order}, together: {together}");
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a3_what_is_said_while_an_account_is_asked_about_outlives_the_answer() {
     let deactivated = || Answer::Inactive { status: Some(AccountStatus::Deactivated) };
@@ -411,6 +455,7 @@ fn a4_a5_only_an_accounts_own_server_removes_anything() {
         active,
         status: status.map(str::to_owned),
         status_at: Some(moment(second)),
+        status_seq: 0,
         since: moment(second),
         attempts: 0,
         requests: 1,

@@ -2,7 +2,6 @@
 //! that has lost the lease writes nothing more.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,12 +17,6 @@ use plyr_likes::{
 };
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres, Transaction};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{UnixListener, UnixStream},
-    sync::watch,
-    task::JoinSet,
-};
 use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::support::{
@@ -31,6 +24,7 @@ use crate::support::{
     dump,
     history::{History, Random, World as Shape},
     process::{Process, command, get},
+    proxy::Proxy,
     run::{self, Log, lines_from, until, until_as},
     upstream::{Act, Upstream},
 };
@@ -315,57 +309,13 @@ async fn s4_connections_cut_again_and_again() {
     }
 }
 
-/// A proxy to the database, which can stop forwarding without closing a connection.
-struct Proxy {
-    folder: tempfile::TempDir,
-    is_open: watch::Sender<bool>,
-    _tasks: JoinSet<()>,
-}
-
-impl Proxy {
-    fn to(url: &str) -> (Self, String) {
-        let (before, behind) = url.split_once("host=").unwrap();
-        let (host, rest) = behind.split_once('&').unwrap();
-        let server = PathBuf::from(host).join(".s.PGSQL.5432");
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
-        let is_open = watch::Sender::new(true);
-        let (opened, mut tasks) = (is_open.subscribe(), JoinSet::new());
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (near, _) = listener.accept().await.unwrap();
-                let far = UnixStream::connect(&server).await.unwrap();
-                let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                connections.spawn(carry(near_in, far_out, opened.clone()));
-                connections.spawn(carry(far_in, near_out, opened.clone()));
-            }
-        });
-        let url = format!("{before}host={}&{rest}", folder.path().display());
-        (Self { folder, is_open, _tasks: tasks }, url)
-    }
-}
-
-async fn carry(
-    mut from: tokio::net::unix::OwnedReadHalf,
-    mut to: tokio::net::unix::OwnedWriteHalf,
-    mut is_open: watch::Receiver<bool>,
-) {
-    let mut bytes = vec![0; 65_536];
-    while let Ok(length @ 1..) = from.read(&mut bytes).await {
-        if is_open.wait_for(|is_open| *is_open).await.is_err() || to.write_all(&bytes[..length]).await.is_err() {
-            return;
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s4_a_holder_cut_off_from_the_database_stops_by_itself() {
     let fixture = Fixture::new(48).await;
     let (proxy, url) = Proxy::to(&fixture.database.url);
     let (mut first, mut second) = fixture.two_on(&url).await;
     let since = Instant::now();
-    proxy.is_open.send_replace(false);
+    proxy.shut();
     fixture.upstream.go();
     second.wait_for(LEADS);
     report("takeover from one that is cut off", since);
@@ -374,11 +324,10 @@ async fn s4_a_holder_cut_off_from_the_database_stops_by_itself() {
     println!("it stood down after {:?}", since.elapsed());
     let positions = dump::positions(fixture.pool()).await;
     // What it had sent arrives now.
-    proxy.is_open.send_replace(true);
+    proxy.open();
     first.wait_for(STANDS_BY);
     assert_eq!(positions, dump::positions(fixture.pool()).await, "the one that was cut off has written");
     fixture.ends_well().await;
-    assert!(proxy.folder.path().exists());
 }
 
 fn indexer(id: i64) -> Indexer {

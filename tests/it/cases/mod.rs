@@ -7,6 +7,7 @@ mod delivery;
 mod gaps;
 mod hosts;
 mod jetstream_v2;
+mod lag;
 mod lease;
 mod mentions;
 mod moves;

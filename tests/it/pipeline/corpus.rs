@@ -75,7 +75,7 @@ fn account_events(frame: &[u8]) -> Vec<Value> {
                 json!({ "did": event.did, "identity": { "handle": handle, "time": at } })
             }
             EventBody::Account { active, status, at } => {
-                json!({ "did": event.did, "account": { "active": active, "status": status.map(|s| s.as_str().to_owned()), "time": at } })
+                json!({ "did": event.did, "account": { "active": active, "status": status.map(|s| s.as_str().to_owned()), "seq": at.seq, "time": at.at } })
             }
             EventBody::Commit(_) | EventBody::Sync { .. } => panic!("the capture holds nothing of ours and no #sync"),
         },
@@ -95,7 +95,7 @@ fn served_event(line: &str) -> Value {
         }
         Some("account") => {
             let account = &line["account"];
-            json!({ "did": did, "account": { "active": account["active"], "status": account["status"], "time": account["time"] } })
+            json!({ "did": did, "account": { "active": account["active"], "status": account["status"], "seq": account["seq"], "time": account["time"] } })
         }
         other => panic!("a kind that the corpus has not: {other:?}"),
     }

@@ -11,6 +11,7 @@ pub mod http;
 pub mod network;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod repo;
 pub mod run;
 pub mod schema;

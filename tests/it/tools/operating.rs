@@ -46,10 +46,8 @@ async fn what_an_indexer_says_of_itself_grows_old_while_nothing_comes() {
     let program = Program::serve(&settings).await;
     until_as(&database.pool, &log.model()).await;
     until(&database.pool, "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected')").await;
-    for name in ["plyr_lag_seconds", "plyr_position_age_seconds"] {
-        let first = until_gauge(&program, name, 0.0).await;
-        until_gauge(&program, name, first + 1.0).await;
-    }
+    let first = until_gauge(&program, "plyr_position_age_seconds", 0.0).await;
+    until_gauge(&program, "plyr_position_age_seconds", first + 1.0).await;
     let renewed =
         "SELECT EXISTS (SELECT FROM sources WHERE state = 'connected' AND alive_at > changed_at + interval '5 s')";
     until(&database.pool, renewed).await;

@@ -7,7 +7,7 @@ use plyr_likes::{
         Item, MESSAGE_MAX, RawFormat, Undelivered,
         firehose::{self, Message},
     },
-    model::{AccountStatus, Collection, Event, EventBody, Operation, RejectReason},
+    model::{AccountStatus, Collection, Event, EventBody, HostMoment, Operation, RejectReason},
 };
 use serde_json::{Value, json};
 
@@ -158,10 +158,16 @@ fn firehose_messages_that_are_no_commits() {
     assert!(matches!(body, EventBody::Identity { handle: Some(handle), .. } if handle.as_str() == "alice.test"));
     let account = decode_of("#account", &payload(json!({"active": false, "status": "deleted"})));
     let body = only_event(account.items).body;
-    assert_eq!(body, EventBody::Account { active: false, status: Some(AccountStatus::Deleted), at });
+    assert_eq!(
+        body,
+        EventBody::Account { active: false, status: Some(AccountStatus::Deleted), at: HostMoment { at, seq: 7 } }
+    );
     // F10: `active` governs, whatever the field beside it holds.
     let account = decode_of("#account", &payload(json!({"active": false, "status": 7})));
-    assert_eq!(only_event(account.items).body, EventBody::Account { active: false, status: None, at });
+    assert_eq!(
+        only_event(account.items).body,
+        EventBody::Account { active: false, status: None, at: HostMoment { at, seq: 7 } }
+    );
     let sync = decode_of("#sync", &payload(json!({"rev": REV, "blocks": null})));
     assert_eq!(only_event(sync.items).body, EventBody::Sync { rev: Tid::parse(REV).unwrap() });
     for (kind, more, reason, field) in [

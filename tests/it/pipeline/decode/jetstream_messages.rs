@@ -4,7 +4,7 @@ use ipld_core::ipld::Ipld;
 use plyr_likes::{
     atproto::{Cid, Handle, Tid, Timestamp},
     decode::{Item, MESSAGE_MAX, RawFormat, Reject, jetstream_v1},
-    model::{AccountStatus, Collection, EventBody, Operation, Record, RejectReason, UntrustedText},
+    model::{AccountStatus, Collection, EventBody, HostMoment, Operation, Record, RejectReason, UntrustedText},
 };
 use serde_json::{Value, json};
 
@@ -180,7 +180,7 @@ fn accounts_and_identities_by_jetstream() {
     let time = at.to_string();
     let seen = Timestamp::from_micros(5).unwrap();
     let body = |items| only_event(items).body;
-    let account = |active, status, at| EventBody::Account { active, status, at };
+    let account = |active, status, at| EventBody::Account { active, status, at: HostMoment { at, seq: 0 } };
     for (word, status) in [
         ("deleted", AccountStatus::Deleted),
         ("deactivated", AccountStatus::Deactivated),

@@ -3,7 +3,7 @@
 use plyr_likes::{
     atproto::{Cid, Did, Tid, Timestamp},
     decode::{Frame, Item, MESSAGE_MAX, Message, RawFormat, Reject, decode_reject, jetstream_v2},
-    model::{AccountStatus, Collection, Event, EventBody, Operation, Record, RejectReason},
+    model::{AccountStatus, Collection, Event, EventBody, HostMoment, Operation, Record, RejectReason},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -101,7 +101,10 @@ fn accounts_identities_and_syncs() {
     let part = json!({"did": DID, "seq": 1, "time": at.to_string(), "active": false, "status": "deactivated"});
     let event = only_event(decode_frame(&envelope("account", json!({"account": part}))).items);
     assert_eq!(event.did, Did::parse(DID).unwrap());
-    assert_eq!(event.body, EventBody::Account { active: false, status: Some(AccountStatus::Deactivated), at });
+    assert_eq!(
+        event.body,
+        EventBody::Account { active: false, status: Some(AccountStatus::Deactivated), at: HostMoment { at, seq: 1 } }
+    );
 
     let part = json!({"did": DID, "handle": "Alice.Test"});
     let EventBody::Identity { handle, at } =
