@@ -121,6 +121,19 @@ pub async fn enroll(
     .await
 }
 
+/// Makes a row for a DID that is looked up for the first time, due at `due_at` should that come to nothing: what an event says meanwhile has a
+/// place.
+pub async fn begin(connection: &mut PgConnection, did: &Did, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO identities (did, due_at) VALUES ($1, $2) ON CONFLICT (did) DO NOTHING",
+        did.as_str(),
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Takes at most `limit` that are due, the longest first, and puts them off until `lease`, by when they should be done. With
 /// `is_plc_away`, none of the PLC directory.
 pub async fn take_due(
@@ -328,21 +341,16 @@ pub async fn list_unshown(connection: &mut PgConnection, after: i64) -> sqlx::Re
     unshown.collect()
 }
 
-/// Marks as due the identities that an `#identity` event names; DIDs that are neither looked up, nor authors, nor have a repo to be read, stay
-/// unknown. No identity is due more often than every ten seconds for that, however many events come. Gives how many are marked.
-///
-/// One that is just being looked up for the first time has no row yet: what the event says would be lost with an older answer.
+/// Marks as due the identities that an `#identity` event names; unknown DIDs stay unknown. No identity is due more
+/// often than every ten seconds for that, however many events come. Gives how many are marked.
 pub async fn mark_changed(connection: &mut PgConnection, dids: &[&str], now: DateTime<Utc>) -> sqlx::Result<u64> {
     if dids.is_empty() {
         return Ok(0);
     }
     let done = sqlx::query!(
-        "INSERT INTO identities AS i (did, event_at, due_at)
-        SELECT DISTINCT d, $2::timestamptz, $2::timestamptz FROM unnest($1::text[]) AS d
-        WHERE EXISTS (SELECT FROM identities k WHERE k.did = d) OR EXISTS (SELECT FROM repos r WHERE r.did = d)
-            OR EXISTS (SELECT FROM actors a WHERE a.did = d AND a.author_no IS NOT NULL)
-        ON CONFLICT (did) DO UPDATE SET event_at = $2,
-            due_at = least(i.due_at, greatest($2, coalesce(i.event_at, i.fetched_at, '-infinity') + interval '10 s'))",
+        "UPDATE identities SET event_at = $2,
+            due_at = least(due_at, greatest($2, coalesce(event_at, fetched_at, '-infinity') + interval '10 s'))
+        WHERE did = ANY ($1)",
         dids as &[&str],
         now
     )
