@@ -188,7 +188,9 @@ impl Settings {
     /// Refuses settings that contradict each other, for an indexer.
     pub(super) fn check(&self) -> Result<(), String> {
         if let Some(source) = self.index.named_twice() {
-            return Err(format!("{source} is named twice in PLYR_SOURCES and PLYR_STANDBY_SOURCES: name each source once"));
+            return Err(format!(
+                "{source} is named twice in PLYR_SOURCES and PLYR_STANDBY_SOURCES: name each source once"
+            ));
         }
         if self.hosts.verify != Verify::Reject {
             return Ok(());

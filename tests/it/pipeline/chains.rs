@@ -164,10 +164,7 @@ fn sync(repo: &Repo, rev: i64) -> Ipld {
 }
 
 async fn sync_gaps(world: &World) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM gaps WHERE reason = 'sync'")
-        .fetch_one(&world.database.pool)
-        .await
-        .unwrap()
+    sqlx::query_scalar("SELECT count(*) FROM gaps WHERE reason = 'sync'").fetch_one(&world.database.pool).await.unwrap()
 }
 
 /// What a PDS sends of a new account: its first commit, which is empty, a `#sync` of that, and then what is written.
