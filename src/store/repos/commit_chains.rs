@@ -71,6 +71,38 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
     Ok(breaks.into_iter().map(|row| Break { place: crate::store::place(row.place), before: row.before }).collect())
 }
 
+/// A head of a repo.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownHead<'a> {
+    /// Whose repo.
+    pub did: &'a str,
+    /// Of its last commit.
+    pub rev: i64,
+    /// First bytes of the root of its tree.
+    pub data: i64,
+}
+
+/// Which of these heads are the newest commits that were delivered of their repos: their places.
+pub async fn list_kept(connection: &mut PgConnection, heads: &[KnownHead<'_>]) -> sqlx::Result<Vec<usize>> {
+    if heads.is_empty() {
+        return Ok(Vec::new());
+    }
+    let dids: Vec<&str> = heads.iter().map(|head| head.did).collect();
+    let revs: Vec<i64> = heads.iter().map(|head| head.rev).collect();
+    let data: Vec<i64> = heads.iter().map(|head| head.data).collect();
+    let places = sqlx::query_scalar!(
+        r#"SELECT place AS "place!"
+        FROM UNNEST($1::text[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS t (did, rev, data, place)
+        JOIN actors a ON a.did = t.did JOIN commit_chains c ON c.actor_id = a.id AND c.rev = t.rev AND c.data = t.data"#,
+        &dids as &[&str],
+        &revs,
+        &data
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(places.into_iter().map(crate::store::place).collect())
+}
+
 /// Forgets the newest commit of repos where it is above a rev that none has yet: no later one would follow on it.
 pub async fn forget_above(connection: &mut PgConnection, dids: &[&str], rev: i64) -> sqlx::Result<()> {
     sqlx::query!(
