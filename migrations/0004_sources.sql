@@ -115,5 +115,7 @@ CREATE TABLE gaps (
 CREATE UNIQUE INDEX gaps_open_source ON gaps (source, reason) WHERE did IS NULL AND state <> 'closed';
 CREATE UNIQUE INDEX gaps_open_repo ON gaps (did, reason) WHERE did IS NOT NULL AND state <> 'closed';
 CREATE INDEX gaps_open ON gaps (opened_at) WHERE state <> 'closed';
+-- Which to delete.
+CREATE INDEX gaps_closed ON gaps (closed_at) WHERE state = 'closed';
 -- Whether a repo's head was reported before.
 CREATE INDEX gaps_repo ON gaps (did, reason, to_value) WHERE did IS NOT NULL;

@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -10,7 +13,7 @@ use crate::{
     model::GapReason,
     store::{
         gaps::{self, NewBreak},
-        repos::commit_chains::{self, ChainRow},
+        repos::commit_chains::{self, ChainRow, KnownHead},
     },
 };
 
@@ -22,8 +25,10 @@ pub async fn follow(
     now: DateTime<Utc>,
     applied: &mut Applied,
 ) -> sqlx::Result<()> {
+    // Where both a commit and a `#sync` name a head, the commit says what it follows on.
+    let (commits, syncs): (Vec<_>, Vec<_>) = links.iter().partition(|(_, link)| link.follows.is_some());
     let each: BTreeMap<(&str, Tid), &(Arc<str>, Link)> =
-        links.iter().map(|sent| ((sent.1.did.as_str(), sent.1.rev), sent)).collect();
+        syncs.into_iter().chain(commits).map(|sent| ((sent.1.did.as_str(), sent.1.rev), sent)).collect();
     let sent: Vec<&(Arc<str>, Link)> = each.into_values().collect();
     let rows: Vec<ChainRow<'_>> = sent.iter().map(|(_, link)| row(link)).collect();
     let mut breaks: BTreeMap<&str, NewBreak<'_>> = BTreeMap::new();
@@ -37,6 +42,35 @@ pub async fn follow(
     let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
     applied.add_gaps(GapReason::Chain, gaps::open_repos(connection, GapReason::Chain, &breaks, now).await?);
     Ok(())
+}
+
+/// A head of a repo.
+pub type Head<'a> = (&'a str, Tid);
+
+/// The heads that a `#sync` names and that came as commits with the same tree, in this batch or last before it: these repos have
+/// not diverged. So it is with an account that is new.
+pub async fn list_confirmed<'a>(
+    connection: &mut PgConnection,
+    links: &'a [(Arc<str>, Link)],
+) -> sqlx::Result<HashSet<Head<'a>>> {
+    let syncs = links.iter().map(|(_, link)| link).filter(|link| link.follows.is_none());
+    let syncs: Vec<(Head<'a>, i64)> = syncs.filter_map(|link| Some((head(link), link.data?))).collect();
+    if syncs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let commits = links.iter().map(|(_, link)| link).filter(|link| link.follows.is_some());
+    let commits: HashMap<Head<'_>, Option<i64>> = commits.map(|link| (head(link), link.data)).collect();
+    let (held, asked): (Vec<_>, Vec<_>) =
+        syncs.into_iter().partition(|(head, data)| commits.get(head) == Some(&Some(*data)));
+    let rows: Vec<KnownHead<'_>> =
+        asked.iter().map(|((did, rev), data)| KnownHead { did, rev: rev.number(), data: *data }).collect();
+    let kept = commit_chains::list_kept(connection, &rows).await?;
+    let kept = kept.into_iter().filter_map(|place| asked.get(place));
+    Ok(held.iter().chain(kept).map(|(head, _)| *head).collect())
+}
+
+fn head(link: &Link) -> Head<'_> {
+    (link.did.as_str(), link.rev)
 }
 
 fn row(link: &Link) -> ChainRow<'_> {

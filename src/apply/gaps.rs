@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -6,16 +6,18 @@ use sqlx::PgConnection;
 use super::{
     applied::Applied,
     batch::{Gap, GapChange},
+    commit_chains::Head,
 };
 use crate::{
     model::{GapReason, UntrustedText},
     store::gaps::{self, NewBreak, NewGap, NewSync},
 };
 
-/// Writes what was found out about gaps, in its order.
+/// Writes what was found out about gaps, in its order. A `#sync` of a head that is confirmed is none.
 pub async fn write(
     connection: &mut PgConnection,
     found: &[Gap],
+    confirmed: &HashSet<Head<'_>>,
     now: DateTime<Utc>,
     applied: &mut Applied,
 ) -> sqlx::Result<()> {
@@ -39,7 +41,7 @@ pub async fn write(
             GapChange::Syncs { .. } | GapChange::Repo { .. } => {}
         }
     }
-    let opened = gaps::open_syncs(connection, &latest_syncs(found), now).await?;
+    let opened = gaps::open_syncs(connection, &latest_syncs(found, confirmed), now).await?;
     applied.add_gaps(GapReason::Sync, opened);
     for (reason, breaks) in latest_breaks(found) {
         let breaks: Vec<NewBreak<'_>> = breaks.into_values().collect();
@@ -48,11 +50,12 @@ pub async fn write(
     Ok(())
 }
 
-/// The latest head of each repo.
-fn latest_syncs(found: &[Gap]) -> Vec<NewSync<'_>> {
+/// The latest head of each repo, but for those that are confirmed.
+fn latest_syncs<'a>(found: &'a [Gap], confirmed: &HashSet<Head<'_>>) -> Vec<NewSync<'a>> {
     let mut latest: HashMap<&str, NewSync<'_>> = HashMap::new();
     for Gap { source, change } in found {
         if let GapChange::Syncs { did, rev, at } = change
+            && !confirmed.contains(&(did.as_str(), *rev))
             && latest.get(did.as_str()).is_none_or(|held| held.rev < *rev)
         {
             latest.insert(did.as_str(), NewSync { source, did, rev: *rev, at: *at });

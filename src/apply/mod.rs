@@ -108,7 +108,8 @@ impl Applier {
         let accounts = hints.write(&mut transaction, now).await?;
         let identities = identities::mark_changed(&mut transaction, &changed_identities(&batch.events), now).await?;
         rejects::write(&mut transaction, &self.collections, &batch.rejects, now).await?;
-        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;
+        let confirmed = commit_chains::list_confirmed(&mut transaction, &batch.links).await?;
+        gaps::write(&mut transaction, &batch.gaps, &confirmed, now, &mut applied).await?;
         positions::write_delivered(&mut transaction, &batch.positions, now).await?;
         commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;
         positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;

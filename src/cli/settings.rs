@@ -1,4 +1,4 @@
-use std::{error::Error as _, ffi::OsString, sync::Arc};
+use std::{collections::HashSet, error::Error as _, ffi::OsString, sync::Arc};
 
 use axum::http::HeaderValue;
 use clap::error::{ContextKind, ContextValue};
@@ -168,26 +168,30 @@ impl IndexSettings {
     /// The standbys that are named, or those that belong to the default sources.
     fn standbys(&self) -> Vec<SourceSpec> {
         let is_default = || self.sources.iter().map(ToString::to_string).eq(SOURCES_DEFAULT.split(','));
-        let standbys = match &self.standby_sources {
+        match &self.standby_sources {
             Some(Standbys(standbys)) => standbys.clone(),
             None if is_default() => {
                 STANDBYS_DEFAULT.split(',').filter_map(|spec| SourceSpec::parse(spec).ok()).collect()
             }
             None => Vec::new(),
-        };
-        let mut others: Vec<SourceSpec> = Vec::new();
-        for standby in standbys {
-            if !self.sources.contains(&standby) && !others.contains(&standby) {
-                others.push(standby);
-            }
         }
-        others
+    }
+
+    /// A source that is there twice, whether it is spelled alike or not.
+    fn named_twice(&self) -> Option<SourceSpec> {
+        let mut seen = HashSet::new();
+        self.sources.iter().cloned().chain(self.standbys()).find(|source| !seen.insert(source.name()))
     }
 }
 
 impl Settings {
     /// Refuses settings that contradict each other, for an indexer.
     pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(source) = self.index.named_twice() {
+            return Err(format!(
+                "{source} is named twice in PLYR_SOURCES and PLYR_STANDBY_SOURCES: name each source once"
+            ));
+        }
         if self.hosts.verify != Verify::Reject {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// Whether an address is one of the public internet: what an untrusted document names must not lead to this machine, its neighbours, or
 /// what they believe about who may ask them.
@@ -7,6 +7,21 @@ pub fn is_public(address: IpAddr) -> bool {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
     }
+}
+
+/// Whether an address is one of this machine's. No packet is sent: from where the system would send one to itself, it says.
+pub fn is_own(address: IpAddr) -> bool {
+    let any = if address.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let source = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((address, 443))?;
+        socket.local_addr()
+    });
+    source.is_ok_and(|source| source.ip() == address)
+}
+
+/// Whether what an untrusted document names may be connected to.
+pub(super) fn may_connect(address: IpAddr) -> bool {
+    is_public(address) && !is_own(address)
 }
 
 /// The special-purpose registry of IANA, whatever in it is not plainly global.

@@ -8,7 +8,7 @@ use tokio::{
 
 use super::{
     Answer, Download, Groups, HostError, HostUrl, Memory, Names, Request, Trust,
-    address::is_public,
+    address::may_connect,
     answer::{classify, count},
     groups::Grouping,
     hosts::{Admission, Health, Hosts, Places},
@@ -19,6 +19,9 @@ use crate::clock::Clock;
 /// Redirects that are followed.
 const REDIRECTS_MAX: usize = 3;
 /// A connection without a request is kept open no longer than this.
+/// Below it only 443 is asked: the others are mail servers', name servers' and the like, whose owners expect nothing of us. An
+/// address does not name its scheme's own port.
+const PORT_MIN: u16 = 1024;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 const USER_AGENT: &str = concat!("plyr-likes/", env!("CARGO_PKG_VERSION"));
 
@@ -246,9 +249,12 @@ impl Client {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(HostError::BadUrl("it names a user"));
         }
+        if !is_free && url.port().is_some_and(|port| port < PORT_MIN) {
+            return Err(HostError::BadUrl("its port is that of another service"));
+        }
         let host = url.host_str().ok_or(HostError::BadUrl("it has no host"))?;
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-        if !is_free && literal.is_ok_and(|address| !is_public(address)) {
+        if !is_free && literal.is_ok_and(|address| !may_connect(address)) {
             return Err(HostError::AddressRefused);
         }
         Ok(())

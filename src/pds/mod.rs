@@ -21,7 +21,7 @@ mod resolver;
 mod retry_after;
 mod xrpc_error;
 
-pub use address::is_public;
+pub use address::{is_own, is_public};
 pub use answer::{Answer, Download};
 pub use document::{DidDocument, DocumentError};
 pub use error::HostError;

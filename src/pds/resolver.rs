@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use super::{Names, address::is_public};
+use super::{Names, address::may_connect};
 
 /// Looks names up for a client, and lets through what it may connect to.
 pub(super) struct GuardedResolver {
@@ -20,7 +20,7 @@ impl Resolve for GuardedResolver {
         let (names, all) = (self.names.clone(), self.allow_private_hosts);
         Box::pin(async move {
             let mut addresses = names.find_addresses(name.as_str()).await?;
-            addresses.retain(|address| all || is_public(*address));
+            addresses.retain(|address| all || may_connect(*address));
             if addresses.is_empty() {
                 return Err(Refused.into());
             }

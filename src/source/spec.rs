@@ -82,6 +82,7 @@ impl SourceSpec {
             return Err(fail("after :// there must be a host and perhaps a port, nothing else"));
         }
         let host = host.to_ascii_lowercase();
+        let host = host.strip_suffix(if tls { ":443" } else { ":80" }).unwrap_or(&host).to_owned();
         let name = format!("{}+{transport}://{host}", dialect.scheme()).into();
         Ok(Self { dialect, tls, host, name })
     }

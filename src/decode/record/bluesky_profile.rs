@@ -51,11 +51,6 @@ fn one_line(name: &str) -> Option<String> {
 
 fn decode_picture(fields: Fields<'_>) -> Result<Option<Cid>, RecordError> {
     let at = fields.at("avatar");
-    if let Some(old) = fields.optional("avatar").and_then(|value| value.field("cid")) {
-        // The form of blobs before they had a type, which records from then still have.
-        let cid = old.as_text().and_then(|text| Cid::parse(text).ok());
-        return cid.map(Some).ok_or_else(|| At::Field(&at, "cid").fail("must be a content identifier"));
-    }
     let Some(blob) = fields.blob("avatar")? else { return Ok(None) };
     if !PICTURE_TYPES.contains(&blob.mime_type.as_str()) {
         return Err(At::Field(&at, "mimeType").fail("must be of a PNG or JPEG"));

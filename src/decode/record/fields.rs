@@ -165,19 +165,25 @@ impl<'r> Fields<'r> {
         Did::parse(identifier(self.required(name)?, &at)?).map_err(|error| at.fail(format!("is {error}")))
     }
 
-    /// A blob in a field that may be absent.
+    /// A blob in a field that may be absent; also in the form from before blobs had a type, which names no size.
     pub(super) fn blob(&self, name: &'static str) -> Result<Option<Blob>, RecordError> {
         let Some(value) = self.optional(name) else { return Ok(None) };
         let at = self.at(name);
         let blob = Fields::of(value, &at)?;
+        if blob.optional("$type").is_none() && blob.optional("cid").is_some() {
+            let cid = blob.required_text("cid", TextRule::ANY)?;
+            let cid = Cid::parse(&cid).map_err(|error| blob.at("cid").fail(format!("is {error}")))?;
+            let mime_type = blob.required_text("mimeType", TextRule::ANY)?;
+            return Ok(Some(Blob { cid, mime_type, size: 0 }));
+        }
         if blob.required("$type")?.as_text() != Some("blob") {
             return Err(blob.at("$type").fail("must be blob"));
         }
         let cid = blob.required("ref")?.as_link().ok_or_else(|| blob.at("ref").fail("must be a link"))?;
         let mime_type = blob.required_text("mimeType", TextRule::ANY)?;
         match blob.required("size")?.as_integer() {
-            Some(size @ 1..) => Ok(Some(Blob { cid, mime_type, size })),
-            _ => Err(blob.at("size").fail("must be a positive integer")),
+            Some(size @ 0..) => Ok(Some(Blob { cid, mime_type, size })),
+            _ => Err(blob.at("size").fail("must be an integer that is not negative")),
         }
     }
 

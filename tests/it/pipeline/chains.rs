@@ -154,16 +154,57 @@ async fn a_history_that_forks_shows_by_its_roots() {
     assert_eq!(breaks(&world).await, [("did:plc:one".to_owned(), 0, 1)]);
 }
 
+/// A `#sync` that names this rev as the head of a repo, which it holds as it is now.
+fn sync(repo: &Repo, rev: i64) -> Ipld {
+    let mut sync = map([("did", "did:plc:one".into()), ("time", "2026-07-04T12:00:00.000Z".into())]);
+    set(&mut sync, "rev", crate::support::model::tid_text(REV + rev).into());
+    set(&mut sync, "seq", Ipld::Integer(9));
+    set(&mut sync, "blocks", Ipld::Bytes(repo.archive(REV + rev)));
+    sync
+}
+
+async fn sync_gaps(world: &World) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM gaps WHERE reason = 'sync'").fetch_one(&world.database.pool).await.unwrap()
+}
+
+/// What a PDS sends of a new account: its first commit, which is empty, a `#sync` of that, and then what is written.
+#[tokio::test]
+async fn h9_a_sync_of_what_came_as_a_commit_is_no_gap() {
+    for together in [true, false] {
+        let mut world = World::new().await;
+        let mut repo = Repo::new("did:plc:one", 7);
+        let first = frame(1, "#commit", &repo.commit(REV, &[]));
+        let begins = frame(1, "#sync", &sync(&repo, 0));
+        let (path, record) = like('a');
+        let second = frame(1, "#commit", &repo.commit(REV + 1, &[(&path, Some(record))]));
+        let messages = [first, begins, second, frame(2, "#sync", &sync(&repo, 1))];
+        for batch in messages.chunks(if together { messages.len() } else { 1 }) {
+            world.deliver(batch).await;
+        }
+        assert_eq!(sync_gaps(&world).await, 0, "together: {together}");
+
+        // Another tree under the same rev, and a rev that never came, are gaps.
+        let mut other = Repo::new("did:plc:one", 7);
+        let (path, record) = like('b');
+        other.commit(REV + 1, &[(&path, Some(record))]);
+        world.deliver(&[frame(1, "#sync", &sync(&other, 1))]).await;
+        assert_eq!(sync_gaps(&world).await, 1, "together: {together}");
+        world.clear().await;
+        deliver(&mut world, 1, &[repo.commit(REV + 2, &[])]).await;
+        let (path, record) = like('c');
+        deliver(&mut world, 1, &[repo.commit(REV + 3, &[(&path, Some(record))])]).await;
+        world.deliver(&[frame(1, "#sync", &sync(&repo, 9))]).await;
+        assert_eq!(sync_gaps(&world).await, 1, "together: {together}");
+    }
+}
+
 #[tokio::test]
 async fn a9_a_sync_begins_a_repo_again() {
     let mut world = World::new().await;
     let mut repo = Repo::new("did:plc:one", 7);
     let before = commits(&mut repo, 2);
     foreign_commits(&mut repo, 5..7);
-    let mut sync = map([("did", "did:plc:one".into()), ("time", "2026-07-04T12:00:00.000Z".into())]);
-    set(&mut sync, "rev", crate::support::model::tid_text(REV + 6).into());
-    set(&mut sync, "seq", Ipld::Integer(9));
-    set(&mut sync, "blocks", Ipld::Bytes(repo.archive(REV + 6)));
+    let sync = sync(&repo, 6);
     let after = foreign_commits(&mut repo, 7..9);
     deliver(&mut world, 1, &before).await;
     world.deliver(&[frame(1, "#sync", &sync)]).await;

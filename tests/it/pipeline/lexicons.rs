@@ -133,7 +133,7 @@ fn blob_faults(value: &Value, path: &str) -> Vec<String> {
         ("$type", value["$type"] == "blob"),
         ("ref", value["ref"]["$link"].as_str().is_some_and(|cid| cid.parse::<ipld_core::cid::Cid>().is_ok())),
         ("mimeType", value["mimeType"].as_str().is_some_and(|kind| kind.starts_with("audio/"))),
-        ("size", value["size"].as_i64().is_some_and(|size| size > 0)),
+        ("size", value["size"].as_i64().is_some_and(|size| size >= 0)),
     ];
     holds.into_iter().filter(|(_, holds)| !holds).map(|(name, _)| join(path, name)).collect()
 }
@@ -308,7 +308,7 @@ fn breaks(schema: Schema<'_>, value: &Value, steps: &[Step]) -> Vec<Break> {
                 ("ref", json!({"$link": "b"})),
                 ("ref", json!(CID)),
                 ("mimeType", json!("image/png")),
-                ("size", json!(0)),
+                ("size", json!(-1)),
                 ("size", json!("1")),
             ] {
                 let steps = below(Step::Name(name.to_owned()));

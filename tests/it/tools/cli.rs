@@ -32,6 +32,9 @@ fn malformed_settings_stop_the_start_and_are_named() {
     refuse("PLYR_ADMIN_BIND", "localhost:nine");
     refuse("PLYR_SOURCES", "https://relay.example");
     refuse("PLYR_SOURCES", "");
+    // F12: one source, however it is spelled.
+    refuse("PLYR_SOURCES", "jetstream+wss://a.example,firehose+wss://a.example,jetstream+wss://A.example:443/");
+    refuse("PLYR_STANDBY_SOURCES", "firehose+wss://a.example,firehose+wss://a.example");
     refuse("PLYR_NAMESPACE", "fm..plyr");
     refuse("PLYR_SOURCES", "jetstream3+wss://jetstream.example");
     refuse("PLYR_START", "yesterday");

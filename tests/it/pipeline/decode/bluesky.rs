@@ -66,7 +66,8 @@ fn a_picture_is_a_blob_of_the_right_kind() {
     assert_eq!(pictured(|avatar| avatar["mimeType"] = "text/html".into()), at("mimeType"));
     assert_eq!(pictured(|avatar| avatar["mimeType"] = "image/svg+xml".into()), at("mimeType"));
     assert_eq!(pictured(|avatar| avatar["size"] = 1_000_001.into()), at("size"));
-    assert_eq!(pictured(|avatar| avatar["size"] = 0.into()), at("size"));
+    assert_eq!(pictured(|avatar| avatar["size"] = 0.into()), Ok(Some(CID.to_owned())));
+    assert_eq!(pictured(|avatar| avatar["size"] = (-1).into()), at("size"));
     assert_eq!(pictured(|avatar| avatar["$type"] = "bob".into()), at("$type"));
     assert_eq!(pictured(|avatar| avatar["ref"] = CID.into()), at("ref"));
     assert_eq!(pictured(|avatar| *avatar = json!({"cid": "no CID", "mimeType": "image/jpeg"})), at("cid"));

@@ -114,6 +114,28 @@ fn o17_lists() {
 }
 
 #[test]
+fn f12_a_blob_of_before_blobs_had_a_type_and_one_of_size_0_refuse_no_track() {
+    let with = |blob: Value| {
+        let mut record = track();
+        record["audioBlob"] = blob;
+        record
+    };
+    let audio_cid = |record: Record| match record {
+        Record::Track(track) => track.audio_cid,
+        _ => panic!("no track"),
+    };
+    let audio_of = |blob: Value| decode_both("fm.plyr.track", KEY, &with(blob)).map(audio_cid);
+    let at = |field: &str| Err((RejectReason::Lexicon, Some(format!("audioBlob.{field}"))));
+    assert_eq!(audio_of(json!({"cid": CID, "mimeType": "audio/mpeg"})), Ok(Some(CID.to_owned())));
+    assert_eq!(audio_of(json!({"cid": "b", "mimeType": "audio/mpeg"})), at("cid"));
+    assert_eq!(audio_of(json!({"cid": CID, "mimeType": "image/png"})), at("mimeType"));
+    assert_eq!(audio_of(json!({"cid": CID})), at("mimeType"));
+    let empty = json!({"$type": "blob", "ref": {"$link": CID}, "mimeType": "audio/mpeg", "size": 0});
+    let items = decode_json(&create("fm.plyr.track", KEY, &with(empty))).items;
+    assert_eq!(audio_cid(only_record(items)), Some(CID.to_owned()));
+}
+
+#[test]
 fn a_track_with_everything() {
     let mut record = track();
     let more = json!({"audioUrl": "https://a.test/b.mp3", "album": "al", "duration": 180, "imageUrl": "https://a.test/i",

@@ -10,7 +10,7 @@ use std::{
 
 use plyr_likes::{
     atproto::Did,
-    pds::{DidDocument, HostError, HostUrl, Names, Request, Server, Trust, XrpcError, is_public},
+    pds::{DidDocument, HostError, HostUrl, Names, Request, Server, Trust, XrpcError, is_own, is_public},
 };
 
 use super::{ManualClock, client, names, options, request};
@@ -92,6 +92,33 @@ fn b9_addresses_that_are_not_public() {
     ];
     for address in public {
         assert!(is_public(address.parse::<IpAddr>().unwrap()), "{address} is not taken for public");
+    }
+}
+
+#[test]
+fn b9_this_machines_own_addresses_are_known() {
+    // From here packets would leave, wherever they would go.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let outward = socket.connect("198.51.100.7:443").and_then(|()| socket.local_addr()).map(|address| address.ip());
+    for own in [Ok("127.0.0.1".parse().unwrap()), outward].into_iter().flatten() {
+        assert!(is_own(own), "{own}");
+    }
+    for other in ["1.1.1.1", "198.51.100.7", "2606:4700:4700::1111", "::ffff:8.8.8.8"] {
+        assert!(!is_own(other.parse().unwrap()), "{other}");
+    }
+}
+
+#[tokio::test]
+async fn b9_a_port_of_another_service_is_not_asked() {
+    let guarded = client(options(false), &names(&[("a.example", &["1.1.1.1"])], &[]), &ManualClock::new());
+    for port in [1, 22, 25, 53, 80, 389, 1023] {
+        let answer = guarded.fetch(request(&format!("https://a.example:{port}/"))).await;
+        assert_eq!(answer, Err(HostError::BadUrl("its port is that of another service")), "{port}");
+    }
+    // The port of its scheme, and those that anyone may open.
+    let other = client(options(false), &names(&[("a.example", &["127.0.0.1"])], &[]), &ManualClock::new());
+    for url in ["https://a.example:443/", "https://a.example/", "https://a.example:8443/"] {
+        assert_eq!(other.fetch(request(url)).await, Err(HostError::AddressRefused), "{url}");
     }
 }
 
