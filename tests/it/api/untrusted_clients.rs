@@ -118,7 +118,8 @@ async fn the_public_status_names_no_machine() {
     let mut program = Process::start(api);
     program.wait_for("serving");
     for statement in [
-        "INSERT INTO sources VALUES ('firehose+wss://secret-relay', 'waiting', 'secret-relay is <b>away', now(), now())",
+        "INSERT INTO sources (source, state, reason, changed_at, alive_at)
+            VALUES ('firehose+wss://secret-relay', 'waiting', 'secret-relay is <b>away', now(), now())",
         "INSERT INTO indexers (id, host, process, started_at, alive_at)
             VALUES (7, 'secret-machine', 4711, now(), now())",
         "INSERT INTO drift (cause, kind, host, count, last_at)
