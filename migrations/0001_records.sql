@@ -15,8 +15,13 @@ CREATE TABLE actors (
     status_at   timestamptz,
     -- Orders what a host said at one time.
     status_seq  bigint NOT NULL DEFAULT 0,
-    created_at  timestamptz NOT NULL DEFAULT now()
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    -- The place among those who have written a record, or were given a token. Null of one who is only mentioned: anyone may mention
+    -- anyone, so that nothing is asked of hosts for it.
+    author_no   bigint
 );
+CREATE SEQUENCE author_numbers;
+CREATE INDEX actors_author ON actors (author_no) WHERE author_no IS NOT NULL;
 CREATE UNIQUE INDEX actors_handle ON actors (handle) WHERE handle IS NOT NULL;
 ALTER TABLE actors ALTER did SET STATISTICS 10, ALTER created_at SET STATISTICS 0;
 

@@ -138,6 +138,7 @@ fn keep_metrics() -> Result<PrometheusHandle, TelemetryError> {
     }
     for reason in GapReason::ALL {
         counter!("plyr_gaps_opened_total", "reason" => reason.as_str()).increment(0);
+        counter!("plyr_gaps_expired_total", "reason" => reason.as_str()).increment(0);
     }
     for outcome in ingest::verify_outcomes() {
         counter!("plyr_commits_verified_total", "outcome" => outcome).increment(0);
@@ -167,6 +168,10 @@ fn describe() {
     describe_counter!("plyr_rejects_total", "What was refused, by reason.");
     describe_counter!("plyr_count_drift_total", "Like counts that were not what counting says, and were corrected.");
     describe_counter!("plyr_gaps_opened_total", "Gaps that were opened, by reason.");
+    describe_counter!(
+        "plyr_gaps_expired_total",
+        "Closed gaps deleted because they were too old or too many, by reason."
+    );
     describe_gauge!("plyr_gaps_open", "Gaps that are not closed, by reason.");
     describe_counter!(
         "plyr_rejects_expired_total",

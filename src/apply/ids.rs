@@ -9,7 +9,7 @@ use crate::{
     atproto::{AtUri, Cid, Did},
     model::{ActorId, CidId, TrackId},
     store::{
-        actors,
+        actors::{self, KnownActor, NewActor},
         records::{subject_cids, tracks},
     },
 };
@@ -22,7 +22,7 @@ const CIDS_KEPT: usize = 15_000;
 /// Ids that an applier remembers from committed transactions.
 #[derive(Debug)]
 pub struct Ids {
-    actors: Cache<Box<str>, ActorId>,
+    actors: Cache<Box<str>, KnownActor>,
     tracks: Cache<Box<str>, TrackId>,
     cids: Cache<Cid, CidId>,
 }
@@ -38,7 +38,7 @@ impl Ids {
     pub fn begin(&self, folds: &[Fold<'_>]) -> BatchIds<'_> {
         let mut ids = BatchIds { remembered: self, found: Found::default(), uri: String::new() };
         for path in folds.iter().flat_map(Fold::paths) {
-            ids.note_actor(path.did);
+            ids.note_actor(path.did, true);
             if let Some(subject) = path.record.and_then(|(_, record)| record.subject()) {
                 ids.note_track(subject.track);
                 ids.note_cid(*subject.cid);
@@ -52,8 +52,8 @@ impl Ids {
 
     /// Remembers the ids of a batch that has been committed.
     pub fn keep(&mut self, found: Found) {
-        let actors = found.actors.into_iter().filter_map(|(did, id)| Some((did, id?)));
-        actors.for_each(|(did, id)| self.actors.insert(did, id));
+        let actors = found.actors.into_iter().filter_map(|(did, actor)| Some((did, actor.known?)));
+        actors.for_each(|(did, known)| self.actors.insert(did, known));
         let tracks = found.tracks.into_iter().filter_map(|(uri, track)| Some((uri, track.id?)));
         tracks.for_each(|(uri, id)| self.tracks.insert(uri, id));
         let cids = found.cids.into_iter().filter_map(|(cid, id)| Some((cid, id?)));
@@ -73,9 +73,16 @@ pub struct BatchIds<'i> {
 /// Ids that a batch needs and that were not remembered; each none until it is found.
 #[derive(Debug, Default)]
 pub struct Found {
-    actors: HashMap<Box<str>, Option<ActorId>>,
+    actors: HashMap<Box<str>, FoundActor>,
     tracks: HashMap<Box<str>, FoundTrack>,
     cids: HashMap<Cid, Option<CidId>>,
+}
+
+#[derive(Debug, Default)]
+struct FoundActor {
+    known: Option<KnownActor>,
+    /// Whether the batch has a record of the actor's, and not only mentions the actor.
+    writes: bool,
 }
 
 #[derive(Debug)]
@@ -125,9 +132,14 @@ impl BatchIds<'_> {
         self.found
     }
 
-    fn note_actor(&mut self, did: &Did) {
-        if self.remembered.actors.peek(did.as_str()).is_none() && !self.found.actors.contains_key(did.as_str()) {
-            self.found.actors.insert(did.as_str().into(), None);
+    fn note_actor(&mut self, did: &Did, writes: bool) {
+        let did = did.as_str();
+        if self.remembered.actors.peek(did).is_some_and(|known| known.is_author || !writes) {
+            return;
+        }
+        match self.found.actors.get_mut(did) {
+            Some(actor) => actor.writes |= writes,
+            None => drop(self.found.actors.insert(did.into(), FoundActor { known: None, writes })),
         }
     }
 
@@ -135,7 +147,7 @@ impl BatchIds<'_> {
         let uri = write_uri(&mut self.uri, track);
         if self.remembered.tracks.peek(uri).is_none() && !self.found.tracks.contains_key(uri) {
             self.found.tracks.insert(uri.into(), FoundTrack { id: None, artist: track.did.as_str().into() });
-            self.note_actor(&track.did);
+            self.note_actor(&track.did, false);
         }
     }
 
@@ -163,23 +175,45 @@ const ROUNDS: usize = 2;
 
 impl Found {
     fn actor(&self, did: &str, remembered: &Ids) -> sqlx::Result<ActorId> {
-        remembered.actors.peek(did).copied().or_else(|| *self.actors.get(did)?).ok_or_else(unresolved)
+        let known = remembered.actors.peek(did).copied().or_else(|| self.actors.get(did)?.known);
+        known.map(|known| known.id).ok_or_else(unresolved)
     }
 
     async fn resolve_actors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         for _ in 0..ROUNDS {
-            let dids: Vec<&str> = missing(&self.actors).map(AsRef::as_ref).collect();
+            let dids: Vec<&str> = self.missing_actors().map(|new| new.did).collect();
             if dids.is_empty() {
                 break;
             }
             let known = actors::load_ids(connection, &dids).await?;
-            let known: Vec<(Box<str>, ActorId)> = known.into_iter().map(|(at, id)| (dids[at].into(), id)).collect();
-            self.actors.extend(known.into_iter().map(|(did, id)| (did, Some(id))));
-            let dids: Vec<&str> = missing(&self.actors).map(AsRef::as_ref).collect();
-            let added = actors::insert(connection, &dids).await?;
-            self.actors.extend(added.into_iter().map(|(did, id)| (did.into(), Some(id))));
+            let known: Vec<(Box<str>, KnownActor)> =
+                known.into_iter().map(|(at, known)| (dids[at].into(), known)).collect();
+            for (did, known) in known {
+                self.actors.entry(did).or_default().known = Some(known);
+            }
+            let added = actors::insert(connection, &self.missing_actors().collect::<Vec<_>>()).await?;
+            for (did, id) in added {
+                let actor = self.actors.entry(did.into()).or_default();
+                actor.known = Some(KnownActor { id, is_author: actor.writes });
+            }
+        }
+        self.mark_authors(connection).await
+    }
+
+    /// Those who were only mentioned so far and write now.
+    async fn mark_authors(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
+        let actors = self.actors.values_mut().filter(|actor| actor.writes).filter_map(|actor| actor.known.as_mut());
+        let new: Vec<&mut KnownActor> = actors.filter(|known| !known.is_author).collect();
+        actors::mark_authors(connection, &new.iter().map(|known| known.id).collect::<Vec<_>>()).await?;
+        for known in new {
+            known.is_author = true;
         }
         Ok(())
+    }
+
+    fn missing_actors(&self) -> impl Iterator<Item = NewActor<'_>> {
+        let missing = self.actors.iter().filter(|(_, actor)| actor.known.is_none());
+        missing.map(|(did, actor)| NewActor { did, is_author: actor.writes })
     }
 
     async fn resolve_tracks(&mut self, connection: &mut PgConnection, remembered: &Ids) -> sqlx::Result<()> {

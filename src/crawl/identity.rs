@@ -25,14 +25,14 @@ use crate::{
 
 /// How long a look-up may take before it counts as lost: longer than all its requests together.
 const LEASE: Duration = Duration::from_mins(5);
-/// Actors enrolled in one statement.
+/// Authors enrolled in one statement.
 const ENROLL_MAX: i64 = 500;
-/// Ids are given out before they are seen: those of the last few are looked at again.
+/// Numbers are given out before they are seen: those of the last few are looked at again.
 const ENROLL_AGAIN: i64 = 100;
 /// Between two counts of what is known.
 const COUNT_EVERY: Duration = Duration::from_mins(1);
 
-/// Keeps the table of identities until cancelled: every actor in the index is looked up, and again when it is due.
+/// Keeps the table of identities until cancelled: every author in the index is looked up, and again when it is due.
 pub async fn run(identities: Identities, cancel: CancellationToken) -> sqlx::Result<()> {
     let mut lookups = Lookups { identities: identities.clone(), enrolled: 0, plc_away_until: None, counted_at: None };
     super::run::run(&mut lookups, &identities, Until::Cancelled, &cancel).await
@@ -40,7 +40,7 @@ pub async fn run(identities: Identities, cancel: CancellationToken) -> sqlx::Res
 
 struct Lookups {
     identities: Identities,
-    /// The greatest id of an actor that was enrolled.
+    /// The greatest number of an author that was enrolled.
     enrolled: i64,
     plc_away_until: Option<Timestamp>,
     counted_at: Option<Instant>,
@@ -69,7 +69,8 @@ impl Queue for Lookups {
             in_all: options.parallel,
             per_host: options.parallel,
             pace: options.pace,
-            taken_max: options.parallel * 2,
+            // A flood of one host is to be passed over soon.
+            taken_max: options.parallel * 8,
             waiting_per_host_max: usize::MAX,
             lease: LEASE,
             tick: options.tick,
@@ -79,7 +80,8 @@ impl Queue for Lookups {
     async fn take(&mut self, taking: Taking<Did>) -> sqlx::Result<Taken<Did>> {
         let now = taking.now;
         let mut connection = self.identities.acquire().await?;
-        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+        let is_minute = self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY);
+        if is_minute {
             let since = now.utc() - (self.identities.options().age_max * 3 / 2);
             measure(identities::count(&mut connection, Timestamp::from_utc(since)).await?);
             self.identities.directory().client().measure();
@@ -88,6 +90,10 @@ impl Queue for Lookups {
         let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
         let last = identities::enroll(&mut connection, from, ENROLL_MAX, now.utc()).await?;
         self.enrolled = last.unwrap_or(0).max(self.enrolled);
+        // Of new authors at once, and of all, such as those who came back, now and then.
+        for unshown in identities::list_unshown(&mut connection, if is_minute { 0 } else { from }).await? {
+            identities::show_handle(&mut connection, &unshown.did, Some(&unshown.handle), now.utc()).await?;
+        }
         let is_plc_away = self.plc_away_until.is_some_and(|until| now < until);
         let entries = identities::take_due(&mut connection, taking.limit(), taking.times(), is_plc_away).await?;
         Ok(Taken { is_more: entries.len() == taking.limit, entries })

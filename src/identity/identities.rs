@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// A first look-up that has come to nothing by then, since the process has died, is due for the crawler.
+const FIRST_LOOKUP_MAX: Duration = Duration::from_mins(1);
+
 /// How old what is known may become, and how often we ask.
 #[derive(Debug, Clone, Copy)]
 pub struct IdentityOptions {
@@ -171,7 +174,10 @@ impl Identities {
     /// What need not be asked for again: read or failed so lately. Checked inside the shared look-up, so that callers who come
     /// while the answer is being stored do not ask once more.
     async fn recent(&self, did: &Did) -> Result<Option<Outcome>, IdentityError> {
-        let Some(stored) = self.load(did).await? else { return Ok(None) };
+        let Some(stored) = self.load(did).await? else {
+            self.begin(did).await?;
+            return Ok(None);
+        };
         let known = read_stored(did, &stored).filter(|known| {
             stored.failure.is_none() && self.0.clock.now() < known.fetched_at.plus(self.0.options.age_min)
         });
@@ -217,13 +223,14 @@ impl Identities {
     }
 
     async fn fetch(&self, did: &Did, lease: Option<Timestamp>) -> Outcome {
+        // What an event says while the answer is on its way may be newer than the answer.
+        let asked_at = self.0.clock.now();
         let fetched = self.0.directory.fetch_document(did).await;
-        let now = self.0.clock.now();
         store::in_time(async {
             let mut connection = self.acquire().await?;
             match fetched {
-                Ok(document) => store_document(&mut connection, document, now, lease).await,
-                Err(error) => Err(self.store_failure(&mut connection, did, &error, now).await?),
+                Ok(document) => store_document(&mut connection, document, asked_at, lease).await,
+                Err(error) => Err(self.store_failure(&mut connection, did, &error, self.0.clock.now()).await?),
             }
         })
         .await
@@ -266,6 +273,15 @@ impl Identities {
     /// A period with jitter.
     pub(crate) fn spread(&self, period: Duration) -> Duration {
         spread(period, (self.0.options.jitter)())
+    }
+
+    async fn begin(&self, did: &Did) -> Result<(), IdentityError> {
+        let due_at = self.0.clock.now().plus(FIRST_LOOKUP_MAX).utc();
+        store::in_time(async {
+            let mut connection = self.acquire().await?;
+            Ok(identities::begin(&mut connection, did, due_at).await?)
+        })
+        .await
     }
 
     async fn load(&self, did: &Did) -> Result<Option<StoredIdentity>, IdentityError> {

@@ -1,5 +1,5 @@
-//! What keeps the index right and small beside the stream: counts that follow accounts and are recounted, and rejects that
-//! are deleted when they are too old or too many.
+//! What keeps the index right and small beside the stream: counts that follow accounts and are recounted, and rejects and
+//! closed gaps that are deleted when they are too old or too many.
 //!
 //! Contract: run by the leader alone, under its token. Each step is a short statement or transaction, so that no batch waits long
 //! for it; a step that fails is tried again at its next turn. Does not know where events come from.
@@ -28,7 +28,7 @@ pub struct Options {
 /// Maintains the index until cancelled.
 pub async fn run(leader: Leader, options: Options, cancel: CancellationToken) -> Result<(), Infallible> {
     let counts = Box::pin(counts::keep(&leader, options.recounts_per_minute));
-    let retention = Box::pin(retention::sweep(&leader.pool, options.retention));
+    let retention = Box::pin(retention::sweep(&leader, options.retention));
     cancel.run_until_cancelled(async { tokio::join!(counts, retention) }).await;
     Ok(())
 }

@@ -54,9 +54,13 @@ pub struct SessionOwner {
 /// Makes a session and answers its number. An actor never seen before becomes known by it.
 pub async fn create_session(connection: &mut PgConnection, session: &NewSession<'_>) -> sqlx::Result<SessionId> {
     let did = session.did.as_str();
-    sqlx::query!("INSERT INTO actors (did) VALUES ($1) ON CONFLICT (did) DO NOTHING", did)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query!(
+        "INSERT INTO actors AS a (did, author_no) VALUES ($1, nextval('author_numbers'))
+        ON CONFLICT (did) DO UPDATE SET author_no = EXCLUDED.author_no WHERE a.author_no IS NULL",
+        did
+    )
+    .execute(&mut *connection)
+    .await?;
     let id = sqlx::query_scalar!(
         "INSERT INTO sessions (token_hash, actor_id, name, may_write, expires_at)
         SELECT $1, id, $3, $4, $5 FROM actors WHERE did = $2 RETURNING id",

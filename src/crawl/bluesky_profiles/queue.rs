@@ -15,9 +15,9 @@ use crate::{
     store::actors::bluesky_profiles::{self, DueProfile, Postponed as PostponedProfile},
 };
 
-/// Actors enrolled in one statement.
+/// Authors enrolled in one statement.
 const ENROLL_MAX: i64 = 1_000;
-/// An id may become visible after a greater one: so far back it is looked again.
+/// A number may become visible after a greater one: so far back it is looked again.
 const ENROLL_AGAIN: i64 = 200;
 /// `#identity` events become visible late: so far back before the last look it is looked again.
 const EVENTS_AGAIN: Duration = Duration::from_mins(1);
@@ -25,7 +25,7 @@ const EVENTS_AGAIN: Duration = Duration::from_mins(1);
 /// Whose profiles are due.
 pub(super) struct Profiles {
     reader: ProfileReader,
-    /// The greatest id of an actor that was enrolled.
+    /// The greatest number of an author that was enrolled.
     enrolled: i64,
     /// Up to then it has been looked whom `#identity` events have named.
     events_until: Timestamp,
@@ -55,7 +55,7 @@ impl Profiles {
         Self { reader, enrolled: 0, events_until, events_from: Instant::now() }
     }
 
-    /// Enrolls new actors. Whether there may be more.
+    /// Enrolls new authors. Whether there may be more.
     async fn enroll(&mut self, connection: &mut PgConnection, now: Timestamp) -> sqlx::Result<bool> {
         let from = self.enrolled.saturating_sub(ENROLL_AGAIN);
         let last = bluesky_profiles::enroll(connection, from, ENROLL_AGAIN + ENROLL_MAX, now.utc()).await?;

@@ -18,18 +18,18 @@ use crate::{
     },
 };
 
-/// Between two looks at new actors.
+/// Between two looks at new authors.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Actors looked at in one statement.
-const ACTORS_MAX: i64 = 5_000;
-/// An id may become visible after a greater one: so far back it is looked again.
-const ACTORS_AGAIN: i64 = 1_000;
+/// Authors looked at in one statement.
+const AUTHORS_MAX: i64 = 5_000;
+/// A number may become visible after a greater one: so far back it is looked again.
+const AUTHORS_AGAIN: i64 = 1_000;
 /// Between two looks at which repos have moved.
 const MOVED_EVERY: Duration = Duration::from_secs(15);
 /// Between two attempts at a relay that does not answer.
 const RELAY_RETRY: Duration = Duration::from_mins(5);
 
-/// Enqueues the repo of every actor once: of those in the streams as soon as their first record has come, and of those that a relay
+/// Enqueues the repo of every author once: of those in the streams as soon as their first record has come, and of those that a relay
 /// lists, at the first start and every `discover_every` from then on. Runs until cancelled.
 pub async fn enroll(
     context: Context,
@@ -47,7 +47,7 @@ struct Enrollment {
     context: Context,
     relay: Option<Relay>,
     discover_every: TimeDelta,
-    /// The greatest id of an actor that was looked at.
+    /// The greatest number of an author that was looked at.
     enrolled: i64,
     /// The relay is not asked before.
     relay_from: Instant,
@@ -70,8 +70,8 @@ impl Enrollment {
     async fn enqueue_new(&mut self) -> Result<(), ResyncError> {
         loop {
             let mut connection = self.context.pool.acquire().await?;
-            let (from, now) = (self.enrolled.saturating_sub(ACTORS_AGAIN), self.context.clock.now().utc());
-            let last = repos::enqueue_actors(&mut connection, from, ACTORS_MAX, now).await?;
+            let (from, now) = (self.enrolled.saturating_sub(AUTHORS_AGAIN), self.context.clock.now().utc());
+            let last = repos::enqueue_authors(&mut connection, from, AUTHORS_MAX, now).await?;
             match last.filter(|last| *last > self.enrolled) {
                 Some(last) => self.enrolled = last,
                 None => return Ok(()),
@@ -82,7 +82,7 @@ impl Enrollment {
     /// Accounts that came back after having been deleted have their repos read again: from here on the table of repos knows.
     async fn enqueue_restored(&self) -> Result<(), ResyncError> {
         let mut connection = self.context.pool.acquire().await?;
-        let restored = tombstones::list_pending_resync(&mut connection, ACTORS_MAX).await?;
+        let restored = tombstones::list_pending_resync(&mut connection, AUTHORS_MAX).await?;
         let now = self.context.clock.now().utc();
         for (actor_id, did) in restored {
             let mut transaction = connection.begin().await?;

@@ -37,7 +37,7 @@ impl CheckReason {
     }
 }
 
-/// Asks for checks of actors. One that is awaited already comes sooner, if at all: its reason and attempts stay.
+/// Asks for checks of authors; others are left alone. One that is awaited already comes sooner, if at all: its reason and attempts stay.
 pub async fn request(
     connection: &mut PgConnection,
     checks: &[(ActorId, CheckReason)],
@@ -50,8 +50,8 @@ pub async fn request(
         checks.iter().map(|(id, reason)| (id.number(), reason.as_str())).unzip();
     sqlx::query!(
         "INSERT INTO account_checks AS c (actor_id, reason, since, due_at)
-        SELECT DISTINCT ON (id) id, reason, $3::timestamptz, $3::timestamptz
-        FROM UNNEST($1::bigint[], $2::text[]) AS r (id, reason)
+        SELECT DISTINCT ON (a.id) a.id, r.reason, $3::timestamptz, $3::timestamptz
+        FROM UNNEST($1::bigint[], $2::text[]) AS r (id, reason) JOIN actors a ON a.id = r.id AND a.author_no IS NOT NULL
         ON CONFLICT (actor_id) DO UPDATE SET due_at = least(c.due_at, EXCLUDED.due_at), requests = c.requests + 1",
         &ids,
         &reasons as &[&str],

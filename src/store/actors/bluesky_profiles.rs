@@ -85,8 +85,8 @@ pub struct ProfileAnswer<'a> {
     pub due_at: Timestamp,
 }
 
-/// Lists the actors with an id above `after` as due at once, `limit` actors at most; those who are listed stay as they are. Gives the
-/// id of the last one looked at; none when there were no more.
+/// Lists the authors with a number above `after` as due at once, `limit` authors at most; those who are listed stay as they are. Gives
+/// the number of the last one looked at; none when there were no more.
 ///
 /// Deleted accounts are left out, and come back by [`super::tombstones::restore_account`].
 pub async fn enroll(
@@ -96,12 +96,12 @@ pub async fn enroll(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
-        "WITH next AS (SELECT id FROM actors WHERE id > $1 ORDER BY id LIMIT $2), enrolled AS (
+        "WITH next AS (SELECT id, author_no FROM actors WHERE author_no > $1 ORDER BY author_no LIMIT $2), enrolled AS (
             INSERT INTO bluesky_profiles (actor_id, due_at) SELECT id, $3 FROM next n
             WHERE NOT EXISTS (SELECT FROM bluesky_profiles b WHERE b.actor_id = n.id)
                 AND NOT EXISTS (SELECT FROM account_tombstones t WHERE t.actor_id = n.id)
             ON CONFLICT (actor_id) DO NOTHING
-        ) SELECT max(id) FROM next",
+        ) SELECT max(author_no) FROM next",
         after,
         limit,
         now

@@ -100,8 +100,8 @@ pub async fn load(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<
     Ok(stored.collect())
 }
 
-/// Lists the actors with an id above `after` that have no identity as due at once, `limit` actors at most. Gives the id of the last
-/// one looked at; none when there were no more.
+/// Lists the authors with a number above `after` that have no identity as due at once, `limit` authors at most. Gives the number of the
+/// last one looked at; none when there were no more.
 pub async fn enroll(
     connection: &mut PgConnection,
     after: i64,
@@ -109,16 +109,29 @@ pub async fn enroll(
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
-        "WITH next AS (SELECT id, did FROM actors WHERE id > $1 ORDER BY id LIMIT $2), enrolled AS (
+        "WITH next AS (SELECT author_no, did FROM actors WHERE author_no > $1 ORDER BY author_no LIMIT $2), enrolled AS (
             INSERT INTO identities (did, due_at) SELECT did, $3 FROM next n
             WHERE NOT EXISTS (SELECT FROM identities i WHERE i.did = n.did) ON CONFLICT (did) DO NOTHING
-        ) SELECT max(id) FROM next",
+        ) SELECT max(author_no) FROM next",
         after,
         limit,
         now
     )
     .fetch_one(connection)
     .await
+}
+
+/// Makes a row for a DID that is looked up for the first time, due at `due_at` should that come to nothing: what an event says meanwhile has a
+/// place.
+pub async fn begin(connection: &mut PgConnection, did: &Did, due_at: DateTime<Utc>) -> sqlx::Result<()> {
+    sqlx::query!(
+        "INSERT INTO identities (did, due_at) VALUES ($1, $2) ON CONFLICT (did) DO NOTHING",
+        did.as_str(),
+        due_at
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Takes at most `limit` that are due, the longest first, and puts them off until `lease`, by when they should be done. With
@@ -298,6 +311,34 @@ pub async fn show_handle(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// A confirmed handle that is not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnshownHandle {
+    /// Whose.
+    pub did: Did,
+    /// The handle.
+    pub handle: Handle,
+}
+
+/// Handles that are confirmed and not shown, of visible authors with a number above `after`: the author's row was made, or came back, after the
+/// handle had been confirmed. A hundred at most.
+pub async fn list_unshown(connection: &mut PgConnection, after: i64) -> sqlx::Result<Vec<UnshownHandle>> {
+    let rows = sqlx::query!(
+        "SELECT i.did, i.handle AS \"handle!\" FROM visible_actors a JOIN identities i ON i.did = a.did
+        WHERE a.author_no > $1 AND a.handle IS NULL AND i.handle IS NOT NULL AND i.confirmed_at IS NOT NULL
+        ORDER BY a.author_no LIMIT 100",
+        after
+    )
+    .fetch_all(connection)
+    .await?;
+    let corrupt = |error: crate::atproto::SyntaxError| sqlx::Error::Decode(error.into());
+    let unshown = rows.into_iter().map(|row| {
+        let handle = Handle::parse(&row.handle).map_err(corrupt)?;
+        Ok(UnshownHandle { did: Did::parse(&row.did).map_err(corrupt)?, handle })
+    });
+    unshown.collect()
 }
 
 /// Marks as due the identities that an `#identity` event names; unknown DIDs stay unknown. No identity is due more

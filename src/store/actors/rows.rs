@@ -7,30 +7,65 @@ use crate::{
     model::{ActorId, HostMoment},
 };
 
-/// Ids of those DIDs that have one, in pairs of (place in `dids`, id).
-pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, ActorId)>> {
+/// An actor's id, and whether the actor is an author.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownActor {
+    /// The id.
+    pub id: ActorId,
+    /// Whether the actor has written a record, and was not only mentioned.
+    pub is_author: bool,
+}
+
+/// An actor that has no row yet.
+#[derive(Debug, Clone, Copy)]
+pub struct NewActor<'a> {
+    /// Who.
+    pub did: &'a str,
+    /// Whether the actor has written a record, and is not only mentioned.
+    pub is_author: bool,
+}
+
+/// Those DIDs that have an id, each with its place in `dids`.
+pub async fn load_ids(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(usize, KnownActor)>> {
     let rows = sqlx::query!(
-        r#"SELECT d.place AS "place!", a.id FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place)
+        r#"SELECT d.place AS "place!", a.id, a.author_no IS NOT NULL AS "is_author!" FROM UNNEST($1::text[]) WITH ORDINALITY AS d (did, place)
         JOIN actors a ON a.did = d.did"#,
         dids as &[&str]
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), row.id.into())).collect())
+    let known = |id: i64, is_author| KnownActor { id: id.into(), is_author };
+    Ok(rows.into_iter().map(|row| (crate::store::place(row.place), known(row.id, row.is_author))).collect())
 }
 
 /// Gives an id to each DID that has none, and answers with these; does nothing for the others.
-pub async fn insert(connection: &mut PgConnection, dids: &[&str]) -> sqlx::Result<Vec<(String, ActorId)>> {
-    if dids.is_empty() {
+pub async fn insert(connection: &mut PgConnection, actors: &[NewActor<'_>]) -> sqlx::Result<Vec<(String, ActorId)>> {
+    if actors.is_empty() {
         return Ok(Vec::new());
     }
     let rows = sqlx::query!(
-        "INSERT INTO actors (did) SELECT * FROM UNNEST($1::text[]) ON CONFLICT (did) DO NOTHING RETURNING did, id",
-        dids as &[&str]
+        "INSERT INTO actors (did, author_no) SELECT did, CASE WHEN is_author THEN nextval('author_numbers') END
+        FROM UNNEST($1::text[], $2::boolean[]) AS n (did, is_author) ON CONFLICT (did) DO NOTHING RETURNING did, id",
+        &actors.iter().map(|actor| actor.did).collect::<Vec<_>>() as &[&str],
+        &actors.iter().map(|actor| actor.is_author).collect::<Vec<_>>()
     )
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (row.did, row.id.into())).collect())
+}
+
+/// Notes that actors, who were only mentioned so far, have written a record.
+pub async fn mark_authors(connection: &mut PgConnection, ids: &[ActorId]) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "UPDATE actors SET author_no = nextval('author_numbers') WHERE id = ANY ($1) AND author_no IS NULL",
+        &ids.iter().map(|id| id.number()).collect::<Vec<_>>()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// What an `#account` event said of an actor.

@@ -9,5 +9,7 @@ mod stretches;
 mod words;
 
 pub use stored::{OpenCount, StoredGap, Which, count_open, list, list_open};
-pub use stretches::{NewBreak, NewGap, NewSync, close, close_by_source, end, open, open_repos, open_syncs, set_state};
+pub use stretches::{
+    NewBreak, NewGap, NewSync, close, close_by_source, delete_closed, end, open, open_repos, open_syncs, set_state,
+};
 pub use words::{By, End, State};

@@ -109,7 +109,7 @@ pub struct NewSync<'a> {
     pub at: Option<Timestamp>,
 }
 
-/// Opens a gap for each repo of a known actor, unless its head, or a later one, was delivered before; unknown DIDs stay
+/// Opens a gap for each repo of an author, unless its head, or a later one, was delivered before; unknown DIDs stay
 /// unknown. Answers how many are new. Each repo is named once.
 pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], now: DateTime<Utc>) -> sqlx::Result<u32> {
     if syncs.is_empty() {
@@ -124,7 +124,7 @@ pub async fn open_syncs(connection: &mut PgConnection, syncs: &[NewSync<'_>], no
             INSERT INTO gaps AS g (source, reason, did, kind, to_value, to_at, detail, opened_at)
             SELECT s.source, 'sync', s.did, 'rev', s.rev, s.at, 'the repo diverged from what its events told', $5
             FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) AS s (source, did, rev, at)
-            WHERE EXISTS (SELECT FROM actors a WHERE a.did = s.did) AND NOT EXISTS
+            WHERE EXISTS (SELECT FROM actors a WHERE a.did = s.did AND a.author_no IS NOT NULL) AND NOT EXISTS
                 (SELECT FROM gaps o WHERE o.did = s.did AND o.reason = 'sync' AND o.to_value >= s.rev)
             ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
                 source = EXCLUDED.source, to_value = EXCLUDED.to_value, to_at = EXCLUDED.to_at, state = 'open'
@@ -152,7 +152,7 @@ pub struct NewBreak<'a> {
     pub from: Option<Tid>,
     /// The commit, where its rev is known.
     pub to: Option<Tid>,
-    /// Whether our collections are known to be concerned; otherwise a repo of an actor that we do not know is left alone.
+    /// Whether our collections are known to be concerned; otherwise a repo of one that is no author is left alone.
     pub is_ours: bool,
 }
 
@@ -183,7 +183,7 @@ pub async fn open_repos(
             FROM (SELECT source, $7::text, did, 'rev', from_value, to_value
                 FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $8::boolean[])
                     AS u (source, did, from_value, to_value, is_ours)
-                WHERE u.is_ours OR EXISTS (SELECT FROM actors a WHERE a.did = u.did)) b
+                WHERE u.is_ours OR EXISTS (SELECT FROM actors a WHERE a.did = u.did AND a.author_no IS NOT NULL)) b
             ON CONFLICT (did, reason) WHERE did IS NOT NULL AND state <> 'closed' DO UPDATE SET
                 source = EXCLUDED.source, to_value = EXCLUDED.to_value, state = 'open'
             RETURNING xmax::text = '0' AS is_new
@@ -200,6 +200,28 @@ pub async fn open_repos(
     .fetch_one(connection)
     .await?;
     Ok(opened.try_into().unwrap_or(0))
+}
+
+/// Deletes closed gaps: those closed before `before`, and the oldest where there are more than `count_max`; a thousand at most. Gives how many of
+/// each reason.
+pub async fn delete_closed(
+    connection: &mut PgConnection,
+    before: DateTime<Utc>,
+    count_max: i64,
+) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"WITH gone AS (
+            DELETE FROM gaps WHERE id IN (
+                (SELECT id FROM gaps WHERE state = 'closed' AND closed_at < $1 ORDER BY closed_at LIMIT 1000)
+                UNION ALL (SELECT id FROM gaps WHERE state = 'closed' ORDER BY closed_at DESC OFFSET $2 LIMIT 1000)
+            ) RETURNING reason
+        ) SELECT reason, count(*) AS "count!" FROM gone GROUP BY reason"#,
+        before,
+        count_max
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.reason, row.count)).collect())
 }
 
 /// Takes a gap up for repair, or gives it back. Answers false where it is closed or gone, or is so already.

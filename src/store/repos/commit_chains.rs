@@ -1,4 +1,4 @@
-//! The newest commit that was delivered of each repo of a known actor.
+//! The newest commit that was delivered of each repo of an author.
 
 use sqlx::PgConnection;
 
@@ -28,7 +28,7 @@ pub struct Break {
     pub before: i64,
 }
 
-/// Keeps the newest commit of each repo of an actor, and answers with those that do not follow on the one before them.
+/// Keeps the newest commit of each repo of an author, and answers with those that do not follow on the one before them.
 /// What is not newer than what is kept says nothing; a repo seen for the first time begins. No two rows are of one repo
 /// and rev.
 pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sqlx::Result<Vec<Break>> {
@@ -46,7 +46,7 @@ pub async fn follow(connection: &mut PgConnection, rows: &[ChainRow<'_>]) -> sql
             SELECT a.id, t.*, c.rev AS kept_rev, c.data AS kept_data
             FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::boolean[])
                 WITH ORDINALITY AS t (did, rev, data, since, prev_data, begins, place)
-            JOIN actors a ON a.did = t.did LEFT JOIN commit_chains c ON c.actor_id = a.id
+            JOIN actors a ON a.did = t.did AND a.author_no IS NOT NULL LEFT JOIN commit_chains c ON c.actor_id = a.id
             WHERE c.rev IS NULL OR t.rev > c.rev
         ), followed AS (
             SELECT *, lag(rev, 1, kept_rev) OVER by_rev AS before_rev, lag(data, 1, kept_data) OVER by_rev AS before_data,

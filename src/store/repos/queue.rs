@@ -80,19 +80,19 @@ pub async fn enqueue_unknown(
     Ok(done.rows_affected())
 }
 
-/// Makes the repos of actors with an id above `after` known, `limit` actors at most, and asks for those that were not. Gives the id
-/// of the last actor looked at; none when there were no more.
-pub async fn enqueue_actors(
+/// Makes the repos of authors with a number above `after` known, `limit` authors at most, and asks for those that were not. Gives the
+/// number of the last one looked at; none when there were no more.
+pub async fn enqueue_authors(
     connection: &mut PgConnection,
     after: i64,
     limit: i64,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<i64>> {
     sqlx::query_scalar!(
-        "WITH next AS (SELECT id, did FROM actors WHERE id > $1 ORDER BY id LIMIT $2), asked AS (
+        "WITH next AS (SELECT author_no, did FROM actors WHERE author_no > $1 ORDER BY author_no LIMIT $2), asked AS (
             INSERT INTO repos (did, state, cause, requested_at, due_at) SELECT did, 'pending', $4, $3, $3 FROM next n
             WHERE NOT EXISTS (SELECT FROM repos r WHERE r.did = n.did) ON CONFLICT (did) DO NOTHING
-        ) SELECT max(id) FROM next",
+        ) SELECT max(author_no) FROM next",
         after,
         limit,
         now,

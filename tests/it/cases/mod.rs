@@ -9,6 +9,7 @@ mod hosts;
 mod jetstream_v2;
 mod lag;
 mod lease;
+mod mentions;
 mod moves;
 mod network;
 mod order;

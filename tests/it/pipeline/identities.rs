@@ -1,6 +1,8 @@
 //! Identities: the table, what keeps it young, and what is shown. The directory and the domains are scripted hosts; `.test`
 //! handles are asked of the PDS, as in development.
 
+mod late;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
@@ -14,7 +16,7 @@ use plyr_likes::{
     identity::{Failure, Identities, IdentityError, IdentityOptions},
     model::Collections,
     pds::{Directory, HostUrl},
-    store,
+    store::{self, actors::NewActor},
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -40,6 +42,8 @@ struct World {
     outage: Option<u16>,
     /// What the domains answer instead.
     domains_out: Option<u16>,
+    /// How long the directory takes for an answer that it has made.
+    slow_by: Duration,
 }
 
 /// A world, an index, and what keeps them together.
@@ -78,7 +82,8 @@ impl Case {
             let did = asked.target.trim_start_matches('/');
             match (world.outage, world.documents.get(did)) {
                 (Some(status), _) => Reply::status(status),
-                (None, Some(handle)) => Reply::ok(
+                (None, Some(handle)) => Reply::After(
+                    world.slow_by,
                     json!({
                         "id": did,
                         "alsoKnownAs": handle.iter().map(|handle| format!("at://{handle}")).collect::<Vec<_>>(),
@@ -86,7 +91,8 @@ impl Case {
                             {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": pds}
                         ],
                     })
-                    .to_string(),
+                    .to_string()
+                    .into(),
                 ),
                 (None, None) => Reply::status(404),
             }
@@ -119,8 +125,8 @@ impl Case {
     /// Actors as if their records had come.
     async fn meet(&self, numbers: std::ops::Range<usize>) {
         let dids: Vec<Did> = numbers.map(did).collect();
-        let dids: Vec<&str> = dids.iter().map(Did::as_str).collect();
-        store::actors::insert(&mut self.database.pool.acquire().await.unwrap(), &dids).await.unwrap();
+        let actors: Vec<_> = dids.iter().map(|did| NewActor { did: did.as_str(), is_author: true }).collect();
+        store::actors::insert(&mut self.database.pool.acquire().await.unwrap(), &actors).await.unwrap();
     }
 
     fn run(&mut self) {

@@ -749,12 +749,12 @@ async fn b2_a_process_that_died_or_stopped_is_continued() {
 #[tokio::test]
 async fn all_actors_are_enrolled_however_many_there_are() {
     let mut case = Case::with_a_song().await;
-    sqlx::query("INSERT INTO actors (did) SELECT 'did:plc:number' || n FROM generate_series(1, 3000) AS n")
+    sqlx::query("INSERT INTO actors (did, author_no) SELECT 'did:plc:number' || n, nextval('author_numbers') FROM generate_series(1, 3000) AS n")
         .execute(case.pool())
         .await
         .unwrap();
     case.run();
-    until(case.pool(), "SELECT (SELECT count(*) FROM bluesky_profiles) = (SELECT count(*) FROM actors)").await;
+    until(case.pool(), "SELECT (SELECT count(*) FROM bluesky_profiles) = (SELECT count(author_no) FROM actors)").await;
     case.stop().await;
 }
 

@@ -39,6 +39,8 @@ pub enum Reply {
     Answer(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// Answer 200, but after a delay.
     Late(Duration),
+    /// Answer 200 with a body, but after a delay.
+    After(Duration, Vec<u8>),
     /// Say nothing.
     Hang,
     /// Promise a thousand bytes, send ten, and end.
@@ -200,6 +202,11 @@ async fn answer(mut stream: TcpStream, script: &Script, notes: &Notes) -> std::i
             tokio::time::sleep(time).await;
             notes.open.fetch_sub(1, Ordering::SeqCst);
             stream.write_all(head(200, "Content-Length: 0\r\n").as_bytes()).await?;
+        }
+        Reply::After(time, body) => {
+            tokio::time::sleep(time).await;
+            stream.write_all(head(200, &format!("Content-Length: {}\r\n", body.len())).as_bytes()).await?;
+            stream.write_all(&body).await?;
         }
         Reply::Hang => {
             let _unanswered = Unanswered::new(notes);
