@@ -5,9 +5,9 @@ use super::Edit;
 pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "confirmed_by_rev_alone",
-        file: "src/apply/commit_chains.rs",
-        find: "commits.get(head) == Some(&Some(*data))",
-        replace: "commits.contains_key(head) && *data != 0",
+        file: "src/store/repos/commit_chains.rs",
+        find: "c.rev = t.rev AND c.data = t.data\"",
+        replace: "c.rev = t.rev\"",
         models: "a repo that has diverged under the rev of a commit is not read",
         tests: &["pipeline::chains::h9_a_sync_of_what_came_as_a_commit_is_no_gap"],
     },
