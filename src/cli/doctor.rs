@@ -2,8 +2,6 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use tokio::time::timeout;
-use tokio_tungstenite::{connect_async, tungstenite::http::header};
 
 use super::{Settings, output::print};
 use crate::{
@@ -11,7 +9,7 @@ use crate::{
     lifecycle::{self, HostSettings},
     pds::{Request, Trust},
     postgres,
-    source::{Dialect, SourceSpec},
+    source::{Dialect, SourceSpec, probe},
     store::{
         schema,
         server::{find_server_facts, find_server_time},
@@ -92,13 +90,12 @@ async fn check_source(source: &SourceSpec) -> anyhow::Result<Option<DateTime<Utc
         Dialect::JetstreamV2 => "/xrpc/network.bsky.jetstream.subscribeEvents?kinds=commit&collections=fm.plyr.like",
         Dialect::Firehose => "/xrpc/com.atproto.sync.subscribeRepos",
     };
-    let connect = connect_async(format!("{}{path}", source.origin()));
-    let (_stream, answer) = timeout(ANSWER_MAX, connect)
-        .await
-        .with_context(|| format!("no answer within {ANSWER_MAX:?}: see that this machine may connect to it"))?
-        .context("cannot be followed: see that the host is right and that this machine may connect to it")?;
-    let date = answer.headers().get(header::DATE).and_then(|date| date.to_str().ok());
-    Ok(date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc()))
+    let date = probe(&format!("{}{path}", source.origin()), ANSWER_MAX).await.map_err(|reason| {
+        anyhow::anyhow!(
+            "cannot be followed: {reason}; see that the host is right and that this machine may connect to it"
+        )
+    })?;
+    Ok(date.and_then(|date: String| DateTime::parse_from_rfc2822(&date).ok()).map(|date| date.to_utc()))
 }
 
 /// Asks the directory of DIDs whether it is there.

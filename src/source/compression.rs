@@ -194,12 +194,6 @@ pub(super) fn parameter(dialect: Dialect, dictionary: &Dictionary) -> String {
     }
 }
 
-/// TLS as the websockets speak it.
-fn tls() -> rustls::ClientConfig {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
-}
-
 /// Why there is no dictionary.
 enum NotFetched {
     /// The host did not answer, or not to the end.
@@ -212,15 +206,8 @@ enum NotFetched {
 async fn fetch_dictionary(source: &SourceSpec, timeout: Duration) -> Result<Dictionary, NotFetched> {
     let url = format!("{}/xrpc/network.bsky.jetstream.getZstdDictionary", source.http_origin());
     let said = |error: reqwest::Error| NotFetched::Unreached(error.without_url().to_string());
-    super::tls::install_provider();
-    let client = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls())
-        .no_proxy()
-        .timeout(timeout)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(said)?;
-    let mut answer = client.get(url).send().await.map_err(said)?;
+    let client = super::tls::client(timeout).map_err(said)?;
+    let mut answer = client.get(url).timeout(timeout).send().await.map_err(said)?;
     if !answer.status().is_success() {
         let reason = format!("it answered HTTP {} to a request for its dictionary", answer.status().as_u16());
         return Err(NotFetched::Unusable(reason));

@@ -4,26 +4,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::{FutureExt as _, SinkExt as _, StreamExt as _};
 use tokio::{
-    net::TcpStream,
     sync::mpsc,
     time::{self, MissedTickBehavior},
 };
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
-    tungstenite::{
-        Bytes, Message,
-        client::IntoClientRequest as _,
-        http::{HeaderValue, header::SEC_WEBSOCKET_PROTOCOL},
-        protocol::WebSocketConfig,
-    },
-};
+use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::WebSocketConfig};
 
 use super::{
     Delivery, Dialect, Opening, Tuning,
     compression::{Inflated, Inflater},
     disconnect::Disconnect,
     first_message::{FirstMessageCheck, Seen},
-    tls,
+    handshake::{self, Socket},
 };
 
 /// The greatest message that is read at all. Honest ones end at 5 MB; what is a little larger is left to the decoder,
@@ -34,26 +25,15 @@ const DELIVERY_MESSAGES_MAX: usize = 512;
 /// ..or once it holds this many bytes.
 const DELIVERY_BYTES_MAX: usize = 1 << 20;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
 /// Connects: name resolution, TCP, TLS and upgrade within one time-out.
 pub(super) async fn open(
     url: &str,
     subprotocol: Option<&'static str>,
     timeout: Duration,
 ) -> Result<Socket, Disconnect> {
-    tls::install_provider();
-    let mut request = url.into_client_request().map_err(|error| Disconnect::of_error(&error))?;
-    if let Some(subprotocol) = subprotocol {
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
-    }
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES_MAX)).max_frame_size(Some(MESSAGE_BYTES_MAX));
-    match time::timeout(timeout, connect_async_with_config(request, Some(config), true)).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(Disconnect::of_error(&error)),
-        Err(_) => Err(Disconnect::Broken(format!("no connection within {timeout:?}"))),
-    }
+    Ok(handshake::open(url, subprotocol, config, timeout).await?.socket)
 }
 
 /// Counts what a connection brings.

@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{
     Error,
-    error::{ProtocolError, SubProtocolError},
     http::{HeaderMap, StatusCode, header::RETRY_AFTER},
     protocol::CloseFrame,
 };
@@ -37,21 +36,39 @@ pub(super) enum Disconnect {
 }
 
 impl Disconnect {
-    /// Reads an error before or after the upgrade.
+    /// Reads an error of a connection that was open.
     pub(super) fn of_error(error: &Error) -> Self {
         match error {
-            Error::Http(response) => {
-                let body = response.body().as_deref().unwrap_or_default();
-                Self::of_answer(response.status(), response.headers(), body)
-            }
-            Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol)) => {
-                Self::NoSubprotocol
-            }
             Error::Capacity(_) => {
                 Self::Rejected(format!("it sent more than a message may hold: {}", plain_text(&error.to_string())))
             }
-            Error::Io(error) => Self::Broken(plain_text(&of_tls(error).unwrap_or_else(|| error.to_string()))),
             _ => Self::Broken(plain_text(&error.to_string())),
+        }
+    }
+
+    /// Reads an error before the host has answered: the innermost cause says most.
+    pub(super) fn of_request(error: &reqwest::Error) -> Self {
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        Self::Broken(plain_text(&find_tls(error).map_or_else(|| cause.to_string(), of_tls)))
+    }
+
+    /// In one sentence.
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Refused(reason)
+            | Self::Busy(reason, _)
+            | Self::Rejected(reason)
+            | Self::Closed(reason)
+            | Self::Broken(reason)
+            | Self::TooOld(reason)
+            | Self::UnknownDictionary(reason)
+            | Self::Undecodable(reason) => reason,
+            Self::Ahead(_) => "what was asked for is not in its past",
+            Self::NoSubprotocol => "it names no subprotocol",
+            Self::ReceiverGone => "the program stops",
         }
     }
 
@@ -66,7 +83,8 @@ impl Disconnect {
         if matches!(code, 1000 | 1001) { Self::Closed(reason) } else { Self::Broken(reason) }
     }
 
-    fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    /// Reads what the host answered instead of opening a websocket.
+    pub(super) fn of_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let problem = Problem::read(body);
         let message = match &problem {
             Some(Problem { error, message: Some(message) }) => format!(" {error}: {message}"),
@@ -88,10 +106,15 @@ impl Disconnect {
     }
 }
 
-/// What is wrong with the TLS of a host, if that is what the connection failed by.
-fn of_tls(error: &std::io::Error) -> Option<String> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(match error {
+/// The error of TLS among the causes of an error. One of I/O holds its own cause elsewhere than others do.
+fn find_tls<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    let inside = || Some(error.downcast_ref::<std::io::Error>()?.get_ref()? as &(dyn std::error::Error + 'static));
+    error.downcast_ref().or_else(|| find_tls(inside()?)).or_else(|| find_tls(error.source()?))
+}
+
+/// What is wrong with the TLS of a host.
+fn of_tls(error: &rustls::Error) -> String {
+    match error {
         rustls::Error::InvalidMessage(_) => {
             "its TLS failed: the host does not speak TLS on this port; without TLS it is ws://, and not wss://"
                 .to_owned()
@@ -102,7 +125,7 @@ fn of_tls(error: &std::io::Error) -> Option<String> {
             )
         }
         error => format!("its TLS failed: {error}"),
-    })
+    }
 }
 
 /// The body of an XRPC error.

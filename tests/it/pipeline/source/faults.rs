@@ -7,7 +7,11 @@ use std::{
 
 use plyr_likes::source::{Connection, Dialect, Tuning};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use tokio::{io::AsyncReadExt as _, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{Setting, quick, soon};
 use crate::support::upstream::{Act, Upstream};
@@ -106,6 +110,64 @@ async fn t9_nothing_listens_and_then_something_does() {
     soon(stream.read_exact(&mut head)).await.expect("a request");
     assert_eq!(&head, b"GET ");
     followed.stop().await;
+}
+
+/// Answers every handshake with these header lines, in which `{accept}` stands for what fits the key, and then says `hello`.
+async fn answer_handshakes(lines: &'static str) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.expect("a request"));
+            }
+            let request = String::from_utf8(request).expect("text");
+            let key = request.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("sec-websocket-key").then_some(value)
+            });
+            let accept = derive_accept_key(key.expect("a key").as_bytes());
+            let answer = format!("HTTP/1.1 101 Switching Protocols\r\n{}\r\n", lines.replace("{accept}", &accept));
+            stream.write_all(answer.as_bytes()).await.expect("it listens");
+            // It may have gone by then.
+            stream.write_all(b"\x81\x05hello").await.ok();
+            open.push(stream);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn f9_the_headers_of_a_handshake_are_lists() {
+    for lines in [
+        "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n",
+        "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n",
+        "upgrade: h2c, websocket\r\nconnection:upgrade ,keep-alive\r\nsec-websocket-accept:   {accept}  \r\n",
+        "Connection: keep-alive\r\nUpgrade: websocket\r\nConnection: UPGRADE\r\nSec-WebSocket-Accept: {accept}\r\n",
+    ] {
+        let address = answer_handshakes(lines).await;
+        let mut followed = Setting::of(Dialect::JetstreamV1).follow_spec(&format!("jetstream+ws://{address}"));
+        assert_eq!(followed.texts(1).await, ["hello"], "{lines}");
+        followed.stop().await;
+    }
+    for (lines, what) in [
+        ("Upgrade: websocket\r\nConnection: keep-alive\r\nSec-WebSocket-Accept: {accept}\r\n", "Connection"),
+        ("Upgrade: websockets\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n", "Upgrade does not"),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\n", "Sec-WebSocket-Accept"),
+        ("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x{accept}\r\n", "Sec-WebSocket-Accept"),
+        (
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: a\r\n",
+            "subprotocol",
+        ),
+    ] {
+        let address = answer_handshakes(lines).await;
+        let mut followed = Setting::of(Dialect::JetstreamV1).follow_spec(&format!("jetstream+ws://{address}"));
+        followed.wait_for_reason(what).await;
+        followed.stop().await;
+    }
 }
 
 #[tokio::test]

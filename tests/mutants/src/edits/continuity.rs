@@ -4,6 +4,14 @@ use super::Edit;
 
 pub(super) const EDITS: &[Edit] = &[
     Edit {
+        name: "confirmed_by_rev_alone",
+        file: "src/store/repos/commit_chains.rs",
+        find: "c.rev = t.rev AND c.data = t.data\"",
+        replace: "c.rev = t.rev\"",
+        models: "a repo that has diverged under the rev of a commit is not read",
+        tests: &["pipeline::chains::h9_a_sync_of_what_came_as_a_commit_is_no_gap"],
+    },
+    Edit {
         name: "gap_not_opened",
         file: "src/ingest/pump/batch.rs",
         find: "let restarts = self.detectors.continuities.on_message(source, at, self.now, &mut self.batch.gaps);",
@@ -14,8 +22,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_opened_after_the_position",
         file: "src/apply/mod.rs",
-        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n",
-        replace: "        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
+        find: "        gaps::write(&mut transaction, &batch.gaps, &confirmed, now, &mut applied).await?;\n        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n",
+        replace: "        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, &confirmed, now, &mut applied).await?;\n",
         models: "a crash between a position and the gap before it hides the gap for ever",
         tests: &["cases::gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
     },

@@ -4,6 +4,14 @@ use super::Edit;
 
 pub(super) const EDITS: &[Edit] = &[
     Edit {
+        name: "handshake_headers_are_words",
+        file: "src/source/handshake.rs",
+        find: "any(|item| item.trim().eq_ignore_ascii_case(token))",
+        replace: "all(|item| item.eq_ignore_ascii_case(token))",
+        models: "an upstream behind a proxy that adds to the headers of the handshake is never followed",
+        tests: &["pipeline::source::faults::f9_the_headers_of_a_handshake_are_lists"],
+    },
+    Edit {
         name: "firehose_cursor_plus_one",
         file: "src/source/firehose.rs",
         find: "seq: source.number(Dialect::Firehose, position)?.max(0) })",
