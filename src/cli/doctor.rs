@@ -8,12 +8,8 @@ use crate::{
     clock::Clock,
     lifecycle::{self, HostSettings},
     pds::{Request, Trust},
-    postgres,
     source::{Dialect, SourceSpec, probe},
-    store::{
-        schema,
-        server::{find_server_facts, find_server_time},
-    },
+    store::{schema, server::find_server_time},
     telemetry::sentence,
 };
 
@@ -69,9 +65,8 @@ fn check_settings(settings: &Settings, sources: usize) -> anyhow::Result<String>
 async fn check_database(settings: &Settings) -> (Check, Option<DateTime<Utc>>) {
     let mut time = None;
     let outcome = lifecycle::with_database(&settings.database, async |database| {
+        let facts = lifecycle::check_fitness(&database.pool).await?;
         let mut connection = database.pool.acquire().await?;
-        let facts = find_server_facts(&mut connection).await?;
-        facts.check(postgres::VERSION_MIN)?;
         let current = schema::is_current(&mut connection).await?;
         anyhow::ensure!(current, "the schema is not that of this program: run `plyr-likes migrate`");
         if !database.is_private() {

@@ -1,18 +1,14 @@
 use super::{Settings, output::print};
 use crate::{
-    lifecycle, postgres,
-    store::{
-        schema::{self, MIGRATOR},
-        server::find_server_facts,
-    },
+    lifecycle,
+    store::schema::{self, MIGRATOR},
 };
 
 /// Brings the schema up to date and says how far it is.
 pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     lifecycle::with_database(&settings.database, async |database| {
-        let mut connection = database.pool.acquire().await?;
-        find_server_facts(&mut connection).await?.check(postgres::VERSION_MIN)?;
-        Ok(schema::migrate(&mut connection).await?)
+        lifecycle::check_fitness(&database.pool).await?;
+        Ok(schema::migrate(&mut *database.pool.acquire().await?).await?)
     })
     .await?;
     let version = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);

@@ -11,7 +11,7 @@ use crate::{
     serve,
     store::{
         is_unavailable, open_pool, parse_database_url, schema,
-        server::{find_connection_limit, find_server_facts},
+        server::{ServerFacts, UnfitDatabase, find_connection_limit, find_server_facts, share_a_session},
     },
     telemetry::sentence,
 };
@@ -232,12 +232,22 @@ async fn find_sizes(options: &PgConnectOptions) -> Option<PoolSizes> {
     Some(sizes)
 }
 
+/// Refuses a database that cannot be worked on, in one sentence.
+pub async fn check_fitness(pool: &PgPool) -> anyhow::Result<ServerFacts> {
+    let (mut connection, mut other) = (pool.acquire().await?, pool.acquire().await?);
+    if share_a_session(&mut connection, &mut other).await? {
+        return Err(UnfitDatabase::SharedSessions.into());
+    }
+    let facts = find_server_facts(&mut connection).await?;
+    facts.check(postgres::VERSION_MIN)?;
+    Ok(facts)
+}
+
 /// Brings the schema up to date. Waits for a database that is away; several processes may do this at once.
 pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     async fn try_migrate(pool: &PgPool) -> anyhow::Result<()> {
-        let mut connection = pool.acquire().await?;
-        find_server_facts(&mut connection).await?.check(postgres::VERSION_MIN)?;
-        Ok(schema::migrate(&mut connection).await?)
+        check_fitness(pool).await?;
+        Ok(schema::migrate(&mut *pool.acquire().await?).await?)
     }
 
     let mut retry = Retry::of_database("the database cannot be reached");

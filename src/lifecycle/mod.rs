@@ -27,7 +27,7 @@ use tokio::{
     time::timeout,
 };
 
-pub use database::{Access, Database, DatabaseSettings, migrate};
+pub use database::{Access, Database, DatabaseSettings, check_fitness, migrate};
 use deps::Deps;
 pub use hosts::{HostSettings, Verify};
 pub use index::IndexPlan;

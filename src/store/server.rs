@@ -1,6 +1,6 @@
 //! The server of the database: what it must be, how many connections it gives, and its clock.
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Row as _};
 
 use crate::atproto::Timestamp;
 
@@ -35,6 +35,12 @@ pub enum UnfitDatabase {
         "the database has the encoding {0}, which cannot hold every text: make one with ENCODING 'UTF8' TEMPLATE template0"
     )]
     Encoding(String),
+    /// A pooler gives a connection of the server to whoever has a transaction to do.
+    #[error(
+        "the database is behind a pooler that shares connections between transactions: set its pool mode to session, or name the database \
+         itself in DATABASE_URL"
+    )]
+    SharedSessions,
     /// Nothing can be written.
     #[error(
         "the database is read-only (a standby server, or default_transaction_read_only): DATABASE_URL must name one that can be written to"
@@ -61,6 +67,16 @@ pub async fn find_server_facts(connection: &mut PgConnection) -> sqlx::Result<Se
     )
     .fetch_one(connection)
     .await
+}
+
+/// Whether two connections that are open at the same time are one at the server, between whose transactions a pooler divides it. What we
+/// keep with a connection, as the lease, would be shared or lost. Asked so that nothing stays behind at the server.
+pub async fn share_a_session(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
+    async fn process(connection: &mut PgConnection) -> sqlx::Result<i32> {
+        sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection).await?.try_get(0)
+    }
+
+    Ok(process(one).await? == process(other).await?)
 }
 
 impl ServerFacts {

@@ -1,6 +1,6 @@
-//! A proxy to the database that stops forwarding and closes nothing: packets vanish without a word.
+//! Proxies to the database: one that stops forwarding and closes nothing, so that packets vanish without a word, and a pooler.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -8,6 +8,7 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::Mutex,
     sync::watch,
     task::JoinSet,
 };
@@ -85,4 +86,101 @@ async fn carry(number: usize, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, m
             return;
         }
     }
+}
+
+/// What a client sends before all else when it wants TLS.
+const TLS_WANTED: u32 = 80_877_103;
+
+/// A pooler that has one connection to the server, and gives it to each of its clients for a transaction.
+pub struct Pooler {
+    _folder: tempfile::TempDir,
+    _tasks: JoinSet<()>,
+}
+
+/// The connection to the server, and what the server said when it was opened.
+struct Shared {
+    stream: UnixStream,
+    greeting: Vec<u8>,
+}
+
+impl Pooler {
+    /// In front of the server of an address, with the address that leads through it.
+    pub fn to(url: &str) -> (Self, String) {
+        let (before, behind) = url.split_once("host=").unwrap();
+        let (host, rest) = behind.split_once('&').unwrap();
+        let server = PathBuf::from(host).join(".s.PGSQL.5432");
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let (shared, mut clients) = (Arc::new(Mutex::new(None)), JoinSet::new());
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                clients.spawn(pool(client, server.clone(), shared.clone()));
+            }
+        });
+        let url = format!("{before}host={}&{rest}", folder.path().display());
+        (Self { _folder: folder, _tasks: tasks }, url)
+    }
+}
+
+/// Serves one client until it goes.
+async fn pool(mut client: UnixStream, server: PathBuf, shared: Arc<Mutex<Option<Shared>>>) {
+    let Some(mut startup) = read_message(&mut client, 0).await else { return };
+    if startup[4..] == TLS_WANTED.to_be_bytes() {
+        client.write_all(b"N").await.unwrap();
+        startup = read_message(&mut client, 0).await.unwrap();
+    }
+    {
+        let mut shared = shared.lock().await;
+        if shared.is_none() {
+            let mut stream = UnixStream::connect(&server).await.unwrap();
+            stream.write_all(&startup).await.unwrap();
+            let greeting = read_until_ready(&mut stream).await;
+            *shared = Some(Shared { stream, greeting });
+        }
+        let Some(Shared { greeting, .. }) = shared.as_ref() else { return };
+        client.write_all(greeting).await.unwrap();
+    }
+    let mut asked = Vec::new();
+    while let Some(message) = read_message(&mut client, 1).await {
+        let kind = message[0];
+        asked.extend(message);
+        match kind {
+            b'X' => return,
+            b'Q' | b'S' => {
+                let mut shared = shared.lock().await;
+                let Some(Shared { stream, .. }) = shared.as_mut() else { return };
+                stream.write_all(&std::mem::take(&mut asked)).await.unwrap();
+                let answer = read_until_ready(stream).await;
+                if client.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A message, whose length stands behind so many bytes; none at the end.
+async fn read_message(stream: &mut UnixStream, before: usize) -> Option<Vec<u8>> {
+    let mut message = vec![0; before + 4];
+    stream.read_exact(&mut message).await.ok()?;
+    let length = u32::from_be_bytes(message[before..].try_into().unwrap());
+    message.resize(before + usize::try_from(length).unwrap(), 0);
+    stream.read_exact(&mut message[before + 4..]).await.ok()?;
+    Some(message)
+}
+
+/// What the server says until it is ready for more.
+async fn read_until_ready(stream: &mut UnixStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    while let Some(message) = read_message(stream, 1).await {
+        let is_ready = message[0] == b'Z';
+        answer.extend(message);
+        if is_ready {
+            break;
+        }
+    }
+    answer
 }

@@ -9,6 +9,7 @@ use crate::support::{
     database::{TestDatabase, empty},
     process::{command, run, run_well},
     program::{Program, Settings},
+    proxy::Pooler,
 };
 
 /// One sentence on stderr that names the setting, exit code 2, and nothing was touched.
@@ -245,6 +246,13 @@ async fn f5_a_database_that_cannot_be_written_to_stops_the_start() {
     assert_refused_at_the_start(&database.url, "the database is read-only");
     let database = prepared(&["CREATE ROLE plyr_reader LOGIN", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"]).await;
     assert_refused_at_the_start(&with_user(&database.url, "plyr_reader"), "may not create tables in the schema public");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_pooler_that_shares_connections_stops_the_start() {
+    let database = empty().await;
+    let (_pooler, url) = Pooler::to(&database.url);
+    assert_refused_at_the_start(&url, "behind a pooler that shares connections between transactions");
 }
 
 /// Its pools are no larger than what the role is given.
