@@ -14,8 +14,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "gap_opened_after_the_position",
         file: "src/apply/mod.rs",
-        find: "        gaps::write(&mut transaction, &batch.gaps, now, &mut applied).await?;\n        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n",
-        replace: "        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, now, &mut applied).await?;\n",
+        find: "        gaps::write(&mut transaction, &batch.gaps, &confirmed, now, &mut applied).await?;\n        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n",
+        replace: "        positions::write_delivered(&mut transaction, &batch.positions, now).await?;\n        commit_chains::follow(&mut transaction, &batch.links, now, &mut applied).await?;\n        positions::write(&mut transaction, &batch.positions, &batch.quiet, now).await?;\n        transaction.commit().await?;\n        gaps::write(connection, &batch.gaps, &confirmed, now, &mut applied).await?;\n",
         models: "a crash between a position and the gap before it hides the gap for ever",
         tests: &["cases::gaps::t6_a_position_never_passes_a_gap_that_could_not_be_opened"],
     },

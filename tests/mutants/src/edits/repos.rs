@@ -14,8 +14,8 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "names_lead_inside",
         file: "src/pds/resolver.rs",
-        find: "all || is_public(*address)",
-        replace: "all || is_public(*address) || address.is_loopback()",
+        find: "all || may_connect(*address)",
+        replace: "all || may_connect(*address) || address.is_loopback()",
         models: "a name in an untrusted DID document leads to this machine",
         tests: &["pipeline::pds::doors::b9_a_name_that_leads_inside"],
     },
