@@ -52,8 +52,6 @@ ALTER TABLE tracks ALTER uri SET STATISTICS 10, ALTER cid SET STATISTICS 0, ALTE
     ALTER file_type SET STATISTICS 0, ALTER album SET STATISTICS 0, ALTER description SET STATISTICS 0,
     ALTER audio_url SET STATISTICS 0, ALTER audio_cid SET STATISTICS 0, ALTER image_url SET STATISTICS 0,
     ALTER features SET STATISTICS 0, ALTER labels SET STATISTICS 0, ALTER support_gate SET STATISTICS 0;
-CREATE INDEX tracks_recent ON tracks (sort_at, id) WHERE title IS NOT NULL;
-CREATE INDEX tracks_artist ON tracks (artist_id, sort_at, id) WHERE title IS NOT NULL;
 CREATE INDEX tracks_of_artist ON tracks (artist_id);
 
 -- The CIDs that likes name as the version they liked; many likes name the same one.
@@ -75,15 +73,15 @@ CREATE TABLE likes (
     sort_at         timestamptz,
     created_at      timestamptz,
     cid             bigint,
-    -- `sort_at` is included so that one actor's likes are ordered without visiting the table.
-    PRIMARY KEY (actor_id, rkey) INCLUDE (sort_at)
+    PRIMARY KEY (actor_id, rkey)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.02
 );
--- Answers "does A like T" alone.
-CREATE INDEX likes_actor_subject ON likes (actor_id, subject_id) WHERE subject_id IS NOT NULL;
--- Answers "who likes T, newest first"; equal times are ordered by the query.
-CREATE INDEX likes_subject ON likes (subject_id, sort_at) WHERE subject_id IS NOT NULL;
+-- Answers "does A like T" alone, and with which record: of several the one with the greatest key stands for all.
+CREATE INDEX likes_actor_subject ON likes (actor_id, subject_id, rkey) WHERE subject_id IS NOT NULL;
+-- What orders pages ends in what no two rows of a page share: however many rows have one time, a page reads its own.
+CREATE INDEX likes_actor ON likes (actor_id, sort_at, rkey) WHERE subject_id IS NOT NULL;
+CREATE INDEX likes_subject ON likes (subject_id, sort_at, actor_id) WHERE subject_id IS NOT NULL;
 -- Statistics where plans depend on them, and no larger a sample than they need: they are taken after each load.
 ALTER TABLE likes ALTER actor_id SET STATISTICS 30, ALTER subject_id SET STATISTICS 30, ALTER sort_at SET STATISTICS 30,
     ALTER rkey SET STATISTICS 0, ALTER rev SET STATISTICS 0, ALTER indexed_at SET STATISTICS 0,
@@ -103,6 +101,8 @@ CREATE TABLE lists (
     list_type   text,
     item_uris   text[] NOT NULL DEFAULT '{}',
     item_cids   text[] NOT NULL DEFAULT '{}',
+    -- So that the items of a long list need not be unpacked to say how many there are.
+    item_count  bigint NOT NULL GENERATED ALWAYS AS (cardinality(item_uris)) STORED,
     PRIMARY KEY (actor_id, rkey)
 );
 -- Long lists are compressed by the faster method, where the server has it.
@@ -111,6 +111,9 @@ DO $$ BEGIN
 EXCEPTION WHEN feature_not_supported OR invalid_parameter_value THEN NULL;
 END $$;
 CREATE INDEX lists_actor ON lists (actor_id, sort_at, rkey) WHERE cid IS NOT NULL;
+CREATE INDEX lists_type ON lists (actor_id, list_type, sort_at, rkey) WHERE cid IS NOT NULL;
+CREATE INDEX lists_liked ON lists (actor_id, rev, rkey) WHERE cid IS NOT NULL AND list_type = 'liked';
+CREATE INDEX lists_rev ON lists (actor_id, rev);
 
 -- `cid` null: a tombstone.
 CREATE TABLE profiles (

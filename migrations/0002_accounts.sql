@@ -32,6 +32,70 @@ CREATE VIEW visible_actors AS
 CREATE VIEW visible_tracks AS
     SELECT t.* FROM tracks t WHERE NOT EXISTS (SELECT FROM hidden_tracks h WHERE h.track_id = t.id);
 
+-- The tracks that are shown, as pages order them: their record is there, and their artist is not hidden. Rows of them alone, so that
+-- a page reads no more than it shows, however many tracks are only named, or hidden.
+CREATE TABLE shown_tracks (
+    track_id   bigint PRIMARY KEY,
+    artist_id  bigint NOT NULL,
+    sort_at    timestamptz NOT NULL
+);
+CREATE INDEX shown_tracks_recent ON shown_tracks (sort_at, track_id);
+CREATE INDEX shown_tracks_artist ON shown_tracks (artist_id, sort_at, track_id);
+
+-- Likewise by popularity: apart, because it is written with every like. `like_count` is a copy of the one in `track_counts`, which after
+-- a statement that moves many counts follows in small steps.
+CREATE TABLE popular_tracks (
+    track_id    bigint PRIMARY KEY,
+    artist_id   bigint NOT NULL,
+    like_count  bigint NOT NULL
+);
+CREATE INDEX popular_tracks_all ON popular_tracks (like_count, track_id);
+CREATE INDEX popular_tracks_artist ON popular_tracks (artist_id, like_count, track_id);
+
+-- Shows those of these tracks that are to be shown, and no other of them. Whatever changes a track or its artist ends here.
+CREATE FUNCTION show_tracks(ids bigint[]) RETURNS void LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    WITH gone AS (
+        SELECT asked.id FROM unnest(ids) AS asked (id)
+        WHERE NOT EXISTS (SELECT FROM visible_tracks t WHERE t.id = asked.id AND t.title IS NOT NULL)
+    ), unranked AS (
+        DELETE FROM popular_tracks p USING gone WHERE p.track_id = gone.id
+    )
+    DELETE FROM shown_tracks s USING gone WHERE s.track_id = gone.id;
+    INSERT INTO shown_tracks AS s SELECT t.id, t.artist_id, t.sort_at FROM visible_tracks t
+        WHERE t.id = ANY (ids) AND t.title IS NOT NULL
+        ON CONFLICT (track_id) DO UPDATE SET sort_at = excluded.sort_at WHERE s.sort_at <> excluded.sort_at;
+    INSERT INTO popular_tracks SELECT t.id, t.artist_id, coalesce(c.like_count, 0) FROM visible_tracks t
+        LEFT JOIN track_counts c ON c.track_id = t.id
+        WHERE t.id = ANY (ids) AND t.title IS NOT NULL
+        ON CONFLICT DO NOTHING;
+END $$;
+
+CREATE FUNCTION show_inserted_tracks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM show_tracks(array_agg(a.id)) FROM added a WHERE a.title IS NOT NULL HAVING count(*) > 0;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION show_updated_tracks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM show_tracks(array_agg(a.id)) FROM added a JOIN removed r ON r.id = a.id
+        WHERE (a.title IS NULL) <> (r.title IS NULL) OR a.sort_at IS DISTINCT FROM r.sort_at HAVING count(*) > 0;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION show_changed_tracks() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM show_tracks(array_agg(track_id)) FROM changed HAVING count(*) > 0;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER show_inserted_tracks AFTER INSERT ON tracks
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION show_inserted_tracks();
+CREATE TRIGGER show_updated_tracks AFTER UPDATE ON tracks
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION show_updated_tracks();
+CREATE TRIGGER hide_tracks AFTER INSERT ON hidden_tracks
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION show_changed_tracks();
+CREATE TRIGGER unhide_tracks AFTER DELETE ON hidden_tracks
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION show_changed_tracks();
+
 CREATE FUNCTION hide_inserted_tracks() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
     IF EXISTS (SELECT FROM uncounted_actors) THEN

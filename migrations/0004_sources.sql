@@ -114,6 +114,7 @@ CREATE TABLE gaps (
 -- One that is not closed for each upstream and reason, and one for each repo, whichever source reported it.
 CREATE UNIQUE INDEX gaps_open_source ON gaps (source, reason) WHERE did IS NULL AND state <> 'closed';
 CREATE UNIQUE INDEX gaps_open_repo ON gaps (did, reason) WHERE did IS NOT NULL AND state <> 'closed';
+CREATE INDEX gaps_open ON gaps (opened_at) WHERE state <> 'closed';
 -- Which to delete.
 CREATE INDEX gaps_closed ON gaps (closed_at) WHERE state = 'closed';
 -- Whether a repo's head was reported before.

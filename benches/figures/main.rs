@@ -1,6 +1,6 @@
 //! The figures of the contract, measured in one run on one machine and printed with their parts.
 //!
-//! `cargo bench --bench figures` measures all; `-- replay`, `-- batch`, `-- footprint`, `-- backfill`, `-- hiding`, `-- verify` or `-- freshness` one
+//! `cargo bench --bench figures` measures all; `-- replay`, `-- rejects`, `-- batch`, `-- footprint`, `-- backfill`, `-- hiding`, `-- verify` or `-- freshness` one
 //! group, as does `make bench FIGURES=backfill`. Everything runs on a private Postgres of the bench, with the settings that the program
 //! gives its own; what is compared with Postgres is compared with the same server.
 
@@ -23,6 +23,7 @@ mod network;
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/it/support/program.rs"]
 mod program;
+mod rejects;
 mod replay;
 #[expect(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/it/support/repo.rs"]
@@ -53,6 +54,9 @@ async fn main() -> anyhow::Result<()> {
 async fn measure(server: &Server, folder: &Path, wants: impl Fn(&str) -> bool) -> anyhow::Result<()> {
     if wants("replay") {
         replay::measure(server, folder).await?;
+    }
+    if wants("rejects") {
+        rejects::measure(server, folder).await?;
     }
     if wants("batch") {
         batch::measure(server, folder).await?;

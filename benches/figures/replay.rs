@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Each is measured so often, in turns; the median counts.
-const ROUNDS: usize = 3;
+pub const ROUNDS: usize = 3;
 
 /// Measures and prints.
 pub async fn measure(server: &Server, folder: &Path) -> anyhow::Result<()> {
@@ -28,16 +28,7 @@ pub async fn measure(server: &Server, folder: &Path) -> anyhow::Result<()> {
     out.flush()?;
     let (mut events_per_s, mut rows_per_s) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let url = server.fresh("replay").await?;
-        let started = Instant::now();
-        let output = Command::new(env!("CARGO_BIN_EXE_plyr-likes"))
-            .arg("replay")
-            .arg(&path)
-            .env("DATABASE_URL", url)
-            .output()?;
-        let seconds = started.elapsed().as_secs_f64();
-        anyhow::ensure!(output.status.success(), "replay failed: {}", String::from_utf8_lossy(&output.stderr));
-        events_per_s.push(rate(lines, seconds));
+        events_per_s.push(replay(server, &path, lines).await?);
         rows_per_s.push(copy(server).await?);
     }
     let (events, rows) = (median(&mut events_per_s), median(&mut rows_per_s));
@@ -47,6 +38,17 @@ pub async fn measure(server: &Server, folder: &Path) -> anyhow::Result<()> {
         events / rows
     );
     Ok(())
+}
+
+/// Events per second of the whole process, into an empty index.
+pub async fn replay(server: &Server, log: &Path, lines: usize) -> anyhow::Result<f64> {
+    let url = server.fresh("replay").await?;
+    let started = Instant::now();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_plyr-likes")).arg("replay").arg(log).env("DATABASE_URL", url).output()?;
+    let seconds = started.elapsed().as_secs_f64();
+    anyhow::ensure!(output.status.success(), "replay failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(rate(lines, seconds))
 }
 
 /// Copies the live likes that the replay has left into a table with the same columns and indexes, in the order in which they
@@ -76,7 +78,8 @@ fn rate(count: usize, seconds: f64) -> f64 {
     count as f64 / seconds
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// The one in the middle.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

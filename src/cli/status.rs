@@ -31,14 +31,14 @@ pub(super) async fn run(settings: Settings) -> anyhow::Result<()> {
     let text = lifecycle::with_index(&settings.database, async |database| {
         let mut connection = database.pool.acquire().await?;
         let sources = list_sources(&mut connection).await?;
-        let gaps = gaps::count_open(&mut connection).await?;
+        let gaps = gaps::count_open(&mut connection, i64::MAX).await?;
         let indexers = list_indexers(&mut connection).await?;
         let drift = drift::list(&mut connection, DRIFT_SHOWN).await?;
         let repos = render_repos(&repos::count(&mut connection).await?) + &render_drift(&drift);
-        let rejects = count_rejects(&mut connection).await?;
+        let rejects = count_rejects(&mut connection, i64::MAX).await?;
         let expired = list_expired_rejects(&mut connection).await?;
-        let counts =
-            render_counts(count_rows(&mut connection).await?) + &render_upkeep(&find_upkeep(&mut connection).await?);
+        let counts = render_counts(count_rows(&mut connection).await?)
+            + &render_upkeep(&find_upkeep(&mut connection, i64::MAX).await?);
         let rejects = render_rejects(&rejects) + &render_expired(&expired);
         let parts = [
             render_sources(&sources),

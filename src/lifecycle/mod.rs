@@ -135,8 +135,8 @@ async fn start(plan: Plan, telemetry: &Telemetry, stages: &mut Stages) -> anyhow
 
     let mut samples = vec![("index", deps.pool.clone())];
     samples.extend(api.iter().map(|(_, _, pool)| ("api", pool.clone())));
-    let operator = serve::operator_routes(deps.crawl.pool.clone(), clock.clone());
-    spawn_admin(&stages.listeners, admin, telemetry.admin_router().merge(operator));
+    let operator = serve::operator_router(telemetry.admin_router(), deps.crawl.pool.clone(), clock.clone());
+    spawn_admin(&stages.listeners, admin, operator);
     spawn_sampling(&stages.listeners, telemetry, samples);
     if let Some((listener, settings, pool)) = api {
         spawn_api(&stages.listeners, listener, serve::router(pool, settings, clock));

@@ -1,5 +1,5 @@
-//! What keeps the like counts right beside the batches: they follow actors that were hidden or shown, rows of deleted accounts are
-//! removed, and a few tracks a minute are counted again.
+//! What keeps the like counts right beside the batches: they follow actors that were hidden or shown, the places by popularity follow
+//! them, rows of deleted accounts are removed, and a few tracks a minute are counted again.
 //!
 //! Each step is a short transaction under the lock of the batches, which are let in between.
 
@@ -15,7 +15,7 @@ use crate::{
     store::{
         self, Leader,
         actors::tombstones,
-        counts::{checks, uncounted},
+        counts::{checks, ranks, uncounted},
         sources::lease::Token,
     },
 };
@@ -25,13 +25,14 @@ const STEP_ROWS: i64 = 500;
 /// How often to look for accounts that were hidden, shown or purged.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Moves the counts after accounts that were hidden or shown, then removes what is left of deleted accounts. Returns the number of
-/// steps that it took.
+/// Moves the counts after accounts that were hidden or shown, and places after counts, then removes what is left of deleted accounts.
+/// Returns the number of steps that it took.
 pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>) -> sqlx::Result<u64> {
     let mut steps = 0;
     while tombstones::has_work(connection).await? {
         let mut transaction = store::begin_apply(connection, token).await?;
-        let moved = uncounted::move_counts(&mut transaction, STEP_ROWS).await?;
+        let moved = uncounted::move_counts(&mut transaction, STEP_ROWS).await?
+            | ranks::follow_counts(&mut transaction, STEP_ROWS).await?;
         if !moved && !tombstones::purge(&mut transaction, STEP_ROWS).await? {
             break;
         }
@@ -41,7 +42,8 @@ pub async fn follow_accounts(connection: &mut PgConnection, token: Option<Token>
     Ok(steps)
 }
 
-/// Counts the next tracks again, and corrects those whose count has drifted: then there is a bug, and it is logged.
+/// Counts the next tracks again, and what one of the actors with many likes likes, and corrects what has drifted: then there is a bug, and
+/// it is logged.
 /// Returns how many.
 pub async fn check_counts(
     connection: &mut PgConnection,
@@ -63,6 +65,16 @@ pub async fn check_counts(
                 counted = drift.counted,
                 "a like count had drifted"
             );
+            counter!("plyr_count_drift_total").increment(1);
+            corrected += 1;
+        }
+    }
+    if let Some(actor_id) = checks::check_next_liker(connection).await? {
+        let mut transaction = store::begin_apply(connection, token).await?;
+        let was_wrong = checks::correct_liker(&mut transaction, actor_id).await?;
+        transaction.commit().await?;
+        if was_wrong {
+            tracing::error!(actor = %actor_id, "the count of what an actor likes had drifted");
             counter!("plyr_count_drift_total").increment(1);
             corrected += 1;
         }

@@ -16,7 +16,6 @@ mod xrpc;
 
 pub use document::openapi;
 pub use http::{settings::ServeSettings, token};
-pub use pages::status::operator_routes;
 pub use pool::connect;
-pub use router::router;
+pub use router::{operator_router, router};
 pub use server::{Limits, run};

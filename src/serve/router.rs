@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{Method, header},
-    middleware::from_fn_with_state,
+    middleware::{from_fn_with_state, map_response},
 };
 use sqlx::PgPool;
 use tower_http::{
@@ -21,7 +21,12 @@ use tower_http::{
 
 use super::{
     document::{complete, documented_routes},
-    http::{app::App, error, observe, settings::ServeSettings},
+    http::{
+        answers::{self, AnswerBytes},
+        app::App,
+        error, observe,
+        settings::ServeSettings,
+    },
     pages, xrpc,
 };
 use crate::clock::Clock;
@@ -46,10 +51,21 @@ pub fn router(pool: PgPool, settings: ServeSettings, clock: Clock) -> Router {
         .method_not_allowed_fallback(error::refuse_method)
         .layer(CatchPanicLayer::custom(observe::answer_panic))
         .layer(DefaultBodyLimit::max(BODY_LENGTH_MAX))
+        .layer(from_fn_with_state(AnswerBytes::default(), answers::hold))
         .layer(compression)
         .layer(from_fn_with_state(app.clone(), observe::observe))
         .layer(cors)
         .with_state(app)
+}
+
+/// What the operator is told, with how it stands. Refusals are JSON, as those of the API.
+pub fn operator_router(routes: Router, pool: PgPool, clock: Clock) -> Router {
+    routes
+        .merge(pages::status::operator_routes(pool, clock))
+        .fallback(error::refuse_path)
+        .method_not_allowed_fallback(error::refuse_method)
+        .layer(CatchPanicLayer::custom(observe::answer_panic))
+        .layer(map_response(observe::refuse_in_words))
 }
 
 fn cors(settings: &ServeSettings) -> CorsLayer {

@@ -26,7 +26,7 @@ pub async fn report_open(pool: PgPool, cancel: CancellationToken) {
 
 async fn count_open(pool: &PgPool) -> sqlx::Result<Vec<OpenCount>> {
     let mut connection = pool.acquire().await?;
-    store::gaps::count_open(&mut connection).await
+    store::gaps::count_open(&mut connection, i64::MAX).await
 }
 
 fn report(counts: &[OpenCount]) {

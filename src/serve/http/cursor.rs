@@ -89,6 +89,8 @@ pub enum CustomPlace {
         /// Where its like stands.
         place: Place<i64>,
     },
+    /// Among them too: the last like that was looked at, of no track that is shown.
+    Passed(Place<i64>),
     /// In the list.
     Listed {
         /// The last track shown.
@@ -130,32 +132,6 @@ impl CursorPlace for Place<i64> {
     }
 }
 
-impl CursorPlace for Place<String> {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        self.sort_at.micros().write(bytes);
-        bytes.extend_from_slice(self.key.as_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (sort_at, key) = split_moment(bytes)?;
-        Some(Self { sort_at, key: std::str::from_utf8(key).ok()?.to_owned() })
-    }
-}
-
-impl CursorPlace for Place<(String, i64)> {
-    fn write(&self, bytes: &mut Vec<u8>) {
-        self.sort_at.micros().write(bytes);
-        self.key.1.write(bytes);
-        bytes.extend_from_slice(self.key.0.as_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (sort_at, rest) = split_moment(bytes)?;
-        let (number, text) = split_number(rest)?;
-        Some(Self { sort_at, key: (std::str::from_utf8(text).ok()?.to_owned(), number) })
-    }
-}
-
 impl CursorPlace for PopularKey {
     fn write(&self, bytes: &mut Vec<u8>) {
         self.like_count.write(bytes);
@@ -176,6 +152,10 @@ impl CursorPlace for CustomPlace {
                 track_id.number().write(bytes);
                 place.write(bytes);
             }
+            Self::Passed(place) => {
+                bytes.push(2);
+                place.write(bytes);
+            }
             Self::Listed { track_id, index } => {
                 bytes.push(1);
                 track_id.number().write(bytes);
@@ -186,6 +166,9 @@ impl CursorPlace for CustomPlace {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (kind, rest) = bytes.split_first()?;
+        if *kind == 2 {
+            return Some(Self::Passed(Place::read(rest)?));
+        }
         let (track_id, rest) = split_number(rest)?;
         let track_id = TrackId::from(track_id);
         match kind {

@@ -5,6 +5,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes the whole path of a type of parameters")]
 
+pub mod answers;
 pub mod app;
 pub mod body;
 pub mod budget;
@@ -17,6 +18,7 @@ pub mod observe;
 pub mod pagination;
 pub mod params;
 pub mod query;
+pub mod recent;
 pub mod responses;
 pub mod settings;
 pub mod token;

@@ -66,6 +66,14 @@ fn in_words(bare: &Response, error: &ApiError, is_xrpc: bool) -> Response {
     response
 }
 
+/// The same for a listener whose requests are not observed.
+pub async fn refuse_in_words(mut response: Response) -> Response {
+    match response.extensions_mut().remove::<ApiError>() {
+        Some(error) => in_words(&response, &error, false),
+        None => response,
+    }
+}
+
 /// The answer when the time limit has run out: over a client who does not send, or over us.
 fn refuse_late(body: &body::Awaited) -> ApiError {
     if body.is_awaited() {

@@ -1,7 +1,8 @@
 //! A page of a list: one concept for every route that lists, REST and XRPC.
 //!
 //! A client asks by `limit` and `cursor`. A route says what it lists (its *query*: the route with all that filters it), reads
-//! one row more than the page shows, and gives the rows back with the cursor of the page that follows, if one does.
+//! one row more than the page shows, and gives the rows back with the cursor of the page that follows, if one does. A page may end
+//! early, even empty: where its rows have many bytes, or where many rows were passed over. Its cursor says whether it is the last.
 
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -17,7 +18,7 @@ use super::{
     cursor::{CursorPlace, Cursors},
     error::ApiError,
 };
-use crate::store::views::Page;
+use crate::store::views::{Page, Stretch};
 
 /// Rows on a page at most.
 const LIMIT_MAX: i64 = 100;
@@ -93,6 +94,13 @@ impl<P: CursorPlace> Pager<'_, P> {
         let last = rows.last().filter(|_| has_more);
         let cursor = last.map(|last| self.cursors.seal(&self.query, &place(last)));
         (rows, cursor)
+    }
+
+    /// Likewise of a page that passes over rows: where it ended before it was full, the next goes on there.
+    pub fn close_stretch<R>(&self, stretch: Stretch<R, P>, place: impl FnOnce(&R) -> P) -> (Vec<R>, Option<String>) {
+        let rest = stretch.rest.map(|rest| self.cursors.seal(&self.query, &rest));
+        let (rows, cursor) = self.close(stretch.rows, place);
+        (rows, cursor.or(rest))
     }
 
     /// The rows of a closed page as they are shown: all of them with the cursor given, or as many as an answer has room for, with

@@ -6,6 +6,9 @@ use axum::http::HeaderValue;
 
 use crate::model::Collections;
 
+/// How old the report of how it stands may be: whoever asks, it is made once in that time.
+pub const STATUS_AGE_MAX: Duration = Duration::from_secs(1);
+
 /// How the API answers.
 #[derive(Debug, Clone)]
 pub struct ServeSettings {
@@ -19,12 +22,15 @@ pub struct ServeSettings {
     pub lag_limit_s: f64,
     /// A request is given up after this long, body included.
     pub time_limit: Duration,
+    /// The report of how it stands may be this old.
+    pub status_age_max: Duration,
 }
 
 impl ServeSettings {
-    /// The defaults: no foreign origins, five minutes of lag, ten seconds for a request.
+    /// The defaults: no foreign origins, five minutes of lag, ten seconds for a request, a report of the last second.
     pub fn new(collections: Collections, cursor_key: [u8; 32]) -> Self {
         let time_limit = Duration::from_secs(10);
-        Self { cors_origins: Vec::new(), cursor_key, collections, lag_limit_s: 300.0, time_limit }
+        let status_age_max = STATUS_AGE_MAX;
+        Self { cors_origins: Vec::new(), cursor_key, collections, lag_limit_s: 300.0, time_limit, status_age_max }
     }
 }

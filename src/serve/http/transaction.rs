@@ -1,6 +1,7 @@
 //! The database for one answer, and the viewer that the answer is for.
 
 use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{error::ApiError, params::NamedUri};
 use crate::{
@@ -18,6 +19,8 @@ pub struct ReadTransaction {
     pub(super) transaction: Transaction<'static, Postgres>,
     /// The account that the request's token or session belongs to.
     pub viewer: Option<SessionOwner>,
+    /// Behind the transaction, so that its connection is free before another takes the turn.
+    pub(super) _turn: OwnedSemaphorePermit,
 }
 
 impl ReadTransaction {

@@ -15,11 +15,11 @@ const DRIFT_SHOWN: i64 = 50;
 /// Repos, as they are read from their PDSes.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ReposStatus {
-    /// To be read.
+    /// To be read; with those that failed, 10,000 at most are counted.
     pub pending: i64,
-    /// Could not be read, and will be tried again.
+    /// Could not be read, and will be tried again; likewise.
     pub failed: i64,
-    /// Read, and read again by the audit.
+    /// Read, and read again by the audit; above 10,000 the database's estimate.
     pub done: i64,
     /// When the one of these was read that was not read for the longest.
     #[schema(value_type = Option<String>, format = DateTime)]
@@ -50,8 +50,8 @@ pub struct RepoDrift {
 }
 
 /// Reads how it stands.
-pub async fn read_repos_status(connection: &mut PgConnection) -> sqlx::Result<ReposStatus> {
-    let RepoCounts { pending, failed, done, oldest_at, newest_at } = repos::count(connection).await?;
+pub async fn read_repos_status(connection: &mut PgConnection, at_most: i64) -> sqlx::Result<ReposStatus> {
+    let RepoCounts { pending, failed, done, oldest_at, newest_at } = repos::count_some(connection, at_most).await?;
     let drift = drift::list(connection, DRIFT_SHOWN).await?.into_iter().map(|found| RepoDrift {
         cause: found.cause,
         kind: found.kind,

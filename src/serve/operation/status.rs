@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// What is counted for the report is counted up to here: so it costs no more, however much there is.
+const COUNTED_MAX: i64 = 10_000;
+
 /// How it stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
@@ -33,7 +36,7 @@ pub struct Status {
     pub gaps: GapStatus,
     /// Those that index or stand by; the one that works comes first.
     pub indexers: Vec<IndexerStatus>,
-    /// By reason.
+    /// By reason; 10,000 where there are as many or more.
     pub rejects: std::collections::BTreeMap<String, i64>,
     /// By reason: those that are kept no longer, because they were too old or too many.
     pub rejects_expired: std::collections::BTreeMap<String, RejectsExpired>,
@@ -65,9 +68,9 @@ pub struct DriftStatus {
 /// Accounts that are not shown.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AccountsStatus {
-    /// Actors that are hidden: deactivated, taken down, suspended or deleted.
+    /// Actors that are hidden: deactivated, taken down, suspended or deleted; 10,000 where there are as many or more.
     pub hidden: i64,
-    /// Accounts whose server is to be asked about them.
+    /// Accounts whose server is to be asked about them; likewise.
     pub checks: i64,
 }
 
@@ -106,7 +109,7 @@ pub struct RejectsExpired {
 /// Stretches of an upstream, or repos, of which the index may have missed something: those that are not closed.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GapStatus {
-    /// How many.
+    /// How many; 10,000 where there are as many or more.
     pub open: i64,
     /// How many of them a repair has taken up.
     pub repairing: i64,
@@ -138,9 +141,10 @@ impl Status {
     pub async fn read(connection: &mut PgConnection, now: Timestamp) -> sqlx::Result<Self> {
         let sources = list_sources(connection).await?;
         let counts = count_rows(connection).await?;
-        let gaps = gap_status(gaps::count_open(connection).await?);
-        let rejects = count_rejects(connection).await?.into_iter().collect();
-        let Upkeep { checked, drifted, checked_at, drifted_at, hidden, checks } = find_upkeep(connection).await?;
+        let gaps = gap_status(gaps::count_open(connection, COUNTED_MAX).await?);
+        let rejects = count_rejects(connection, COUNTED_MAX).await?.into_iter().collect();
+        let Upkeep { checked, drifted, checked_at, drifted_at, hidden, checks } =
+            find_upkeep(connection, COUNTED_MAX).await?;
         let expired = list_expired_rejects(connection).await?;
         let indexers = list_indexers(connection).await?;
         Ok(Self {
@@ -157,7 +161,7 @@ impl Status {
             counts: row_counts(&counts),
             drift: DriftStatus { checked, drifted, checked_at, drifted_at },
             accounts: AccountsStatus { hidden, checks },
-            repos: read_repos_status(connection).await?,
+            repos: read_repos_status(connection, COUNTED_MAX).await?,
         })
     }
 }

@@ -1,9 +1,9 @@
 //! How it stands, for a browser as a page and for a program as JSON.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::Response,
@@ -17,7 +17,10 @@ use crate::{
     atproto::Timestamp,
     clock::Clock,
     serve::{
-        http::{app::App, credentials::Credentials, error::ApiError, observe::fresh, responses::ServerErrors},
+        http::{
+            app::App, credentials::Credentials, error::ApiError, observe::fresh, recent::Recent,
+            responses::ServerErrors, settings::STATUS_AGE_MAX,
+        },
         operation::{
             public::without_names,
             repos::{RepoDrift, ReposStatus},
@@ -26,33 +29,38 @@ use crate::{
     },
 };
 
+/// The report of the last second, or why it could not be made.
+type RecentStatus = Recent<Result<Arc<Status>, ApiError>>;
+
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(status))
+    OpenApiRouter::new().routes(routes!(status)).layer(Extension(RecentStatus::default()))
 }
 
-/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page.
+/// Sources, lag, indexers, gaps, rejects and counts, as JSON or, for a browser, as a page: as of the last second.
 #[utoipa::path(get, path = "/status", tag = "operation", responses(
     (status = 200, description = "How it stands.", content((Status = "application/json"), (String = "text/html"))),
     ServerErrors
 ))]
-async fn status(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let mut transaction = app.read(&Credentials::None).await?;
-    let now = app.now();
-    let status = Status::read(transaction.connection(), now).await?;
-    Ok(shown(&without_names(status), now, &headers))
+async fn status(
+    State(app): State<App>,
+    Extension(recent): Extension<RecentStatus>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let make = async {
+        let mut transaction = app.read(&Credentials::None).await?;
+        let status = Status::read(transaction.connection(), app.now()).await?;
+        Ok(Arc::new(without_names(status)))
+    };
+    let status = recent.get(app.settings.status_age_max, make).await?;
+    Ok(shown(&status, app.now(), &headers))
 }
 
 /// The same with names, for the admin listener.
 pub fn operator_routes(pool: PgPool, clock: Clock) -> Router {
+    let recent = RecentStatus::default();
     let report = async move |headers: HeaderMap| {
-        let now = clock.now();
-        match read_status(&pool, now).await {
-            Ok(status) => shown(&status, now, &headers),
-            Err(error) => {
-                tracing::warn!(%error, "how it stands cannot be read");
-                ApiError::from(error).answer(false)
-            }
-        }
+        let make = async { Ok(Arc::new(read_status(&pool, clock.now()).await?)) };
+        recent.get(STATUS_AGE_MAX, make).await.map(|status| shown(&status, clock.now(), &headers))
     };
     Router::new().route("/status", get(report))
 }

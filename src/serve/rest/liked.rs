@@ -19,8 +19,8 @@ use crate::{
         transaction::ReadTransaction,
     },
     store::views::{
-        Page,
-        likes::list_liked,
+        Page, Place, Stretch,
+        likes::{LikedKey, list_liked},
         lists::{find_liked_list, list_liked_items},
     },
 };
@@ -69,16 +69,10 @@ async fn list_own_likes(
         Order::Custom => {
             let pager = page.open(&app.cursors, format!("liked custom {}", viewer.did))?;
             let keys = list_custom(&mut transaction, viewer.actor_id, &pager.wanted).await?;
-            track_page(&mut transaction, &pager, keys, |key| (custom_track(key), key.clone())).await?
+            track_page(&mut transaction, &pager, keys, Clone::clone).await?
         }
     };
     Ok(Json(tracks))
-}
-
-fn custom_track(place: &CustomPlace) -> TrackId {
-    match place {
-        CustomPlace::New { track_id, .. } | CustomPlace::Listed { track_id, .. } => *track_id,
-    }
 }
 
 /// Liked tracks in the owner's order: likes that the liked list does not name, newest first, and then the list's.
@@ -89,26 +83,50 @@ async fn list_custom(
     transaction: &mut ReadTransaction,
     actor_id: ActorId,
     page: &Page<CustomPlace>,
-) -> Result<Vec<CustomPlace>, ApiError> {
+) -> Result<Stretch<(TrackId, CustomPlace), CustomPlace>, ApiError> {
     let listed = match find_liked_list(transaction.connection(), actor_id).await? {
         Some(list) => list_liked_items(transaction.connection(), actor_id, list).await?,
         None => Vec::new(),
     };
-    let place_now = page.after.as_ref().and_then(|after| listed.iter().position(|id| *id == custom_track(after)));
-    let (new_after, listed_from) = match (&page.after, place_now) {
-        (None, _) => (Some(None), 0),
-        (Some(_), Some(index)) => (None, index + 1),
-        (Some(CustomPlace::New { place, .. }), None) => (Some(Some(place.clone())), 0),
-        (Some(CustomPlace::Listed { index, .. }), None) => (None, usize::try_from(*index).unwrap_or_default()),
+    let mut rows = Vec::new();
+    let listed_from = match start(page.after.as_ref(), &listed) {
+        Start::New(after) => {
+            let page = Page { after, limit: page.limit };
+            let new = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
+            let place = |LikedKey { track_id, place }| (track_id, CustomPlace::New { track_id, place });
+            rows.extend(new.rows.into_iter().map(place));
+            if new.rest.is_some() {
+                return Ok(Stretch { rows, rest: new.rest.map(CustomPlace::Passed) });
+            }
+            0
+        }
+        Start::Listed(index) => index,
     };
-    let mut places = Vec::new();
-    if let Some(after) = new_after {
-        let page = Page { after, limit: page.limit };
-        let keys = list_liked(transaction.connection(), actor_id, &listed, &page).await?;
-        places.extend(keys.into_iter().map(|key| CustomPlace::New { track_id: key.track_id, place: key.place }));
-    }
     let listed = (0_i64..).zip(&listed).skip(listed_from);
-    places.extend(listed.map(|(index, track_id)| CustomPlace::Listed { track_id: *track_id, index }));
-    places.truncate(usize::try_from(page.limit).unwrap_or_default());
-    Ok(places)
+    rows.extend(listed.map(|(index, track_id)| (*track_id, CustomPlace::Listed { track_id: *track_id, index })));
+    rows.truncate(usize::try_from(page.limit).unwrap_or_default());
+    Ok(rows.into())
+}
+
+/// Where a page starts.
+enum Start {
+    /// Among the likes that the list does not name: at the top, or behind this one.
+    New(Option<Place<i64>>),
+    /// At this index of the list.
+    Listed(usize),
+}
+
+fn start(after: Option<&CustomPlace>, listed: &[TrackId]) -> Start {
+    let Some(after) = after else { return Start::New(None) };
+    let shown = match after {
+        CustomPlace::New { track_id, .. } | CustomPlace::Listed { track_id, .. } => Some(track_id),
+        CustomPlace::Passed(_) => None,
+    };
+    if let Some(index) = shown.and_then(|shown| listed.iter().position(|id| id == shown)) {
+        return Start::Listed(index + 1);
+    }
+    match after {
+        CustomPlace::New { place, .. } | CustomPlace::Passed(place) => Start::New(Some(place.clone())),
+        CustomPlace::Listed { index, .. } => Start::Listed(usize::try_from(*index).unwrap_or_default()),
+    }
 }

@@ -50,8 +50,8 @@ async fn list_track_likers(
         return Err(ApiError::not_found("track"));
     }
     let likers = list_likers(transaction.connection(), id, &pager.wanted).await?;
-    let place = |liker: &LikerView| Place { sort_at: liker.sort_at, key: (liker.did.to_string(), liker.rkey.number()) };
-    let (likers, next_cursor) = pager.close(likers, place);
+    let place = |liker: &LikerView| Place { sort_at: liker.sort_at, key: liker.id.number() };
+    let (likers, next_cursor) = pager.close_stretch(likers, place);
     let (users, next_cursor) = pager.fit(likers, next_cursor, place, Liker::from);
     let count = find_like_count(transaction.connection(), id).await?;
     Ok(Json(LikerPage { users, count, next_cursor }))
@@ -65,7 +65,8 @@ struct UserPath {
     handle_or_did: ActorParam,
 }
 
-/// What an actor likes, newest like first: the tracks whose record is there, each once. `count` is the number of those.
+/// What an actor likes, newest like first: the tracks whose record is there, each once. `count` is the number of those; of an actor with
+/// more than a thousand like records it is the number of tracks that they name.
 #[utoipa::path(get, path = "/users/{handle_or_did}/likes", tag = "likes", params(UserPath, PageParams), responses(
     (status = 200, body = UserLikes, description = "A page of what the actor likes."),
     (status = 404, body = Detail, description = "No account is known to have this handle."),

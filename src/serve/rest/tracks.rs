@@ -25,11 +25,9 @@ use crate::{
         transaction::ReadTransaction,
     },
     store::views::{
-        Page,
+        Stretch,
         actors::{ActorName, find_actor},
-        tracks::{
-            PopularKey, find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks,
-        },
+        tracks::{find_track_id, list_of_artist, list_popular, list_popular_of_artist, list_recent, load_tracks},
     },
 };
 
@@ -55,10 +53,10 @@ pub async fn tracks_of(transaction: &mut ReadTransaction, ids: &[TrackId]) -> Re
 pub async fn track_page<P: CursorPlace, K>(
     transaction: &mut ReadTransaction,
     pager: &Pager<'_, P>,
-    keys: Vec<K>,
+    keys: impl Into<Stretch<K, P>>,
     of: impl Fn(&K) -> (TrackId, P),
 ) -> Result<TrackPage, ApiError> {
-    let (keys, cursor) = pager.close(keys, |last| of(last).1);
+    let (keys, cursor) = pager.close_stretch(keys.into(), |last| of(last).1);
     let ids: Vec<TrackId> = keys.iter().map(|key| of(key).0).collect();
     let tracks = tracks_of(transaction, &ids).await?;
     let mut tracks: HashMap<i64, Track> = tracks.into_iter().map(|track| (track.id, track)).collect();
@@ -151,30 +149,13 @@ async fn list_most_liked(
     let pager = page.open(&app.cursors, query)?;
     let mut transaction = app.read(&credentials).await?;
     let keys = match artist {
-        None => popular_keys(&mut transaction, &pager.wanted).await?,
+        None => list_popular(transaction.connection(), &pager.wanted).await?,
         Some(artist) => match find_actor(transaction.connection(), &artist).await? {
             Some(artist) => list_popular_of_artist(transaction.connection(), artist.id, &pager.wanted).await?,
             None => Vec::new(),
         },
     };
     track_page(&mut transaction, &pager, keys, |key| (key.id, *key)).await.map(Json)
-}
-
-/// The keys of a page among all tracks. Those whose record is not there are few, and are passed over.
-async fn popular_keys(transaction: &mut ReadTransaction, page: &Page<PopularKey>) -> Result<Vec<PopularKey>, ApiError> {
-    let wanted = usize::try_from(page.limit).unwrap_or_default();
-    let mut stretch = Page { after: page.after, limit: 2 * page.limit };
-    let mut keys = Vec::with_capacity(wanted);
-    loop {
-        let found = list_popular(transaction.connection(), &stretch).await?;
-        keys.extend(found.iter().filter(|(_, is_there)| *is_there).map(|(key, _)| *key));
-        let is_last = found.len() < usize::try_from(stretch.limit).unwrap_or_default();
-        if is_last || keys.len() >= wanted {
-            keys.truncate(wanted);
-            return Ok(keys);
-        }
-        stretch = Page { after: found.last().map(|(key, _)| *key), limit: 4 * stretch.limit };
-    }
 }
 
 /// The track in a path.

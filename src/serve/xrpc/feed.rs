@@ -139,10 +139,9 @@ async fn get_track_likes(
             let likers = list_likers(transaction.connection(), id, &pager.wanted).await?;
             (likers, find_like_count(transaction.connection(), id).await?)
         }
-        None => (Vec::new(), 0),
+        None => (Vec::new().into(), 0),
     };
-    let (likers, cursor) =
-        pager.close(likers, |last| Place { sort_at: last.sort_at, key: (last.did.to_string(), last.rkey.number()) });
+    let (likers, cursor) = pager.close_stretch(likers, |last| Place { sort_at: last.sort_at, key: last.id.number() });
     let like = |liker: LikerView| TrackLike {
         uri: uri_of(&app.settings.collections, &liker.did, Collection::Like, liker.rkey).to_string(),
         actor: actor_basic(&liker.did, liker.handle.as_ref()),
@@ -178,7 +177,7 @@ async fn get_actor_likes(
         return answer_viewer(transaction, ActorLikesAnswer { cursor: None, likes: Vec::new() }).await;
     };
     let likes = list_likes(transaction.connection(), actor.id, &pager.wanted).await?;
-    let (likes, cursor) = pager.close(likes, |last| Place { sort_at: last.sort_at, key: last.rkey.number() });
+    let (likes, cursor) = pager.close_stretch(likes, |last| Place { sort_at: last.sort_at, key: last.rkey.number() });
     let like = |like: LikeView| ActorLike {
         uri: uri_of(&app.settings.collections, &actor.did, Collection::Like, like.rkey).to_string(),
         subject: StrongRef {

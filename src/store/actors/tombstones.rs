@@ -21,12 +21,12 @@ pub async fn load_tombstones(connection: &mut PgConnection) -> sqlx::Result<Vec<
     rows.into_iter().map(|row| Ok((row.actor_id.into(), Tid::from_number(row.rev)))).collect()
 }
 
-/// Whether counts have still to follow an actor, or rows of a deleted account are still there.
+/// Whether counts have still to follow an actor or places a count, or rows of a deleted account are still there.
 pub async fn has_work(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "SELECT (EXISTS (SELECT FROM uncounted_actors WHERE NOT is_uncounted) OR EXISTS (
             SELECT FROM account_tombstones t JOIN uncounted_actors h ON h.actor_id = t.actor_id AND h.is_uncounted WHERE t.is_purging
-        )) AS \"has_work!\""
+        ) OR EXISTS (SELECT FROM unranked_tracks)) AS \"has_work!\""
     )
     .fetch_one(connection)
     .await
@@ -94,6 +94,12 @@ pub async fn purge(connection: &mut PgConnection, rows_max: i64) -> sqlx::Result
 async fn purge_others(connection: &mut PgConnection, repo: RepoUpTo) -> sqlx::Result<()> {
     let actor_id = repo.actor_id.number();
     sqlx::query!("DELETE FROM bluesky_profiles WHERE actor_id = $1", actor_id).execute(&mut *connection).await?;
+    sqlx::query!(
+        "DELETE FROM many_likers WHERE actor_id = $1 AND NOT EXISTS (SELECT FROM likes WHERE actor_id = $1)",
+        actor_id
+    )
+    .execute(&mut *connection)
+    .await?;
     sqlx::query!(
         "DELETE FROM rejects r USING actors a WHERE a.id = $1 AND r.did = a.did AND r.rev <= $2",
         actor_id,

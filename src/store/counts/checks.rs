@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use crate::model::TrackId;
+use crate::model::{ActorId, TrackId};
 
 /// A track whose kept count was not what counting its likes says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,35 @@ pub async fn check_next(connection: &mut PgConnection, tracks: i64, now: DateTim
     .await?;
     let drifts = rows.into_iter().filter(|row| row.kept != row.counted);
     Ok(drifts.map(|row| Drift { track_id: row.track_id.into(), kept: row.kept, counted: row.counted }).collect())
+}
+
+/// The next actor with many likes, in the order of their ids and then from the first again, if what is kept of it is not what counting
+/// says. Corrects nothing, and takes no lock.
+pub async fn check_next_liker(connection: &mut PgConnection) -> sqlx::Result<Option<ActorId>> {
+    let next = sqlx::query!(
+        "SELECT m.actor_id, m.like_count = (
+            SELECT count(DISTINCT subject_id) FROM likes l WHERE l.actor_id = m.actor_id AND subject_id IS NOT NULL
+        ) AS \"is_right!\"
+        FROM many_likers m WHERE m.actor_id > (SELECT actor_id FROM count_checks) ORDER BY m.actor_id LIMIT 1"
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let reached = next.as_ref().map_or(0, |next| next.actor_id);
+    sqlx::query!("UPDATE count_checks SET actor_id = $1", reached).execute(connection).await?;
+    Ok(next.filter(|next| !next.is_right).map(|next| next.actor_id.into()))
+}
+
+/// Counts what one actor likes again and keeps what is found, in the transaction of [`crate::store::begin_apply`]. False when it was right.
+pub async fn correct_liker(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<bool> {
+    let done = sqlx::query!(
+        "UPDATE many_likers m SET like_count = n.counted FROM (
+            SELECT count(DISTINCT subject_id) AS counted FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL
+        ) AS n WHERE m.actor_id = $1 AND m.like_count <> n.counted",
+        actor_id.number()
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// Counts one track again and keeps what is found, in the transaction of [`crate::store::begin_apply`]; `None` when its count is right.

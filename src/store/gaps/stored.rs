@@ -129,12 +129,14 @@ pub struct OpenCount {
     pub oldest_at: Timestamp,
 }
 
-/// Counts what is not closed, by reason.
-pub async fn count_open(connection: &mut PgConnection) -> sqlx::Result<Vec<OpenCount>> {
+/// Counts what is not closed, by reason; of more than `at_most`, the oldest.
+pub async fn count_open(connection: &mut PgConnection, at_most: i64) -> sqlx::Result<Vec<OpenCount>> {
     let rows = sqlx::query!(
         r#"SELECT reason, count(*) AS "count!", count(*) FILTER (WHERE state = 'repairing') AS "repairing!",
-            min(opened_at) AS "oldest_at!" FROM gaps WHERE state <> 'closed'
-        GROUP BY reason ORDER BY reason"#
+            min(opened_at) AS "oldest_at!"
+        FROM (SELECT reason, state, opened_at FROM gaps WHERE state <> 'closed' ORDER BY opened_at LIMIT $1) AS oldest
+        GROUP BY reason ORDER BY reason"#,
+        at_most
     )
     .fetch_all(connection)
     .await?;

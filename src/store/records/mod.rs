@@ -113,7 +113,11 @@ pub async fn analyze(connection: &mut PgConnection) -> sqlx::Result<()> {
         match collection {
             Collection::Like => sqlx::query!("ANALYZE likes, subject_cids").execute(&mut *connection).await?,
             Collection::List => sqlx::query!("ANALYZE lists").execute(&mut *connection).await?,
-            Collection::Track => sqlx::query!("ANALYZE tracks, track_counts").execute(&mut *connection).await?,
+            Collection::Track => {
+                sqlx::query!("ANALYZE tracks, track_counts, shown_tracks, popular_tracks")
+                    .execute(&mut *connection)
+                    .await?
+            }
             Collection::Profile => sqlx::query!("ANALYZE profiles").execute(&mut *connection).await?,
             #[cfg(feature = "fifth-collection")]
             Collection::Comment => sqlx::query("ANALYZE comments").execute(&mut *connection).await?,
@@ -140,11 +144,11 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<CollectionMap<
 
 /// How many live records of each collection the last ANALYZE or VACUUM found.
 pub async fn estimate(connection: &mut PgConnection) -> sqlx::Result<CollectionMap<i64>> {
-    // Where there is an index of live rows alone, its statistics count them alone.
+    // Where there is an index of live rows alone, or of tracks that are shown a table, its statistics count them alone.
     let relation = |collection| match collection {
         Collection::Like => "likes_actor_subject",
         Collection::List => "lists_actor",
-        Collection::Track => "tracks_recent",
+        Collection::Track => "shown_tracks",
         Collection::Profile => "profiles",
         #[cfg(feature = "fifth-collection")]
         Collection::Comment => "comments",

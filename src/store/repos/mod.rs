@@ -8,7 +8,7 @@ pub mod drift;
 mod queue;
 
 pub use queue::{
-    MovedLease, Reading, RepoCounts, TakenRepo, count, enqueue, enqueue_all, enqueue_authors, enqueue_moved,
-    enqueue_unknown, enqueue_unserved, fail, finish, is_any_due, list_dids, list_failed, move_leases, release_all,
-    take_due, take_oldest,
+    MovedLease, Reading, RepoCounts, TakenRepo, count, count_some, enqueue, enqueue_all, enqueue_authors,
+    enqueue_moved, enqueue_unknown, enqueue_unserved, fail, finish, is_any_due, list_dids, list_failed, move_leases,
+    release_all, take_due, take_oldest,
 };

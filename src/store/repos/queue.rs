@@ -317,6 +317,24 @@ pub async fn count(connection: &mut PgConnection) -> sqlx::Result<RepoCounts> {
     .await
 }
 
+/// The same for a report that is asked for often: of those that are to be read, and of those that have been, up to `at_most` are counted. Of more
+/// that have been read, the last ANALYZE or VACUUM says how many.
+pub async fn count_some(connection: &mut PgConnection, at_most: i64) -> sqlx::Result<RepoCounts> {
+    sqlx::query_as!(
+        RepoCounts,
+        "SELECT count(*) FILTER (WHERE state = 'pending') AS \"pending!\", count(*) FILTER (WHERE state = 'failed') AS \"failed!\",
+            (SELECT CASE WHEN count(*) < $1 THEN count(*)
+                ELSE greatest($1, (SELECT reltuples::bigint FROM pg_class WHERE oid = 'repos_read'::regclass)) END
+            FROM (SELECT FROM repos WHERE state = 'done' LIMIT $1) AS r) AS \"done!\",
+            (SELECT min(read_at) FROM repos WHERE state = 'done') AS oldest_at,
+            (SELECT max(read_at) FROM repos WHERE state = 'done') AS newest_at
+        FROM (SELECT state FROM repos WHERE state <> 'done' LIMIT $1) AS undone",
+        at_most
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// The last failures, the latest first: whose repo, why, and when it is tried again.
 pub async fn list_failed(
     connection: &mut PgConnection,

@@ -74,10 +74,12 @@ pub async fn find_actor(connection: &mut PgConnection, name: &ActorName) -> sqlx
     .transpose()
 }
 
-/// The newest rev of an actor's repo among the likes and lists that we hold, deleted ones too. Reads all of the actor's rows.
+/// The newest rev of an actor's repo among the likes and lists that we hold, deleted ones too.
 pub async fn find_newest_rev(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<Option<Tid>> {
     let newest = sqlx::query_scalar!(
-        "SELECT greatest((SELECT max(rev) FROM likes WHERE actor_id = $1), (SELECT max(rev) FROM lists WHERE actor_id = $1))",
+        "SELECT greatest(
+            coalesce((SELECT newest_rev FROM many_likers WHERE actor_id = $1), (SELECT max(rev) FROM likes WHERE actor_id = $1)),
+            (SELECT max(rev) FROM lists WHERE actor_id = $1))",
         actor_id.number()
     )
     .fetch_one(connection)

@@ -4,7 +4,7 @@
 SELECT CASE WHEN cardinality(few.ids) <= 256 THEN few.ids
     ELSE ARRAY(
         SELECT asked.id FROM unnest($3::bigint[]) AS asked (id)
-        WHERE (SELECT true FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = asked.id LIMIT 1)
+        WHERE (SELECT l.rkey FROM likes l WHERE l.actor_id = s.actor_id AND l.subject_id = asked.id LIMIT 1) IS NOT NULL
     ) END AS "liked!: Vec<i64>",
     CASE WHEN EXISTS (SELECT FROM hidden_tracks) THEN ARRAY(
         SELECT h.track_id FROM unnest($3::bigint[]) AS asked (id) JOIN hidden_tracks h ON h.track_id = asked.id

@@ -1,8 +1,10 @@
-//! Likes: whether, who, and what. An actor with several like records on one track likes it once; the newest stands for all.
+//! Likes: whether, who, and what. An actor with several like records on one track likes it once; the one with the greatest key, which is
+//! the newest, stands for all.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Page, Place, actors::ActorName, avatar_url, numbers};
+use super::{Page, Place, STRETCH, Stretch, actors::ActorName, avatar_url, numbers};
 use crate::atproto::{AtUri, Cid, Did, Handle, Tid, Timestamp};
 use crate::model::{ActorId, TrackId};
 use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored_uri};
@@ -10,6 +12,8 @@ use crate::store::stored::{moment, stored_cid, stored_did, stored_handle, stored
 /// A liker of a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LikerView {
+    /// Our number.
+    pub id: ActorId,
     /// Who.
     pub did: Did,
     /// Their handle, if known.
@@ -96,7 +100,7 @@ pub async fn find_like_statuses(
             FROM unnest($2::text[]) WITH ORDINALITY AS u (uri, n) JOIN visible_tracks t ON t.uri = u.uri
             JOIN LATERAL (
                 SELECT l.rkey FROM likes l WHERE l.actor_id = a.id AND l.subject_id = t.id
-                ORDER BY l.sort_at DESC, l.rkey DESC LIMIT 1
+                ORDER BY l.rkey DESC LIMIT 1
             ) AS l ON true
         ) AS s
         WHERE a.id = coalesce((SELECT id FROM actors WHERE did = $1), (SELECT id FROM actors WHERE handle = $1))",
@@ -116,78 +120,96 @@ pub async fn find_like_statuses(
     .transpose()
 }
 
-/// Who likes a track, newest first, each actor once. The place's key is DID and record key.
+/// Who likes a track, newest first, each actor once. The place's key is the actor.
 pub async fn list_likers(
     connection: &mut PgConnection,
     track_id: TrackId,
-    page: &Page<Place<(String, i64)>>,
-) -> sqlx::Result<Vec<LikerView>> {
-    let after = page.after.as_ref();
-    let rows = sqlx::query_file!(
-        "src/store/views/likers.sql",
-        track_id.number(),
-        after.map(|after| after.sort_at.utc()),
-        after.map_or("", |after| after.key.0.as_str()),
-        after.map_or(0, |after| after.key.1),
-        page.limit
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(LikerView {
-                did: stored_did(&row.did)?,
-                handle: stored_handle(row.handle.as_deref())?,
-                display_name: row.display_name,
-                avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
-                rkey: Tid::from_number(row.rkey),
-                created_at: moment(row.created_at),
-                indexed_at: Timestamp::from_utc(row.indexed_at),
-                sort_at: Timestamp::from_utc(row.sort_at),
-            })
+    page: &Page<Place<i64>>,
+) -> sqlx::Result<Stretch<LikerView, Place<i64>>> {
+    let (at, key) = start(page);
+    let rows =
+        sqlx::query_file_as!(LikerRow, "src/store/views/likers.sql", track_id.number(), at, key, page.limit, STRETCH)
+            .fetch_all(&mut *connection)
+            .await?;
+    let view = |row: LikerRow| {
+        Ok(LikerView {
+            id: row.actor_id.into(),
+            did: stored_did(&row.did)?,
+            handle: stored_handle(row.handle.as_deref())?,
+            display_name: row.display_name,
+            avatar: avatar_url(row.avatar, &row.did, row.host.as_deref(), row.avatar_cid.as_deref())?,
+            rkey: Tid::from_number(row.rkey),
+            created_at: moment(row.created_at),
+            indexed_at: Timestamp::from_utc(row.indexed_at),
+            sort_at: Timestamp::from_utc(row.sort_at),
         })
-        .collect()
+    };
+    let rows: Vec<LikerView> = rows.into_iter().map(view).collect::<sqlx::Result<_>>()?;
+    let rest = if is_full(&rows, page) { None } else { end_of_likers(connection, track_id, page).await? };
+    Ok(Stretch { rows, rest })
 }
 
-/// An actor's like records, newest first, also those of tracks that are not known, without those of tracks of hidden actors. The
-/// keys come out of the index in order; the table is visited until the page is full.
+/// The last of a track's likes that a page looks at, if it looks at no more.
+async fn end_of_likers(
+    connection: &mut PgConnection,
+    track_id: TrackId,
+    page: &Page<Place<i64>>,
+) -> sqlx::Result<Option<Place<i64>>> {
+    let (at, key) = start(page);
+    let last = sqlx::query_as!(
+        PlaceRow,
+        "SELECT sort_at AS \"sort_at!\", actor_id AS key FROM likes
+        WHERE subject_id = $1 AND (sort_at, actor_id) < (coalesce($2::timestamptz, 'infinity'), $3)
+        ORDER BY sort_at DESC, actor_id DESC OFFSET $4 LIMIT 1",
+        track_id.number(),
+        at,
+        key,
+        STRETCH - 1
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.map(PlaceRow::place))
+}
+
+/// An actor's like records, newest first, also those of tracks that are not known, without those of tracks of hidden actors.
 pub async fn list_likes(
     connection: &mut PgConnection,
     actor_id: ActorId,
     page: &Page<Place<i64>>,
-) -> sqlx::Result<Vec<LikeView>> {
-    let after = page.after.as_ref();
+) -> sqlx::Result<Stretch<LikeView, Place<i64>>> {
+    let (at, key) = start(page);
     let rows = sqlx::query!(
-        "SELECT l.rkey, t.uri AS \"uri!\", s.cid AS \"subject_cid?\", l.created_at, l.indexed_at, k.sort_at AS \"sort_at!\"
+        "SELECT l.rkey, t.uri AS \"uri!\", s.cid AS \"subject_cid?\", l.created_at, l.indexed_at, l.sort_at AS \"sort_at!\"
         FROM (
-            SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
+            SELECT * FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
-            ORDER BY sort_at DESC, rkey DESC OFFSET 0
-        ) AS k
-        JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
+            ORDER BY sort_at DESC, rkey DESC LIMIT $5
+        ) AS l
         JOIN visible_tracks t ON t.id = l.subject_id
         LEFT JOIN subject_cids s ON s.id = l.subject_cid_id
-        ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
+        WHERE EXISTS (SELECT FROM visible_actors WHERE id = $1)
+        ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $4",
         actor_id.number(),
-        after.map(|after| after.sort_at.utc()),
-        after.map_or(0, |after| after.key),
-        page.limit
+        at,
+        key,
+        page.limit,
+        STRETCH
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(LikeView {
-                rkey: Tid::from_number(row.rkey),
-                subject: stored_uri(&row.uri)?,
-                subject_cid: stored_cid(row.subject_cid.as_deref())?,
-                created_at: moment(row.created_at),
-                indexed_at: Timestamp::from_utc(row.indexed_at),
-                sort_at: Timestamp::from_utc(row.sort_at),
-            })
+    let rows = rows.into_iter().map(|row| {
+        Ok(LikeView {
+            rkey: Tid::from_number(row.rkey),
+            subject: stored_uri(&row.uri)?,
+            subject_cid: stored_cid(row.subject_cid.as_deref())?,
+            created_at: moment(row.created_at),
+            indexed_at: Timestamp::from_utc(row.indexed_at),
+            sort_at: Timestamp::from_utc(row.sort_at),
         })
-        .collect()
+    });
+    let rows: Vec<LikeView> = rows.collect::<sqlx::Result<_>>()?;
+    let rest = if is_full(&rows, page) { None } else { end_of_stretch(connection, actor_id, page).await? };
+    Ok(Stretch { rows, rest })
 }
 
 /// The tracks that an actor likes and that are shown, newest like first, each once, without those of `except`.
@@ -196,49 +218,109 @@ pub async fn list_liked(
     actor_id: ActorId,
     except: &[TrackId],
     page: &Page<Place<i64>>,
-) -> sqlx::Result<Vec<LikedKey>> {
-    let after = page.after.as_ref();
+) -> sqlx::Result<Stretch<LikedKey, Place<i64>>> {
+    let (at, key) = start(page);
     let rows = sqlx::query!(
-        "SELECT t.id AS \"id!\", k.rkey, k.sort_at AS \"sort_at!\"
+        "SELECT s.track_id, l.rkey, l.sort_at AS \"sort_at!\"
         FROM (
-            SELECT rkey, sort_at FROM likes WHERE actor_id = $1 AND sort_at IS NOT NULL
+            SELECT rkey, sort_at, subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL
                 AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
-            ORDER BY sort_at DESC, rkey DESC OFFSET 0
-        ) AS k
-        JOIN likes l ON l.actor_id = $1 AND l.rkey = k.rkey
-        JOIN visible_tracks t ON t.id = l.subject_id AND t.title IS NOT NULL
-        WHERE t.id <> ALL ($5::bigint[]) AND NOT EXISTS (
-            SELECT FROM likes newer WHERE newer.actor_id = $1 AND newer.subject_id = l.subject_id
-                AND (newer.sort_at, newer.rkey) > (l.sort_at, l.rkey)
+            ORDER BY sort_at DESC, rkey DESC LIMIT $6
+        ) AS l
+        JOIN shown_tracks s ON s.track_id = l.subject_id
+        WHERE s.track_id <> ALL ($5::bigint[]) AND EXISTS (SELECT FROM visible_actors WHERE id = $1) AND l.rkey = (
+            SELECT newest.rkey FROM likes newest WHERE newest.actor_id = $1 AND newest.subject_id = l.subject_id
+            ORDER BY newest.rkey DESC LIMIT 1
         )
-        ORDER BY k.sort_at DESC, k.rkey DESC LIMIT $4",
+        ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $4",
         actor_id.number(),
-        after.map(|after| after.sort_at.utc()),
-        after.map_or(0, |after| after.key),
+        at,
+        key,
         page.limit,
-        &numbers(except)
+        &numbers(except),
+        STRETCH
     )
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| LikedKey {
-            track_id: row.id.into(),
-            place: Place { sort_at: Timestamp::from_utc(row.sort_at), key: row.rkey },
-        })
-        .collect())
+    let rows = rows.into_iter().map(|row| LikedKey {
+        track_id: row.track_id.into(),
+        place: Place { sort_at: Timestamp::from_utc(row.sort_at), key: row.rkey },
+    });
+    let rows: Vec<LikedKey> = rows.collect();
+    let rest = if is_full(&rows, page) { None } else { end_of_stretch(connection, actor_id, page).await? };
+    Ok(Stretch { rows, rest })
 }
 
-/// How many tracks [`list_liked`] would show in all.
+/// How many tracks [`list_liked`] would show in all; of an actor with more than a thousand like records, how many they name.
 pub async fn count_liked(connection: &mut PgConnection, actor_id: ActorId) -> sqlx::Result<i64> {
-    sqlx::query_scalar!(
-        "SELECT count(*) AS \"count!\"
-        FROM (SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL) AS liked
-        JOIN visible_tracks t ON t.id = liked.subject_id
-        WHERE t.title IS NOT NULL AND EXISTS (SELECT FROM visible_actors WHERE id = $1)",
+    let count = sqlx::query_scalar!(
+        "SELECT CASE WHEN EXISTS (SELECT FROM visible_actors WHERE id = $1) THEN coalesce(
+            (SELECT like_count FROM many_likers WHERE actor_id = $1),
+            (SELECT count(*) FROM (SELECT DISTINCT subject_id FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL) AS liked
+                JOIN shown_tracks s ON s.track_id = liked.subject_id)
+        ) ELSE 0 END",
         actor_id.number()
     )
     .fetch_one(connection)
-    .await
+    .await?;
+    Ok(count.unwrap_or_default())
+}
+
+/// The row of a liker.
+struct LikerRow {
+    actor_id: i64,
+    did: String,
+    handle: Option<String>,
+    avatar: Option<String>,
+    display_name: Option<String>,
+    avatar_cid: Option<Vec<u8>>,
+    host: Option<String>,
+    rkey: i64,
+    created_at: Option<DateTime<Utc>>,
+    indexed_at: DateTime<Utc>,
+    sort_at: DateTime<Utc>,
+}
+
+/// Where a stretch ends.
+struct PlaceRow {
+    sort_at: DateTime<Utc>,
+    key: i64,
+}
+
+impl PlaceRow {
+    fn place(self) -> Place<i64> {
+        Place { sort_at: Timestamp::from_utc(self.sort_at), key: self.key }
+    }
+}
+
+/// Behind which time and key a page starts.
+fn start(page: &Page<Place<i64>>) -> (Option<DateTime<Utc>>, i64) {
+    let after = page.after.as_ref();
+    (after.map(|after| after.sort_at.utc()), after.map_or(0, |after| after.key))
+}
+
+fn is_full<R, P>(rows: &[R], page: &Page<P>) -> bool {
+    usize::try_from(page.limit).is_ok_and(|limit| rows.len() >= limit)
+}
+
+/// The last of an actor's likes that a page looks at, if it looks at no more.
+async fn end_of_stretch(
+    connection: &mut PgConnection,
+    actor_id: ActorId,
+    page: &Page<Place<i64>>,
+) -> sqlx::Result<Option<Place<i64>>> {
+    let (at, key) = start(page);
+    let last = sqlx::query_as!(
+        PlaceRow,
+        "SELECT sort_at AS \"sort_at!\", rkey AS key FROM likes WHERE actor_id = $1 AND subject_id IS NOT NULL
+            AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+        ORDER BY sort_at DESC, rkey DESC OFFSET $4 LIMIT 1",
+        actor_id.number(),
+        at,
+        key,
+        STRETCH - 1
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(last.map(PlaceRow::place))
 }

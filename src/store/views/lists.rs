@@ -82,7 +82,7 @@ impl ListRow {
 pub async fn find_list(connection: &mut PgConnection, did: &Did, rkey: Tid) -> sqlx::Result<Option<ListView>> {
     let row = sqlx::query_as!(
         ListRow,
-        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
+        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count,
             l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
         FROM lists l JOIN visible_actors a ON a.id = l.actor_id
         WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL",
@@ -107,7 +107,8 @@ pub async fn find_liked_list(connection: &mut PgConnection, actor_id: ActorId) -
     Ok(rkey.map(Tid::from_number))
 }
 
-/// An actor's lists, newest first, of one type or of all.
+/// An actor's lists, newest first, of one type or of all. The limit stands directly at the index: a plan that expects few rows would read
+/// all of them.
 pub async fn list_lists(
     connection: &mut PgConnection,
     actor_id: ActorId,
@@ -115,22 +116,48 @@ pub async fn list_lists(
     page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<ListView>> {
     let after = page.after.as_ref();
-    let rows = sqlx::query_as!(
-        ListRow,
-        "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, cardinality(l.item_uris)::bigint AS \"item_count!\",
-            l.created_at, l.updated_at, l.indexed_at, l.sort_at AS \"sort_at!\"
-        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
-        WHERE l.actor_id = $1 AND l.cid IS NOT NULL AND ($2::text IS NULL OR l.list_type = $2)
-            AND (l.sort_at, l.rkey) < (coalesce($3::timestamptz, 'infinity'), $4)
-        ORDER BY l.sort_at DESC, l.rkey DESC LIMIT $5",
-        actor_id.number(),
-        list_type,
-        after.map(|after| after.sort_at.utc()),
-        after.map_or(0, |after| after.key),
-        page.limit
-    )
-    .fetch_all(connection)
-    .await?;
+    let (at, key) = (after.map(|after| after.sort_at.utc()), after.map_or(0, |after| after.key));
+    let rows = match list_type {
+        None => {
+            sqlx::query_as!(
+                ListRow,
+                "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count, l.created_at, l.updated_at,
+                    l.indexed_at, l.sort_at AS \"sort_at!\"
+                FROM (
+                    SELECT * FROM lists WHERE actor_id = $1 AND cid IS NOT NULL
+                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
+                ) AS l JOIN visible_actors a ON a.id = l.actor_id
+                ORDER BY l.sort_at DESC, l.rkey DESC",
+                actor_id.number(),
+                at,
+                key,
+                page.limit
+            )
+            .fetch_all(connection)
+            .await?
+        }
+        Some(list_type) => {
+            sqlx::query_as!(
+                ListRow,
+                "SELECT a.did AS \"did!\", a.handle, l.rkey, l.cid, l.name, l.list_type, l.item_count, l.created_at, l.updated_at,
+                    l.indexed_at, l.sort_at AS \"sort_at!\"
+                FROM (
+                    SELECT * FROM lists WHERE actor_id = $1 AND cid IS NOT NULL AND list_type = $5
+                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
+                ) AS l JOIN visible_actors a ON a.id = l.actor_id
+                ORDER BY l.sort_at DESC, l.rkey DESC",
+                actor_id.number(),
+                at,
+                key,
+                page.limit,
+                list_type
+            )
+            .fetch_all(connection)
+            .await?
+        }
+    };
     rows.into_iter().map(ListRow::view).collect()
 }
 
@@ -142,12 +169,12 @@ pub async fn list_items(
     limit: i64,
 ) -> sqlx::Result<Vec<ListItemView>> {
     let rows = sqlx::query!(
-        "SELECT i.uri AS \"uri!\", i.cid AS \"cid!\", t.id AS \"track_id?\"
-        FROM lists l JOIN visible_actors a ON a.id = l.actor_id
-        CROSS JOIN LATERAL unnest(l.item_uris, l.item_cids) WITH ORDINALITY AS i (uri, cid, n)
-        LEFT JOIN tracks t ON t.uri = i.uri
-        WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL AND i.n > $3
-        ORDER BY i.n LIMIT $4",
+        "SELECT i.uri AS \"uri!\", i.cid AS \"cid!\", t.id AS \"track_id?\" FROM (
+            SELECT i.uri, i.cid, i.n FROM lists l JOIN visible_actors a ON a.id = l.actor_id
+            CROSS JOIN LATERAL unnest(l.item_uris, l.item_cids) WITH ORDINALITY AS i (uri, cid, n)
+            WHERE a.did = $1 AND l.rkey = $2 AND l.cid IS NOT NULL AND i.n > $3
+            ORDER BY i.n LIMIT $4
+        ) AS i LEFT JOIN tracks t ON t.uri = i.uri ORDER BY i.n",
         list.0.as_str(),
         list.1.number(),
         from,
@@ -172,7 +199,7 @@ pub async fn list_liked_items(
         JOIN visible_tracks t ON t.uri = i.uri AND t.title IS NOT NULL
         WHERE l.actor_id = $1 AND l.rkey = $2 AND l.cid IS NOT NULL
             AND EXISTS (SELECT FROM visible_actors WHERE id = $1)
-            AND (SELECT true FROM likes k WHERE k.actor_id = $1 AND k.subject_id = t.id LIMIT 1)
+            AND (SELECT k.rkey FROM likes k WHERE k.actor_id = $1 AND k.subject_id = t.id LIMIT 1) IS NOT NULL
         GROUP BY t.id ORDER BY min(i.n)",
         actor_id.number(),
         rkey.number()

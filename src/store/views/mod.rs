@@ -1,7 +1,9 @@
 //! What clients see: reads alone, one function per statement, in the order of rule 15 (by `sort_at`, then by path).
 //!
 //! Contract: a page takes the place behind which it starts and answers rows in order; one more row than is
-//! shown says whether there is another page. Two functions called in one repeatable-read transaction see one moment.
+//! shown says whether there is another page. What a page reads follows from its limit, whatever the index holds: where rows are
+//! passed over because they are not shown, a page looks at [`STRETCH`] of them and then ends ([`Stretch`]). Two functions called in one
+//! repeatable-read transaction see one moment.
 
 pub mod actors;
 pub mod indexers;
@@ -30,6 +32,25 @@ pub struct Page<P> {
     pub after: Option<P>,
     /// At most as many.
     pub limit: i64,
+}
+
+/// Rows that a page looks at in search of those that it shows.
+const STRETCH: i64 = 1000;
+
+/// The rows of a page that passes over some.
+#[derive(Debug, Clone)]
+pub struct Stretch<R, P> {
+    /// Those that are shown, in order.
+    pub rows: Vec<R>,
+    /// The last row that was looked at, where there may be others behind it: the page goes on there.
+    pub rest: Option<P>,
+}
+
+impl<R, P> From<Vec<R>> for Stretch<R, P> {
+    /// Of a page that passes over none.
+    fn from(rows: Vec<R>) -> Self {
+        Self { rows, rest: None }
+    }
 }
 
 /// Ids as a statement takes them.

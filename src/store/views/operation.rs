@@ -145,12 +145,13 @@ pub async fn list_sources(connection: &mut PgConnection) -> sqlx::Result<Vec<Sou
         .collect())
 }
 
-/// How the like counts' standing check stands, and accounts that are not shown.
-pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> {
+/// How the like counts' standing check stands, and accounts that are not shown: of more than `at_most`, that many.
+pub async fn find_upkeep(connection: &mut PgConnection, at_most: i64) -> sqlx::Result<Upkeep> {
     let row = sqlx::query!(
         "SELECT checked, corrected, checked_at, corrected_at,
-            (SELECT count(*) FROM hidden_actors) AS \"hidden!\",
-            (SELECT count(*) FROM account_checks) AS \"checks!\" FROM count_checks"
+            (SELECT count(*) FROM (SELECT FROM hidden_actors LIMIT $1) AS r) AS \"hidden!\",
+            (SELECT count(*) FROM (SELECT FROM account_checks LIMIT $1) AS r) AS \"checks!\" FROM count_checks",
+        at_most
     )
     .fetch_one(connection)
     .await?;
@@ -164,11 +165,22 @@ pub async fn find_upkeep(connection: &mut PgConnection) -> sqlx::Result<Upkeep> 
     })
 }
 
-/// How many rejects there are of each reason, by reason.
-pub async fn count_rejects(connection: &mut PgConnection) -> sqlx::Result<Vec<(String, i64)>> {
-    let rows = sqlx::query!("SELECT reason, count(*) AS \"count!\" FROM rejects GROUP BY reason ORDER BY reason")
-        .fetch_all(connection)
-        .await?;
+/// How many rejects there are of each reason, by reason; of a reason with more than `at_most`, that many.
+pub async fn count_rejects(connection: &mut PgConnection, at_most: i64) -> sqlx::Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        "WITH RECURSIVE reasons AS (
+            (SELECT reason FROM rejects ORDER BY reason LIMIT 1)
+            UNION ALL
+            SELECT (SELECT r.reason FROM rejects r WHERE r.reason > s.reason ORDER BY r.reason LIMIT 1)
+            FROM reasons s WHERE s.reason IS NOT NULL
+        )
+        SELECT s.reason AS \"reason!\",
+            (SELECT count(*) FROM (SELECT FROM rejects r WHERE r.reason = s.reason LIMIT $1) AS r) AS \"count!\"
+        FROM reasons s WHERE s.reason IS NOT NULL ORDER BY s.reason",
+        at_most
+    )
+    .fetch_all(connection)
+    .await?;
     Ok(rows.into_iter().map(|row| (row.reason, row.count)).collect())
 }
 

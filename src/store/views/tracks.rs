@@ -69,8 +69,8 @@ pub struct FeatureView {
 pub struct TrackKey {
     /// The track.
     pub id: TrackId,
-    /// Where it stands.
-    pub place: Place<String>,
+    /// Where it stands: of tracks of one time the later met comes first.
+    pub place: Place<i64>,
 }
 
 /// A track's key in a page by popularity. Of equally popular tracks the later met comes first.
@@ -100,7 +100,7 @@ pub async fn load_tracks(
                 LEFT JOIN bluesky_profiles g ON g.actor_id = f.id
                 ORDER BY named.n) AS \"display_names!: Vec<Option<String>>\",
             coalesce(c.like_count, 0) AS \"like_count!\",
-            (EXISTS (SELECT FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id)
+            ((SELECT l.rkey FROM likes l WHERE l.actor_id = $2 AND l.subject_id = t.id LIMIT 1) IS NOT NULL
                 AND EXISTS (SELECT FROM visible_actors WHERE id = $2)) AS \"liked!\"
         FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, n)
         JOIN visible_tracks t ON t.id = asked.id AND t.title IS NOT NULL
@@ -183,68 +183,55 @@ pub async fn find_like_count(connection: &mut PgConnection, track_id: TrackId) -
 }
 
 /// All tracks, newest first.
-pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<String>>) -> sqlx::Result<Vec<TrackKey>> {
+pub async fn list_recent(connection: &mut PgConnection, page: &Page<Place<i64>>) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id AS \"id!\", uri AS \"uri!\", sort_at AS \"sort_at!\" FROM visible_tracks
-        WHERE title IS NOT NULL
-            AND sort_at <= coalesce($1::timestamptz, 'infinity')
-            AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
-        ORDER BY sort_at DESC, uri DESC LIMIT $3",
+        "SELECT track_id, sort_at FROM shown_tracks
+        WHERE (sort_at, track_id) < (coalesce($1::timestamptz, 'infinity'), $2)
+        ORDER BY sort_at DESC, track_id DESC LIMIT $3",
         after.map(|after| after.sort_at.utc()),
-        after.map_or("", |after| after.key.as_str()),
+        after.map_or(0, |after| after.key),
         page.limit
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
+    Ok(rows.into_iter().map(|row| track_key(row.track_id, row.sort_at)).collect())
 }
 
 /// One artist's tracks, newest first.
 pub async fn list_of_artist(
     connection: &mut PgConnection,
     artist_id: ActorId,
-    page: &Page<Place<String>>,
+    page: &Page<Place<i64>>,
 ) -> sqlx::Result<Vec<TrackKey>> {
     let after = page.after.as_ref();
     let rows = sqlx::query!(
-        "SELECT id AS \"id!\", uri AS \"uri!\", sort_at AS \"sort_at!\" FROM visible_tracks
-        WHERE title IS NOT NULL
-            AND artist_id = $4 AND sort_at <= coalesce($1::timestamptz, 'infinity')
-            AND (sort_at, uri) < (coalesce($1::timestamptz, 'infinity'), $2)
-        ORDER BY sort_at DESC, uri DESC LIMIT $3",
+        "SELECT track_id, sort_at FROM shown_tracks
+        WHERE artist_id = $4 AND (sort_at, track_id) < (coalesce($1::timestamptz, 'infinity'), $2)
+        ORDER BY sort_at DESC, track_id DESC LIMIT $3",
         after.map(|after| after.sort_at.utc()),
-        after.map_or("", |after| after.key.as_str()),
+        after.map_or(0, |after| after.key),
         page.limit,
         artist_id.number()
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().map(|row| track_key(row.id, row.uri, row.sort_at)).collect())
+    Ok(rows.into_iter().map(|row| track_key(row.track_id, row.sort_at)).collect())
 }
 
-/// All tracks, most liked first, and of each whether it is shown. The narrow table of counts is put in order alone.
-pub async fn list_popular(
-    connection: &mut PgConnection,
-    page: &Page<PopularKey>,
-) -> sqlx::Result<Vec<(PopularKey, bool)>> {
+/// All tracks, most liked first.
+pub async fn list_popular(connection: &mut PgConnection, page: &Page<PopularKey>) -> sqlx::Result<Vec<PopularKey>> {
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX.into() });
-    let rows = sqlx::query!(
-        "SELECT c.like_count, c.track_id, t.title IS NOT NULL AS \"is_there!\" FROM (
-            SELECT like_count, track_id FROM track_counts WHERE (like_count, track_id) < ($1, $2)
-            ORDER BY like_count DESC, track_id DESC LIMIT $3
-        ) AS c LEFT JOIN visible_tracks t ON t.id = c.track_id
-        ORDER BY c.like_count DESC, c.track_id DESC",
+    sqlx::query_as!(
+        PopularKey,
+        "SELECT like_count, track_id AS id FROM popular_tracks WHERE (like_count, track_id) < ($1, $2)
+        ORDER BY like_count DESC, track_id DESC LIMIT $3",
         after.like_count,
         after.id.number(),
         page.limit
     )
     .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (PopularKey { like_count: row.like_count, id: row.track_id.into() }, row.is_there))
-        .collect())
+    .await
 }
 
 /// One artist's tracks, most liked first.
@@ -256,10 +243,9 @@ pub async fn list_popular_of_artist(
     let after = page.after.unwrap_or(PopularKey { like_count: i64::MAX, id: i64::MAX.into() });
     sqlx::query_as!(
         PopularKey,
-        "SELECT c.like_count, c.track_id AS id FROM track_counts c JOIN visible_tracks t ON t.id = c.track_id
-        WHERE t.title IS NOT NULL AND t.artist_id = $4
-            AND (c.like_count, c.track_id) < ($1, $2)
-        ORDER BY c.like_count DESC, c.track_id DESC LIMIT $3",
+        "SELECT like_count, track_id AS id FROM popular_tracks
+        WHERE artist_id = $4 AND (like_count, track_id) < ($1, $2)
+        ORDER BY like_count DESC, track_id DESC LIMIT $3",
         after.like_count,
         after.id.number(),
         page.limit,
@@ -269,6 +255,6 @@ pub async fn list_popular_of_artist(
     .await
 }
 
-fn track_key(id: i64, uri: String, sort_at: chrono::DateTime<chrono::Utc>) -> TrackKey {
-    TrackKey { id: id.into(), place: Place { sort_at: Timestamp::from_utc(sort_at), key: uri } }
+fn track_key(id: i64, sort_at: chrono::DateTime<chrono::Utc>) -> TrackKey {
+    TrackKey { id: id.into(), place: Place { sort_at: Timestamp::from_utc(sort_at), key: id } }
 }

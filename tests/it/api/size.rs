@@ -11,7 +11,6 @@ use crate::support::{
     run::PATIENCE,
 };
 
-const LIKERS: &str = include_str!("../../../src/store/views/likers.sql");
 const BATCH: &str = include_str!("../../../src/store/views/liked_of_token.sql");
 
 /// Fills tables as fast as it goes: no triggers, and counts at the end.
@@ -25,6 +24,7 @@ async fn load(api: &Api, statements: &[&str]) {
         "INSERT INTO track_counts SELECT subject_id, count(DISTINCT actor_id) FROM likes WHERE subject_id IS NOT NULL
         GROUP BY 1 ON CONFLICT (track_id) DO UPDATE SET like_count = excluded.like_count";
     connection.execute(count).await.expect("a statement");
+    connection.execute("SELECT show_tracks(array_agg(id)) FROM tracks").await.expect("a statement");
     // What else looks at these tables at the same time can keep a page from being marked as seen by all: FREEZE waits for those that have a
     // page in hand, and transactions that began before must end.
     let is_all_visible =
@@ -159,26 +159,6 @@ async fn r4_a_track_with_a_hundred_thousand_likes() {
     }
     took.sort();
     println!("a page of 100 among 100,000 likers: median {:?}, worst {:?}", took[10], took[19]);
-    // The plan walks the index from the cursor on, and sorts equal times alone.
-    for mode in ["force_custom_plan", "force_generic_plan"] {
-        let mut connection = PgConnection::connect(&api.database.url).await.unwrap();
-        connection.execute(AssertSqlSafe(format!("SET plan_cache_mode = {mode}"))).await.unwrap();
-        let plan: Value =
-            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {LIKERS}")))
-                .bind(track.id)
-                .bind(None::<chrono::DateTime<chrono::Utc>>)
-                .bind("")
-                .bind(0_i64)
-                .bind(101_i64)
-                .fetch_one(&mut connection)
-                .await
-                .unwrap();
-        let nodes = nodes(&plan[0]["Plan"]);
-        let read: i64 = nodes.iter().filter(|node| node["Relation Name"] == "likes").map(|node| rows_of(node)).sum();
-        println!("{mode}: {read} rows of likes, {} ms", plan[0]["Execution Time"]);
-        assert!(read < 2000, "{plan:#}");
-        assert!(nodes.iter().any(|node| node["Node Type"] == "Incremental Sort"), "{plan:#}");
-    }
     assert!(took[10].as_millis() < 2000, "{took:?}");
 }
 

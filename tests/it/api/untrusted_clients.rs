@@ -66,6 +66,30 @@ async fn f8_every_refusal_is_json() {
 }
 
 #[tokio::test]
+async fn f8_refusals_of_the_admin_listener_are_json() {
+    let (database, data) = (fresh().await, tempfile::tempdir().unwrap());
+    let mut api = command(data.path(), &["api"]);
+    api.env("DATABASE_URL", &database.url);
+    let mut program = Process::start(api);
+    program.wait_for("serving");
+    let client = reqwest::Client::new();
+    for (method, path, status) in
+        [("GET", "/nothing", 404), ("GET", "/%ff", 404), ("POST", "/metrics", 405), ("DELETE", "/status", 405)]
+    {
+        let url = format!("http://{}{path}", program.address("admin"));
+        let answer = client.request(Method::from_str(method).unwrap(), url).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_words(answer, path).await;
+    }
+    sqlx::query("ALTER TABLE positions RENAME TO elsewhere").execute(&database.pool).await.unwrap();
+    let answer = client.get(format!("http://{}/status", program.address("admin"))).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (500, &"application/json".parse().unwrap())
+    );
+}
+
+#[tokio::test]
 async fn f8_a_slow_body_is_the_clients_fault() {
     let (database, data) = (fresh().await, tempfile::tempdir().unwrap());
     let mut api = command(data.path(), &["api"]);

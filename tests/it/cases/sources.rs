@@ -328,7 +328,7 @@ async fn t12_status_shows_it() {
     let stop = CancellationToken::new();
     let router = serve::router(pool.clone(), settings, Clock::system());
     // With names, which untrusted clients do not see.
-    let router = router.nest("/operator", serve::operator_routes(pool.clone(), Clock::system()));
+    let router = router.nest("/operator", serve::operator_router(axum::Router::new(), pool.clone(), Clock::system()));
     let server = tokio::spawn(serve::run(listener, router, serve::Limits::api(), stop.clone()));
     let status: Value = reqwest::get(format!("http://{address}/operator/status")).await.unwrap().json().await.unwrap();
     let sources = status["sources"].as_array().unwrap();

@@ -44,6 +44,8 @@ pub fn settings() -> ServeSettings {
     let collections = Collections::of_namespace("fm.plyr").expect("a namespace");
     let mut settings = ServeSettings::new(collections, [7; 32]);
     settings.cors_origins = vec![HeaderValue::from_static(ORIGIN)];
+    // Tests ask again at once.
+    settings.status_age_max = Duration::ZERO;
     settings
 }
 
@@ -68,6 +70,11 @@ impl Api {
     pub async fn with(settings: ServeSettings) -> Self {
         let database = fresh().await;
         let pool = connect(PgConnectOptions::from_str(&database.url).expect("a URL"), 8);
+        Self::over(database, pool, settings).await
+    }
+
+    /// Over a database and a pool that are there.
+    pub async fn over(database: TestDatabase, pool: PgPool, settings: ServeSettings) -> Self {
         let (url, stop) = start(pool, settings).await;
         Self { database, url, client: http::client(REQUEST_TIMEOUT), stop }
     }

@@ -30,7 +30,8 @@ const PROFILES: &str = "
         (extract(epoch FROM p.updated_at) * 1000000)::bigint AS updated_us
     FROM profiles p JOIN actors a ON a.id = p.actor_id";
 
-/// Like counts that differ from counting the rows, in either direction: of those whom they have to hold.
+/// Like counts that differ from counting the rows, in either direction: of those whom they have to hold. Likewise the places of tracks, and what
+/// is kept of actors with many likes.
 const MISCOUNTED: &str = "
     SELECT t.uri, coalesce(c.like_count, 0) AS kept, coalesce(r.recount, 0) AS recount
     FROM tracks t LEFT JOIN track_counts c ON c.track_id = t.id
@@ -38,7 +39,23 @@ const MISCOUNTED: &str = "
             AND NOT EXISTS (SELECT FROM uncounted_actors h WHERE h.actor_id = l.actor_id AND h.uncounted_to >= l.subject_id)
         GROUP BY 1) r
         ON r.subject_id = t.id
-    WHERE coalesce(c.like_count, 0) <> coalesce(r.recount, 0)";
+    WHERE coalesce(c.like_count, 0) <> coalesce(r.recount, 0)
+    UNION ALL
+    SELECT 'shown ' || t.uri, count(s.track_id), count(v.id) FROM tracks t
+    LEFT JOIN visible_tracks v ON v.id = t.id AND v.title IS NOT NULL
+    LEFT JOIN shown_tracks s ON s.track_id = t.id
+    GROUP BY t.uri HAVING count(s.track_id) <> count(v.id) OR bool_or(s.sort_at <> t.sort_at OR s.artist_id <> t.artist_id)
+    UNION ALL
+    SELECT 'place of ' || t.uri, coalesce(p.like_count, -1), coalesce(c.like_count, -1) FROM tracks t
+    LEFT JOIN popular_tracks p ON p.track_id = t.id
+    LEFT JOIN shown_tracks s ON s.track_id = t.id
+    LEFT JOIN track_counts c ON c.track_id = s.track_id
+    WHERE p.like_count IS DISTINCT FROM c.like_count AND t.id NOT IN (SELECT track_id FROM unranked_tracks)
+    UNION ALL
+    SELECT 'liked by ' || a.did, m.like_count, count(DISTINCT l.subject_id) FROM many_likers m
+    JOIN actors a ON a.id = m.actor_id LEFT JOIN likes l ON l.actor_id = m.actor_id
+    GROUP BY a.did, m.like_count, m.newest_rev
+    HAVING m.like_count <> count(DISTINCT l.subject_id) OR m.newest_rev <> max(l.rev)";
 
 async fn rows(pool: &PgPool, statement: &'static str) -> Vec<PgRow> {
     sqlx::query(statement).fetch_all(pool).await.expect("the tables are as the migrations made them")

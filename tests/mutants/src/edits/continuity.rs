@@ -4,6 +4,14 @@ use super::Edit;
 
 pub(super) const EDITS: &[Edit] = &[
     Edit {
+        name: "confirmed_by_rev_alone",
+        file: "src/store/repos/commit_chains.rs",
+        find: "c.rev = t.rev AND c.data = t.data\"",
+        replace: "c.rev = t.rev\"",
+        models: "a repo that has diverged under the rev of a commit is not read",
+        tests: &["pipeline::chains::h9_a_sync_of_what_came_as_a_commit_is_no_gap"],
+    },
+    Edit {
         name: "gap_not_opened",
         file: "src/ingest/pump/batch.rs",
         find: "let restarts = self.detectors.continuities.on_message(source, at, self.now, &mut self.batch.gaps);",
