@@ -4,7 +4,10 @@ use crate::{
     crawl::Context,
     model::{Collection, Collections, ResyncCause},
     pds::{Cursors, Server, XrpcError},
-    store::repos::{self, discoveries},
+    store::{
+        in_time,
+        repos::{self, discoveries},
+    },
 };
 
 /// A relay that lists repos with records of ours.
@@ -43,8 +46,11 @@ pub async fn discover(context: &Context, relay: &Relay) -> Result<Discovered, Re
             outcome => outcome?,
         }
     }
-    let mut connection = context.pool.acquire().await?;
-    discoveries::finish(&mut connection, &relay.server.url().to_string(), context.clock.now().utc()).await?;
+    in_time(async {
+        let mut connection = context.pool.acquire().await?;
+        discoveries::finish(&mut connection, &relay.server.url().to_string(), context.clock.now().utc()).await
+    })
+    .await?;
     Ok(walk.found)
 }
 
@@ -67,10 +73,12 @@ impl Walk<'_> {
             };
             let page = page.map_err(failed)?;
             let dids: Vec<&str> = page.dids.iter().map(Did::as_str).collect();
-            let mut connection = self.context.pool.acquire().await?;
-            let now = self.context.clock.now().utc();
             self.found.listed += dids.len() as u64;
-            self.found.new += repos::enqueue_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await?;
+            self.found.new += in_time(async {
+                let (mut connection, now) = (self.context.pool.acquire().await?, self.context.clock.now().utc());
+                repos::enqueue_unknown(&mut connection, &dids, ResyncCause::Discovered, now).await
+            })
+            .await?;
             cursors.advance(page.cursor.as_deref()).map_err(failed)?;
             match page.cursor {
                 Some(next) => cursor = Some(next),

@@ -14,6 +14,7 @@ use crate::{
     model::ResyncCause,
     store::{
         actors::tombstones,
+        in_time,
         repos::{self, discoveries},
     },
 };
@@ -60,8 +61,8 @@ impl Standing for Enrollment {
 
     async fn step(&mut self) -> Result<(), ResyncError> {
         self.enqueue_new().await?;
-        self.enqueue_restored().await?;
-        self.enqueue_moved().await?;
+        in_time(self.enqueue_restored()).await?;
+        in_time(self.enqueue_moved()).await?;
         self.discover_if_due().await
     }
 }
@@ -69,9 +70,12 @@ impl Standing for Enrollment {
 impl Enrollment {
     async fn enqueue_new(&mut self) -> Result<(), ResyncError> {
         loop {
-            let mut connection = self.context.pool.acquire().await?;
             let (from, now) = (self.enrolled.saturating_sub(AUTHORS_AGAIN), self.context.clock.now().utc());
-            let last = repos::enqueue_authors(&mut connection, from, AUTHORS_MAX, now).await?;
+            let last = in_time(async {
+                let mut connection = self.context.pool.acquire().await?;
+                repos::enqueue_authors(&mut connection, from, AUTHORS_MAX, now).await
+            })
+            .await?;
             match last.filter(|last| *last > self.enrolled) {
                 Some(last) => self.enrolled = last,
                 None => return Ok(()),
@@ -107,10 +111,11 @@ impl Enrollment {
 
     async fn discover_if_due(&mut self) -> Result<(), ResyncError> {
         let Some(relay) = self.relay.as_ref().filter(|_| Instant::now() >= self.relay_from) else { return Ok(()) };
-        let discovered_at = {
+        let discovered_at = in_time(async {
             let mut connection = self.context.pool.acquire().await?;
-            discoveries::find(&mut connection, &relay.server.url().to_string()).await?
-        };
+            discoveries::find(&mut connection, &relay.server.url().to_string()).await
+        })
+        .await?;
         if discovered_at.is_some_and(|at| self.context.clock.now().utc() - at < self.discover_every) {
             self.relay_from = Instant::now() + RELAY_RETRY;
             return Ok(());

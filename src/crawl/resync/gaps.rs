@@ -13,7 +13,7 @@ use crate::{
     model::{GapReason, ResyncCause},
     store::{
         gaps::{self, By, StoredGap, repairs},
-        repos,
+        in_time, repos,
     },
 };
 
@@ -46,19 +46,25 @@ impl Standing for GapRepair {
     const WAITS: &'static str = "the database is away: gaps are not closed";
 
     async fn step(&mut self) -> Result<(), ResyncError> {
+        let of_sources = in_time(self.take_up_open_repos()).await?;
+        if !of_sources.is_empty() && Instant::now() >= self.relay_from {
+            self.take_up_sources(&of_sources).await?;
+        }
+        in_time(self.close_repaired()).await
+    }
+}
+
+impl GapRepair {
+    /// Takes up the open gaps of repos, and gives those of sources.
+    async fn take_up_open_repos(&self) -> Result<Vec<StoredGap>, ResyncError> {
         let mut connection = self.context.pool.acquire().await?;
         let open = gaps::list_open(&mut connection, GAPS_MAX).await?;
         let (of_repos, of_sources): (Vec<_>, Vec<_>) =
             open.into_iter().filter(has_ended).partition(|gap| gap.did.is_some());
         self.take_up_repos(&mut connection, &of_repos).await?;
-        if !of_sources.is_empty() && Instant::now() >= self.relay_from {
-            self.take_up_sources(&mut connection, &of_sources).await?;
-        }
-        self.close_repaired(&mut connection).await
+        Ok(of_sources)
     }
-}
 
-impl GapRepair {
     async fn take_up_repos(&self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ResyncError> {
         for gap in found {
             let Some(did) = &gap.did else { continue };
@@ -76,7 +82,7 @@ impl GapRepair {
     }
 
     /// The gaps are taken up before the repos are enqueued: what is read from then on counts.
-    async fn take_up_sources(&mut self, connection: &mut PgConnection, found: &[StoredGap]) -> Result<(), ResyncError> {
+    async fn take_up_sources(&mut self, found: &[StoredGap]) -> Result<(), ResyncError> {
         let Some(relay) = &self.relay else { return Ok(()) };
         match discover(&self.context, relay).await {
             Ok(_) => {}
@@ -87,23 +93,26 @@ impl GapRepair {
             }
             Err(error) => return Err(error),
         }
-        let now = self.context.clock.now().utc();
-        for gap in found {
-            repairs::take_up(connection, gap.id, now).await?;
-        }
-        let enqueued = repos::enqueue_all(connection, ResyncCause::Gap, now).await?;
+        let enqueued = in_time(async {
+            let (mut connection, now) = (self.context.pool.acquire().await?, self.context.clock.now().utc());
+            for gap in found {
+                repairs::take_up(&mut connection, gap.id, now).await?;
+            }
+            Ok::<_, ResyncError>(repos::enqueue_all(&mut connection, ResyncCause::Gap, now).await?)
+        })
+        .await?;
         tracing::info!(gaps = found.len(), repos = enqueued, "repos are read to close gaps");
         Ok(())
     }
 
-    async fn close_repaired(&self, connection: &mut PgConnection) -> Result<(), ResyncError> {
-        let now = self.context.clock.now().utc();
-        for gap in repairs::list_mended(connection, now - HOPELESS_AFTER).await? {
+    async fn close_repaired(&self) -> Result<(), ResyncError> {
+        let (mut connection, now) = (self.context.pool.acquire().await?, self.context.clock.now().utc());
+        for gap in repairs::list_mended(&mut connection, now - HOPELESS_AFTER).await? {
             let note = match gap.given_up {
                 0 => "all repos that it may concern have been read since".to_owned(),
                 count => format!("all repos that it may concern have been read since, but {count} that no host gives"),
             };
-            if gaps::close(connection, gap.id, By::Repair, Some(&note), now).await? {
+            if gaps::close(&mut connection, gap.id, By::Repair, Some(&note), now).await? {
                 tracing::info!(gap = gap.id, note, "a gap is closed");
             }
         }

@@ -39,6 +39,7 @@ pub use repo::{Repair, load_ours, plan};
 pub use write::Done;
 
 use super::{Context, Until};
+use crate::store::in_time;
 
 /// Prepared repos that wait for the writer.
 const PREPARED_MAX: usize = 64;
@@ -58,7 +59,7 @@ pub async fn run(
     let reader = reader::Reader::new(context, options.collections.clone(), prepared);
     let mut repos = queue::Repos::new(reader, options);
     if until == Until::Cancelled
-        && let Err(error) = repos.take_back().await
+        && let Err(error) = in_time(repos.take_back()).await
     {
         tracing::debug!(%error, "repos that a predecessor took are due again when their lease ends");
     }

@@ -16,7 +16,10 @@ use crate::{
     model::{Collections, ResyncCause, UntrustedText},
     pds::{HostUrl, Server, XrpcError},
     retry::Backoff,
-    store::repos::{self, TakenRepo},
+    store::{
+        in_time,
+        repos::{self, TakenRepo},
+    },
 };
 
 /// The pauses before a repo is tried again.
@@ -153,8 +156,11 @@ impl Reader {
     }
 
     async fn load(&self, did: &Did) -> sqlx::Result<Ours> {
-        let mut connection = self.context.pool.acquire().await?;
-        load_ours(&mut connection, &self.collections, did).await
+        in_time(async {
+            let mut connection = self.context.pool.acquire().await?;
+            load_ours(&mut connection, &self.collections, did).await
+        })
+        .await
     }
 
     /// Has the repo listed, and reads it as a whole where that does not do.
@@ -237,10 +243,10 @@ impl Reader {
         let due_at = (now + pause).max(failure.retry_at().unwrap_or(now));
         tracing::debug!(error = %failure, tries, "a repo could not be read");
         metrics::counter!("plyr_repos_failed_total").increment(1);
-        let noted = async {
+        let noted = in_time(async {
             let mut connection = self.context.pool.acquire().await?;
             repos::fail(&mut connection, &repo.did, &UntrustedText::of(failure), due_at).await
-        };
+        });
         if let Err(error) = noted.await {
             tracing::warn!(%error, "that a repo could not be read is not stored: it is due again when its lease ends");
         }

@@ -14,6 +14,7 @@ use crate::{
     retry::Retry,
     store::{
         actors::account_checks,
+        in_time,
         repos::{
             self, Reading, TakenRepo, commit_chains,
             drift::{self, NewDrift},
@@ -146,11 +147,18 @@ impl Writer {
     /// Some transactions for the rows, then one for the notes: a crash between them has the repos read again, which changes
     /// nothing.
     async fn try_write(&mut self, together: &[Prepared], batches: &[Batch]) -> Result<(), ResyncError> {
-        let mut connection = self.pool.acquire().await?;
         for batch in batches {
-            self.applier.apply(&mut connection, batch).await?;
+            in_time(async {
+                let mut connection = self.pool.acquire().await?;
+                self.applier.apply(&mut connection, batch).await
+            })
+            .await?;
         }
-        let now = self.clock.now();
+        in_time(self.write_notes(together)).await
+    }
+
+    async fn write_notes(&self, together: &[Prepared]) -> Result<(), ResyncError> {
+        let (mut connection, now) = (self.pool.acquire().await?, self.clock.now());
         let mut transaction = connection.begin().await?;
         drift::add(&mut transaction, &found(together), now.utc()).await?;
         let read: Vec<(&Did, bool)> = together.iter().map(|prepared| (&prepared.did, prepared.rev.is_some())).collect();

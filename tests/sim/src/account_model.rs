@@ -29,6 +29,8 @@ pub enum Answered {
 pub struct AccountModel {
     /// Those that have written, or whose track was named.
     seen: BTreeSet<String>,
+    /// Those of them that have written.
+    authors: BTreeSet<String>,
     /// By DID: when, whether it is active, and whether it is reported as deleted.
     statuses: BTreeMap<String, (i64, bool, bool)>,
     /// Unknown accounts of which an event came and was forgotten.
@@ -45,6 +47,7 @@ impl AccountModel {
             return;
         }
         self.seen.insert(write.did.clone());
+        self.authors.insert(write.did.clone());
         if let What::Valid { record: Record::Like(like), .. } = &write.what {
             self.seen.insert(artist_of(&like.subject).to_owned());
         }
@@ -66,7 +69,7 @@ impl AccountModel {
                     *held = status;
                 }
             }
-            AccountEventKind::Sync(rev) if self.seen.contains(&event.did) => {
+            AccountEventKind::Sync(rev) if self.authors.contains(&event.did) => {
                 let held = self.syncs.entry(event.did.clone()).or_insert(rev);
                 *held = rev.max(*held);
             }
@@ -129,7 +132,7 @@ impl AccountModel {
         self.seen.difference(&self.forgotten).map(String::as_str)
     }
 
-    /// The last head of each repo that a `#sync` named.
+    /// The last head of each repo of an author that a `#sync` named.
     pub fn syncs(&self) -> &BTreeMap<String, i64> {
         &self.syncs
     }
