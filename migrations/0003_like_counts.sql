@@ -99,9 +99,9 @@ BEGIN
             WHERE (SELECT EXISTS (SELECT FROM many_likers)) GROUP BY 1
         ) AS d WHERE m.actor_id = d.actor_id
     ), moves AS (
-        SELECT subject_id, count(*) AS delta FROM pairs p
+        SELECT subject_id, count(*) AS delta FROM pairs a
         WHERE NOT (SELECT EXISTS (SELECT FROM uncounted_actors)) OR NOT EXISTS (
-            SELECT FROM uncounted_actors u WHERE u.actor_id = p.actor_id AND u.uncounted_to >= p.subject_id
+            SELECT FROM uncounted_actors u WHERE u.actor_id = a.actor_id AND u.uncounted_to >= a.subject_id
         )
         GROUP BY 1
     )

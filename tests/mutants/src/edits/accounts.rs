@@ -86,16 +86,16 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "count_by_record",
         file: "migrations/0003_like_counts.sql",
-        find: "SELECT subject_id FROM marked WHERE is_shared IS NULL",
-        replace: "SELECT subject_id FROM marked",
+        find: "SELECT actor_id, subject_id FROM marked WHERE is_shared IS NULL",
+        replace: "SELECT actor_id, subject_id FROM marked",
         models: "two like records of one actor are two likes",
         tests: &["cases::order::o9_two_likes_by_one_actor_on_one_track_are_one"],
     },
     Edit {
         name: "unlike_by_record",
         file: "migrations/0003_like_counts.sql",
-        find: "sum((now > 0)::int - (now - change > 0)::int) AS delta",
-        replace: "sum(change) AS delta",
+        find: "(now > 0)::int - (now - change > 0)::int AS delta",
+        replace: "change AS delta",
         models: "one of two like records goes, and the like with it",
         tests: &["cases::order::o9_two_likes_by_one_actor_on_one_track_are_one"],
     },
@@ -126,8 +126,14 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "lists_of_hidden_owners",
         file: "src/store/views/lists.rs",
-        find: "JOIN visible_actors a ON a.id = l.actor_id\n        WHERE l.actor_id = $1",
-        replace: "JOIN actors a ON a.id = l.actor_id\n        WHERE l.actor_id = $1",
+        find: "cid IS NOT NULL
+                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
+                ) AS l JOIN visible_actors a",
+        replace: "cid IS NOT NULL
+                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
+                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
+                ) AS l JOIN actors a",
         models: "the lists of a hidden actor are still listed",
         tests: &["cases::accounts::a2_what_each_status_means"],
     },
