@@ -2,7 +2,7 @@
 //!
 //! Contract: a page takes the place behind which it starts and answers rows in order; one more row than is
 //! shown says whether there is another page. What a page reads follows from its limit, whatever the index holds: where rows are
-//! passed over because they are not shown, a page looks at [`STRETCH`] of them and then ends ([`Stretch`]). Two functions called in one
+//! passed over because they are not shown, a page looks at a thousand of them and then ends ([`Stretch`]). Two functions called in one
 //! repeatable-read transaction see one moment.
 
 pub mod actors;
