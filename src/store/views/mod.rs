@@ -1,4 +1,4 @@
-//! What clients see: reads alone, one function per statement, in the order of rule 15 (by `sort_at`, then by path).
+//! What clients see: reads alone, one function per statement, in the order of rule 15 (by `sort_at`, then by number or key).
 //!
 //! Contract: a page takes the place behind which it starts and answers rows in order; one more row than is
 //! shown says whether there is another page. What a page reads follows from its limit, whatever the index holds: where rows are
