@@ -1,7 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use metrics::{counter, gauge};
-use sqlx::{Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +110,8 @@ async fn take_lead(holder: &mut LeaseHolder, lead: &Lead, token: Token) -> Resul
 
 /// Wins, keeps and gives back the lease, over a connection of its own.
 struct LeaseHolder {
-    options: Arc<PgConnectOptions>,
+    /// Knows where the database is.
+    pool: PgPool,
     connection: Option<PgConnection>,
     /// The token that is tied to the connection.
     tied: Option<Token>,
@@ -127,14 +128,7 @@ impl LeaseHolder {
             process: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
             started_at: clock.now().utc(),
         };
-        Self {
-            options: pool.connect_options(),
-            connection: None,
-            tied: None,
-            indexer,
-            heartbeat_at: None,
-            warned: None,
-        }
+        Self { pool: pool.clone(), connection: None, tied: None, indexer, heartbeat_at: None, warned: None }
     }
 
     /// Stands by until the lease is this one's, however long the database is away.
@@ -232,7 +226,7 @@ impl LeaseHolder {
     async fn connect(&mut self) -> sqlx::Result<&mut PgConnection> {
         if self.connection.is_none() {
             self.tied = None;
-            self.connection = Some(PgConnection::connect_with(&self.options).await?);
+            self.connection = Some(PgConnection::connect_with(&self.pool.connect_options()).await?);
         }
         self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)
     }

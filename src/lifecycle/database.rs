@@ -19,8 +19,10 @@ use crate::{
 /// How long the owner of the private Postgres may take to start it, or a command to close it.
 const JOIN_MAX: Duration = Duration::from_mins(1);
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
-/// How long the server may take to say how many connections it gives.
+/// How long a server may take to say what it is.
 const LIMIT_MAX: Duration = Duration::from_secs(3);
+/// Between two looks at where the database is, where it may be at several hosts.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The connection of the lease is in no pool.
 const BESIDE_POOLS: i32 = 1;
@@ -58,8 +60,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {
-    /// Postgres 15 or newer, as `postgres://user:password@host/database` (`DATABASE_URL`, default: a private Postgres under the
-    /// data folder)
+    /// Postgres 15 or newer, as `postgres://user:password@host/database`; of several hosts, `host1:5432,host2:5432`, the one that can be
+    /// written to is worked on (`DATABASE_URL`, default: a private Postgres under the data folder)
     #[arg(long, env = "DATABASE_URL", value_name = "URL", value_parser = parse_address, global = true,
         hide_env = true)]
     database_url: Option<DatabaseAddress>,
@@ -77,15 +79,16 @@ pub struct DatabaseSettings {
     pub data_dir: PathBuf,
 }
 
-/// An address; none where the variable is set to nothing.
+/// The hosts of an address; none where the variable is set to nothing.
 #[derive(Debug, Clone)]
-struct DatabaseAddress(Option<PgConnectOptions>);
+struct DatabaseAddress(Vec<PgConnectOptions>);
 
 fn parse_address(text: &str) -> Result<DatabaseAddress, String> {
     if text.is_empty() {
-        return Ok(DatabaseAddress(None));
+        return Ok(DatabaseAddress(Vec::new()));
     }
-    parse_database_url(text).map(|options| DatabaseAddress(Some(options.application_name("plyr-likes"))))
+    let hosts = parse_database_url(text)?;
+    Ok(DatabaseAddress(hosts.into_iter().map(|options| options.application_name("plyr-likes")).collect()))
 }
 
 /// What a command needs of the private Postgres.
@@ -105,6 +108,8 @@ pub struct Database {
     /// Connects when first asked.
     pub pool: PgPool,
     options: PgConnectOptions,
+    /// Where it may be.
+    hosts: Vec<PgConnectOptions>,
     sizes: PoolSizes,
     /// Further pools, closed with this one.
     others: Vec<PgPool>,
@@ -116,11 +121,14 @@ pub struct Database {
 impl Database {
     /// The database of the settings. Starts the private Postgres where it must.
     pub async fn open(settings: &DatabaseSettings, access: Access) -> anyhow::Result<Self> {
-        if let Some(DatabaseAddress(Some(options))) = &settings.database_url {
+        if let Some(DatabaseAddress(hosts)) = &settings.database_url
+            && let Some(first) = hosts.first()
+        {
+            let options = find_primary(hosts).await.unwrap_or(first);
             let (host, name) = (options.get_host(), options.get_database().unwrap_or("(default)"));
             tracing::info!(host, name, "database: the one of DATABASE_URL");
             let sizes = find_sizes(options).await.unwrap_or(PoolSizes::USUAL);
-            return Ok(Self::over(options.clone(), sizes));
+            return Ok(Self { hosts: hosts.clone(), ..Self::over(options.clone(), sizes) });
         }
         let begin = Instant::now();
         let mut has_said = false;
@@ -163,6 +171,7 @@ impl Database {
         Self {
             pool: open_pool(options.clone(), sizes.index),
             options,
+            hosts: Vec::new(),
             sizes,
             others: Vec::new(),
             server: None,
@@ -196,10 +205,32 @@ impl Database {
     pub(super) async fn keep(mut self, cancel: CancellationToken) -> anyhow::Result<()> {
         match &mut self.server {
             Some(server) => server.supervise(cancel).await,
-            None => cancel.cancelled().await,
+            None => {
+                cancel.run_until_cancelled(self.follow_primary()).await;
+            }
         }
         self.close().await;
         Ok(())
+    }
+
+    /// Goes where the database can be written to, whenever it has moved to another of its hosts. Never returns.
+    async fn follow_primary(&self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let at = self.pool.connect_options();
+            if self.hosts.len() < 2 || is_primary(&at).await {
+                continue;
+            }
+            let Some(next) = find_primary(&self.hosts).await else { continue };
+            if (next.get_host(), next.get_port()) == (at.get_host(), at.get_port()) {
+                continue;
+            }
+            tracing::warn!(host = next.get_host(), port = next.get_port(), "the database is at another host now");
+            for pool in self.others.iter().chain([&self.pool]) {
+                let options = PgConnectOptions::clone(&pool.connect_options());
+                pool.set_connect_options(options.host(next.get_host()).port(next.get_port()));
+            }
+        }
     }
 
     /// Closes the connections and stops the private Postgres.
@@ -212,6 +243,31 @@ impl Database {
             server.stop().await;
         }
     }
+}
+
+/// The first of several hosts that can be written to now; of one, that one.
+async fn find_primary(hosts: &[PgConnectOptions]) -> Option<&PgConnectOptions> {
+    if let [host] = hosts {
+        return Some(host);
+    }
+    for host in hosts {
+        if is_primary(host).await {
+            return Some(host);
+        }
+    }
+    None
+}
+
+/// Whether a host answers and can be written to.
+async fn is_primary(options: &PgConnectOptions) -> bool {
+    async fn ask(options: &PgConnectOptions) -> sqlx::Result<bool> {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let facts = find_server_facts(&mut connection).await?;
+        connection.close().await?;
+        Ok(!facts.is_read_only)
+    }
+
+    matches!(timeout(LIMIT_MAX, ask(options)).await, Ok(Ok(true)))
 }
 
 /// What the server gives; none while it is away.

@@ -15,12 +15,18 @@ const PING_MAX: Duration = Duration::from_secs(1);
 /// How long a step of the work in the background may take at the database: far longer than any does.
 const STEP_MAX: Duration = Duration::from_secs(30);
 
-/// Reads a `postgres://` address.
-pub fn parse_database_url(url: &str) -> Result<PgConnectOptions, String> {
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+/// Reads a `postgres://` address. It may name several hosts, a primary and its standbys, as
+/// [libpq](https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-MULTIPLE-HOSTS) has them between `@` and `/`: as many come
+/// back, in their order.
+pub fn parse_database_url(url: &str) -> Result<Vec<PgConnectOptions>, String> {
+    let is_postgres = |scheme: &str| matches!(scheme, "postgres" | "postgresql");
+    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| is_postgres(scheme)) else {
         return Err("an address of a database starts with postgres://".to_owned());
-    }
-    PgConnectOptions::from_str(url).map_err(|error| error.to_string())
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let (user, hosts) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
+    let parse = |host| PgConnectOptions::from_str(&format!("{scheme}://{user}{host}{path}"));
+    hosts.split(',').map(parse).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 
 /// A pool of `connections_max` that connects when it is first asked, so that it can be made while the database is away.

@@ -19,6 +19,7 @@ use crate::support::{
     http,
     model::{What, differences},
     program::{Program, Settings},
+    proxy::Door,
     run::{Log, PATIENCE, lines_from, until, until_as},
     server::Server,
     upstream::{Act, Upstream},
@@ -104,6 +105,35 @@ async fn s1_postgres_away_for_ten_seconds_and_restarted() {
             found => Err(format!("{found} likes instead of {count}")),
         })
         .await;
+    assert!(program.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f12_a_database_that_moves_to_another_of_its_hosts_is_followed() {
+    let log = Log::of(&History::of(Shape { actors: 10, keys: 10, commits: 300 }, &mut Random::new(95)));
+    let (lines, half) = (log.lines.clone(), log.lines.len() / 2);
+    let upstream = Upstream::start(move |request| {
+        let burst = |lines: &[String]| Act::Burst(lines.iter().cloned().map(Frame::text).collect());
+        match request.connection {
+            0 => vec![burst(&lines[..half]), Act::WaitForGo, burst(&lines[half..]), Act::Stay],
+            _ => vec![burst(lines_from(&lines, request.cursor())), Act::Stay],
+        }
+    })
+    .await;
+    let database = fresh().await;
+    let (first, second) = (Door::to(&database.url).await, Door::to(&database.url).await);
+    let (before, query) = database.url.split_once('?').unwrap();
+    let (name, user) = (before.rsplit('/').next().unwrap(), query.split("user=").nth(1).unwrap());
+    // Nothing is at the first of them.
+    let url = format!("postgres://{user}@127.0.0.1:9,{},{}/{name}", first.address, second.address);
+    let settings =
+        Settings::new().with("DATABASE_URL", url).with("PLYR_SOURCES", format!("jetstream+ws://{}", upstream.address));
+    let program = Program::serve(&settings).await;
+    until_as(&database.pool, &log.model_after(half)).await;
+    drop(first);
+    upstream.go();
+    until_as(&database.pool, &log.model()).await;
+    program.wait_until("it is ready", async |program| program.get("/ready", &[]).await.map(drop)).await;
     assert!(program.terminate().success());
 }
 

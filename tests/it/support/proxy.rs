@@ -1,11 +1,11 @@
-//! Proxies to the database: one that stops forwarding and closes nothing, so that packets vanish without a word, and a pooler.
+//! Proxies to the database: one that stops forwarding and closes nothing, so that packets vanish without a word, and a pooler, and ports.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{
-        UnixListener, UnixStream,
+        TcpListener, UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::Mutex,
@@ -85,6 +85,32 @@ async fn carry(number: usize, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, m
         {
             return;
         }
+    }
+}
+
+/// A port that leads to the server, as long as this lives.
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    _tasks: JoinSet<()>,
+}
+
+impl Door {
+    /// To the server of an address, which must name a folder of sockets.
+    pub async fn to(url: &str) -> Self {
+        let folder = url.split_once("host=").unwrap().1.split('&').next().unwrap();
+        let server = PathBuf::from(folder).join(".s.PGSQL.5432");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, mut tasks) = (listener.local_addr().unwrap(), JoinSet::new());
+        tasks.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (mut near, _) = listener.accept().await.unwrap();
+                let mut far = UnixStream::connect(&server).await.unwrap();
+                connections.spawn(async move { copy_bidirectional(&mut near, &mut far).await.map(drop) });
+            }
+        });
+        Self { address, _tasks: tasks }
     }
 }
 

@@ -4,6 +4,22 @@ use super::Edit;
 
 pub(super) const EDITS: &[Edit] = &[
     Edit {
+        name: "database_stays_where_it_was",
+        file: "src/lifecycle/database.rs",
+        find: "if self.hosts.len() < 2 || is_primary(&at).await {",
+        replace: "if self.hosts.len() < 20 || is_primary(&at).await {",
+        models: "a database that has moved to another of its hosts is not followed",
+        tests: &["cases::storage::f12_a_database_that_moves_to_another_of_its_hosts_is_followed"],
+    },
+    Edit {
+        name: "divided_connections_taken",
+        file: "src/store/server.rs",
+        find: "Ok(process(one).await? == process(other).await?)",
+        replace: "Ok(process(one).await? != process(other).await? && false)",
+        models: "an index works behind a pooler that gives its lease's connection to others",
+        tests: &["tools::cli::f5_a_pooler_that_shares_connections_stops_the_start"],
+    },
+    Edit {
         name: "handshake_headers_are_words",
         file: "src/source/handshake.rs",
         find: "any(|item| item.trim().eq_ignore_ascii_case(token))",
