@@ -11,6 +11,11 @@ use crate::network::{Account, Network, Operation, Stored, like, track};
 
 /// Likes that are not counted: connections open and plans are made.
 const WARM_UP_COUNT: usize = 10;
+/// Writes are spread over a few rounds of the sequencer's: each would begin when the one before has been seen, always at one moment of a
+/// round, and which moment that is weighs more than what is measured.
+const WRITES_OVER: Duration = Duration::from_millis(20);
+/// So are the first questions, over the time between two of them, which is some milliseconds with the answer.
+const QUESTIONS_OVER: Duration = Duration::from_millis(4);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Longer than this is no freshness at all.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,9 +42,10 @@ pub async fn measure_freshness(network: &Network, api: &str, like_count: usize) 
     let question = format!("{api}/xrpc/fm.plyr.feed.getLikeStatuses");
     let mut delays_ms = Vec::with_capacity(like_count);
     for (number, track) in tracks.iter().enumerate() {
-        tokio::time::sleep(pause(number)).await;
+        tokio::time::sleep(spread(number, WRITES_OVER)).await;
         fan.create("fm.plyr.like", like(track)).await;
         let written = Instant::now();
+        tokio::time::sleep(spread(number * 7, QUESTIONS_OVER)).await;
         while !is_liked(client.get(&question).query(&[("actor", &fan.did), ("uris", &track.uri)])).await {
             assert!(written.elapsed() < VISIBLE_TIMEOUT, "{} is not seen within {VISIBLE_TIMEOUT:?}", track.uri);
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -52,12 +58,12 @@ pub async fn measure_freshness(network: &Network, api: &str, like_count: usize) 
     Freshness { p50_ms: percentile(&delays_ms, 50), p99_ms: percentile(&delays_ms, 99), like_count }
 }
 
-/// Before a like: evenly spread over some rounds of the sequencer's. Without it each write begins when the one before has been seen,
-/// always at the same moment of a round, and which moment that is weighs more than what is measured.
-fn pause(number: usize) -> Duration {
+/// A pause before the step of this number: evenly spread over a time, so that what is measured does not hang on the moment at which it
+/// begins in a round of its surroundings.
+fn spread(number: usize, time: Duration) -> Duration {
     const GOLDEN_RATIO: f64 = 0.618_033_988_749_895;
-    #[expect(clippy::cast_precision_loss, reason = "there are a few hundred")]
-    Duration::from_millis(20).mul_f64((number as f64 * GOLDEN_RATIO).fract())
+    #[expect(clippy::cast_precision_loss, reason = "there are a few thousand")]
+    time.mul_f64((number as f64 * GOLDEN_RATIO).fract())
 }
 
 async fn create_tracks(owner: &Account, count: usize) -> Vec<Stored> {
