@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::Names;
 
 /// What hosts have in common that are easily made many: the names below one registrable domain cost nothing, and neither do those that lead
-/// to one address. Whoever has many hosts shares the limits of one by these.
+/// to one address. By these, an owner of many hosts has the limits of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
     /// The registrable domain: the last label before a public suffix, and that.

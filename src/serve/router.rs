@@ -58,7 +58,7 @@ pub fn router(pool: PgPool, settings: ServeSettings, clock: Clock) -> Router {
         .with_state(app)
 }
 
-/// What the operator is told, with how it stands. Refusals are JSON, as those of the API.
+/// What the operator sees, with how it stands. Refusals are JSON, as those of the API.
 pub fn operator_router(routes: Router, pool: PgPool, clock: Clock) -> Router {
     routes
         .merge(pages::status::operator_routes(pool, clock))

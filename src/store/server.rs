@@ -35,7 +35,7 @@ pub enum UnfitDatabase {
         "the database has the encoding {0}, which cannot hold every text: make one with ENCODING 'UTF8' TEMPLATE template0"
     )]
     Encoding(String),
-    /// A pooler gives a connection of the server to whoever has a transaction to do.
+    /// A pooler gives a connection of the server to each client for a transaction.
     #[error(
         "the database is behind a pooler that shares connections between transactions: set its pool mode to session, or name the database \
          itself in DATABASE_URL"

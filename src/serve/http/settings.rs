@@ -6,7 +6,7 @@ use axum::http::HeaderValue;
 
 use crate::model::Collections;
 
-/// How old the report of how it stands may be: whoever asks, it is made once in that time.
+/// How old the report of how it stands may be: however many ask, it is made once in that time.
 pub const STATUS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// How the API answers.

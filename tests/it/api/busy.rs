@@ -45,7 +45,7 @@ async fn h6_pages_that_hang_leave_connections_to_the_batch() {
     };
     let (pages, still_active) = tokio::join!(hanging, asking);
     assert!(still_active <= 7, "{still_active}");
-    // The server ends what takes too long, and those who waited for a turn in vain are told so.
+    // The server ends what takes too long, and those who waited for a turn in vain get a 503.
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     for page in pages {
         assert_eq!(page.headers()["retry-after"], "1");

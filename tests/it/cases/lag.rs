@@ -131,7 +131,7 @@ async fn h9_a_replayed_log_is_no_lag() {
     assert!(ready["lag_s"].is_null(), "{ready}");
 }
 
-/// A database, an upstream that sends a like of now when it is told to go on, and the program that follows it.
+/// A database, an upstream that sends a like of now when it is to go on, and the program that follows it.
 async fn live() -> (TestDatabase, Upstream, Program) {
     let upstream = Upstream::start(|_| {
         let now = Clock::system().now();
