@@ -126,16 +126,10 @@ pub(super) const EDITS: &[Edit] = &[
     Edit {
         name: "lists_of_hidden_owners",
         file: "src/store/views/lists.rs",
-        find: "cid IS NOT NULL
-                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
-                ) AS l JOIN visible_actors a",
-        replace: "cid IS NOT NULL
-                        AND (sort_at, rkey) < (coalesce($2::timestamptz, 'infinity'), $3)
-                    ORDER BY sort_at DESC, rkey DESC LIMIT $4
-                ) AS l JOIN actors a",
-        models: "the lists of a hidden actor are still listed",
-        tests: &["cases::accounts::a2_what_each_status_means"],
+        find: "FROM lists l JOIN visible_actors a ON a.id = l.actor_id\n        WHERE a.did = $1",
+        replace: "FROM lists l JOIN actors a ON a.id = l.actor_id\n        WHERE a.did = $1",
+        models: "a list of a hidden actor is still shown",
+        tests: &["api::hidden_views::r5_hidden_actors_in_every_view"],
     },
     Edit {
         name: "handle_by_one_side",
