@@ -273,7 +273,7 @@ async fn assert_pages_go_on(api: &Api) {
     assert!(likers > 100, "{likers}");
 }
 
-/// No copies of statements are held against: what is explained here is what routes run. A query by hand, to see that a scan shows.
+/// No statement is copied: what is explained here is what routes run. A query by hand, to see that a scan shows.
 #[tokio::test]
 async fn h6_rows_that_are_passed_over_are_counted() {
     let database = fresh().await;

@@ -27,18 +27,34 @@ struct Rule {
     accepted: usize,
 }
 
-impl Proxy {
-    /// In front of the server of an address, which must name a folder of sockets. With the address that leads through it.
-    pub fn to(url: &str) -> (Self, String) {
+/// A folder of sockets in front of that of a server.
+struct Front {
+    listener: UnixListener,
+    server: PathBuf,
+    folder: tempfile::TempDir,
+    /// Leads through it.
+    url: String,
+}
+
+impl Front {
+    fn of(url: &str) -> Self {
         let (before, behind) = url.split_once("host=").unwrap();
         let (host, rest) = behind.split_once('&').unwrap();
         let server = PathBuf::from(host).join(".s.PGSQL.5432");
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let url = format!("{before}host={}&{rest}", folder.path().display());
+        Self { listener, server, folder, url }
+    }
+}
+
+impl Proxy {
+    /// In front of the server of an address, which must name a folder of sockets. With the address that leads through it.
+    pub fn to(url: &str) -> (Self, String) {
+        let Front { listener, server, folder, url } = Front::of(url);
         let rule = watch::Sender::new(Rule { is_open: true, alive_from: 0, accepted: 0 });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, server, rule.clone()));
-        let url = format!("{before}host={}&{rest}", folder.path().display());
         (Self { rule, _folder: folder, _tasks: tasks }, url)
     }
 
@@ -132,11 +148,7 @@ struct Shared {
 impl Pooler {
     /// In front of the server of an address, with the address that leads through it.
     pub fn to(url: &str) -> (Self, String) {
-        let (before, behind) = url.split_once("host=").unwrap();
-        let (host, rest) = behind.split_once('&').unwrap();
-        let server = PathBuf::from(host).join(".s.PGSQL.5432");
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join(".s.PGSQL.5432")).unwrap();
+        let Front { listener, server, folder, url } = Front::of(url);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let (shared, mut clients) = (Arc::new(Mutex::new(None)), JoinSet::new());
@@ -145,7 +157,6 @@ impl Pooler {
                 clients.spawn(pool(client, server.clone(), shared.clone()));
             }
         });
-        let url = format!("{before}host={}&{rest}", folder.path().display());
         (Self { _folder: folder, _tasks: tasks }, url)
     }
 }
